@@ -1,0 +1,62 @@
+//! The lab's certificate authority. It signs for the API server, for the recorders and for clients; pods trust it by
+//! the ConfigMap `kube-root-ca.crt`, people by the kubeconfig.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+/// A certificate authority with a key of its own, made afresh for each lab.
+pub struct Authority {
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    #[expect(clippy::new_without_default, reason = "it makes a new key each time, so no two are equal")]
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "fly-tunnel-operator lab");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = new_key();
+        let certificate = params.self_signed(&key).expect("the parameters are complete");
+        Authority { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// A server's certificate for these DNS names and IP addresses, and its key (PKCS#8), both PEM.
+    pub fn server(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let mut params = CertificateParams::new(names).expect("names are valid DNS names or IP addresses");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "fly-tunnel-operator lab server");
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client's certificate, which the API server takes for this user and group, and its key (PKCS#8), both PEM.
+    pub fn client(&self, user: &str, group: &str) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        let key = new_key();
+        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete");
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// A new P-256 key.
+pub(crate) fn new_key() -> KeyPair {
+    KeyPair::generate().expect("the system has randomness")
+}

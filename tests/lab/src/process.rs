@@ -1,0 +1,152 @@
+//! Child processes that cannot outlive the lab.
+//!
+//! Linux sends a child its parent-death signal when the *thread* that started it ends, not the process. So every
+//! child is started by one thread that never ends: it dies only with the lab itself, also when that is killed.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What to start, and how.
+pub struct Spawn {
+    pub program: PathBuf,
+    /// The name that the process shows and a multi-call binary goes by; the program's path if `None`.
+    pub argv0: Option<String>,
+    pub args: Vec<String>,
+    /// The whole environment: nothing of the lab's own is inherited.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub dir: PathBuf,
+    /// Standard output and error are appended to this file.
+    pub log: PathBuf,
+}
+
+/// A running child in a process group of its own (so that a Ctrl-C in a terminal reaches the lab alone).
+/// Killed and reaped when dropped.
+pub struct Process {
+    child: Child,
+    /// Refers to this very process for ever, where a PID may be used again.
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Starts a child.
+    ///
+    /// # Errors
+    /// The log file cannot be opened, or the program cannot be started.
+    pub fn spawn(spawn: Spawn) -> io::Result<Process> {
+        let log = OpenOptions::new().create(true).append(true).open(&spawn.log)?;
+        let mut command = Command::new(&spawn.program);
+        if let Some(argv0) = &spawn.argv0 {
+            command.arg0(argv0);
+        }
+        command
+            .args(&spawn.args)
+            .env_clear()
+            .envs(spawn.env)
+            .current_dir(&spawn.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        let lab = std::process::id();
+        // SAFETY: the closure runs between fork and exec; it makes two async-signal-safe system calls and does not allocate.
+        unsafe { command.pre_exec(move || die_with(lab)) };
+        let child = spawn_from_undying_thread(command)?;
+        let pidfd = pidfd_of(&child)?;
+        Ok(Process { child, pidfd })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, or `None` while it runs.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours can be waited for")
+    }
+
+    /// Sends a signal, such as `libc::SIGTERM`. Nothing happens if the process has ended.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: plain system call on a file descriptor that we own. It fails only if the process is gone already.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, 0, 0) };
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Waits until it ends. May be dropped half-way and called again.
+    pub async fn wait(&mut self) -> ExitStatus {
+        // SAFETY: the descriptor is open as long as `self`, which outlives this registration.
+        let ended = unsafe { AsyncFd::register_with_interest(self.pidfd.as_raw_fd(), Interest::READABLE) }
+            .expect("a process file descriptor can be polled");
+        loop {
+            if let Some(status) = self.exit_status() {
+                return status;
+            }
+            ended.readable().await.expect("a process file descriptor can be polled").clear_ready();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+        // Nothing can be done about a child that cannot be reaped, and nothing depends on it.
+        let _ = self.child.wait();
+    }
+}
+
+type Request = (Command, mpsc::SyncSender<io::Result<Child>>);
+
+fn spawn_from_undying_thread(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, requests) = mpsc::channel::<Request>();
+        let body = move || {
+            for (mut command, reply) in requests {
+                // Whoever asked waits for the answer.
+                let _ = reply.send(command.spawn());
+            }
+        };
+        thread::Builder::new().name("spawner".into()).spawn(body).expect("a thread can be started");
+        sender
+    });
+    let (reply, answer) = mpsc::sync_channel(1);
+    spawner.send((command, reply)).expect("the spawner never ends");
+    answer.recv().expect("the spawner answers every request")
+}
+
+/// Runs in the child: asks for SIGKILL when the lab dies, and ends at once if that has happened already.
+fn die_with(lab: u32) -> io::Result<()> {
+    // SAFETY: system calls without pointers.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if libc::getppid() as u32 != lab {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+    }
+    Ok(())
+}
+
+fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
+    // SAFETY: a system call without pointers; what it returns is a new file descriptor that nobody else owns.
+    unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, child.id(), 0) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd as i32)),
+        }
+    }
+}

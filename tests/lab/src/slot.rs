@@ -1,0 +1,209 @@
+//! The place of one lab among its neighbours on this machine.
+//!
+//! A slot is a number from 0 to 15, held by an exclusive lock on a file, which the kernel releases when its holder
+//! dies. With the number come a /20 of each address range (`design.md`, "tests/lab") and a scratch directory. A tiny
+//! process removes the directory when the lab ends: it waits for the end of its standard input, which is a pipe that
+//! the lab alone holds open, so it notices a lab that was killed as well.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Second octets of the ranges, all in 127.0.0.0/8.
+const CLUSTER_IPS: u8 = 96;
+const PUBLIC: u8 = 66;
+const MACHINES: u8 = 77;
+const MACHINES_UDP: u8 = 78;
+const PODS: u8 = 100;
+
+const SLOTS: u8 = 16;
+/// Addresses in a /20, without the first and the last.
+const OFFSETS: std::ops::RangeInclusive<u16> = 1..=4094;
+
+/// A slot that is ours until dropped.
+pub struct Slot {
+    number: u8,
+    directory: PathBuf,
+    reaper: Child,
+    public: Pool,
+    machines: Pool,
+    pods: Pool,
+    /// Released by the kernel when the file is closed.
+    _lock: File,
+}
+
+impl Slot {
+    /// Takes the first free slot.
+    ///
+    /// # Errors
+    /// All slots are taken, or the temporary directory cannot be written.
+    pub fn take() -> io::Result<Arc<Slot>> {
+        // SAFETY: a system call without arguments that cannot fail.
+        let user = unsafe { libc::getuid() };
+        let base = std::env::temp_dir().join(format!("fly-tunnel-operator-lab-{user}"));
+        DirBuilder::new().recursive(true).mode(0o700).create(&base)?;
+        for number in 0..SLOTS {
+            let lock = File::create(base.join(format!("slot-{number}.lock")))?;
+            match lock.try_lock() {
+                Ok(()) => return Slot::new(number, &base, lock).map(Arc::new),
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::Error::other(format!("{SLOTS} labs run on this machine already (locks in {})", base.display())))
+    }
+
+    fn new(number: u8, base: &Path, lock: File) -> io::Result<Slot> {
+        // Never used twice: the reaper of the slot's last holder may still be at work.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("lab-{number}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = base.join(name);
+        fs::create_dir(&directory)?;
+        let reaper = start_reaper(&directory)?;
+        let [public, machines, pods] = std::array::from_fn(|_| Pool::default());
+        Ok(Slot { number, directory, reaper, public, machines, pods, _lock: lock })
+    }
+
+    /// Scratch space, removed when the lab ends.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the API server gives to Services, such as `127.96.16.0/20`.
+    pub fn cluster_ips(&self) -> String {
+        format!("127.{CLUSTER_IPS}.{}.0/20", self.number * 16)
+    }
+
+    /// The first of [`Self::cluster_ips`], which the API server takes for the Service `kubernetes`.
+    pub fn first_cluster_ip(&self) -> Ipv4Addr {
+        self.address(CLUSTER_IPS, 1)
+    }
+
+    /// A free public address, until it is released.
+    pub fn public_address(&self) -> Ipv4Addr {
+        self.address(PUBLIC, self.public.take())
+    }
+
+    pub fn release_public(&self, address: Ipv4Addr) {
+        self.public.release(offset(address));
+    }
+
+    /// A free pair of addresses for a Fly Machine: for what binds `0.0.0.0`, and for what binds `fly-global-services`.
+    pub fn machine_addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let offset = self.machines.take();
+        (self.address(MACHINES, offset), self.address(MACHINES_UDP, offset))
+    }
+
+    pub fn release_machine(&self, addresses: (Ipv4Addr, Ipv4Addr)) {
+        self.machines.release(offset(addresses.0));
+    }
+
+    /// A free address for a pod.
+    pub fn pod_address(&self) -> Ipv4Addr {
+        self.address(PODS, self.pods.take())
+    }
+
+    pub fn release_pod(&self, address: Ipv4Addr) {
+        self.pods.release(offset(address));
+    }
+
+    fn address(&self, range: u8, offset: u16) -> Ipv4Addr {
+        let [high, low] = offset.to_be_bytes();
+        Ipv4Addr::new(127, range, self.number * 16 + high, low)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        drop(self.reaper.stdin.take());
+        // If it cannot be waited for, it still removes the directory by itself.
+        let _ = self.reaper.wait();
+    }
+}
+
+/// The place of an address within the slot's /20.
+fn offset(address: Ipv4Addr) -> u16 {
+    let [_, _, high, low] = address.octets();
+    u16::from_be_bytes([high % 16, low])
+}
+
+/// Which addresses of a /20 are in use. An address that was released is the last to be given out again, so that a
+/// late connection to it does not reach a stranger.
+#[derive(Default)]
+struct Pool(Mutex<(u16, BTreeSet<u16>)>);
+
+impl Pool {
+    fn take(&self) -> u16 {
+        let mut pool = self.0.lock().expect("no one panics while holding it");
+        let (last, used) = &mut *pool;
+        let free = (*last + 1..=*OFFSETS.end()).chain(*OFFSETS.start()..=*last).find(|offset| !used.contains(offset));
+        *last = free.expect("fewer than 4,094 addresses of a kind are in use");
+        used.insert(*last);
+        *last
+    }
+
+    fn release(&self, offset: u16) {
+        self.0.lock().expect("no one panics while holding it").1.remove(&offset);
+    }
+}
+
+/// Starts the process that removes `directory` once its standard input ends.
+fn start_reaper(directory: &Path) -> io::Result<Child> {
+    // Processes of the lab that die at the same moment may still write: hence the retries.
+    let script = r#"read -r _
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    rm -rf -- "$0" 2>/dev/null && exit
+    sleep 0.2
+done"#;
+    Command::new("/bin/sh")
+        .args(["-c", script])
+        .arg(directory)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A Ctrl-C in a terminal must not end it before the lab.
+        .process_group(0)
+        .spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_two_slots_never_meet() {
+        let (one, two) = (Slot::take().expect("free"), Slot::take().expect("free"));
+        assert_ne!(one.cluster_ips(), two.cluster_ips());
+        assert_ne!(one.public_address(), two.public_address());
+        assert_ne!(one.directory(), two.directory());
+    }
+
+    #[test]
+    fn a_released_address_comes_back_last() {
+        let pool = Pool::default();
+        let first = pool.take();
+        pool.release(first);
+        assert_eq!(pool.take(), 2);
+        for _ in 3..=4094 {
+            pool.take();
+        }
+        assert_eq!(pool.take(), first);
+    }
+
+    #[test]
+    fn the_directory_goes_with_the_slot() {
+        let slot = Slot::take().expect("free");
+        let directory = slot.directory().to_owned();
+        fs::write(directory.join("file"), "").expect("writable");
+        drop(slot);
+        assert!(!directory.exists());
+    }
+}
