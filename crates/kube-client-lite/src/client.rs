@@ -1,0 +1,160 @@
+//! The client: one method for each thing that can be asked of an API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::config::{Config, ConfigError};
+use crate::delete::DeleteOptions;
+use crate::error::{Error, Kind};
+use crate::patch::{self, PatchOperation};
+use crate::reply::{self, OBJECT_LIMIT};
+use crate::transport::{Method, Request, Transport};
+use crate::version::Version;
+
+/// A client of one API server. Clones share their connections and may be used from many threads.
+///
+/// Paths are those of [`crate::Resource`]. Each request has one deadline for all that it takes.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) transport: Arc<Transport>,
+}
+
+/// What may be set otherwise than [`Client::new`] does.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// `name/version`, as the server's audit log will show it.
+    pub user_agent: String,
+    /// For a connection, TLS included. 5 s.
+    pub connect_timeout: Duration,
+    /// For a whole request: connection, sending, waiting, reading. Each page of a list is one. 30 s.
+    pub timeout: Duration,
+    /// How many idle connections are kept. 4. More requests than that at once are possible.
+    pub idle_connections: usize,
+}
+
+impl ClientOptions {
+    /// The defaults, with a user agent.
+    pub fn new(user_agent: &str) -> ClientOptions {
+        ClientOptions {
+            user_agent: user_agent.to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            idle_connections: 4,
+        }
+    }
+}
+
+impl Client {
+    /// A client with the default options. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A certificate, a key or a user agent that cannot be used.
+    pub fn new(config: Config, user_agent: &str) -> Result<Client, ConfigError> {
+        Client::with_options(config, &ClientOptions::new(user_agent))
+    }
+
+    /// A client with other options.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_options(config: Config, options: &ClientOptions) -> Result<Client, ConfigError> {
+        let transport = Arc::new(Transport::new(config, options)?);
+        Ok(Client { transport })
+    }
+
+    /// Reads one object.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is none.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.run(&Request::new(Method::Get, path))
+    }
+
+    /// Creates an object, in the collection that `path` names.
+    ///
+    /// # Errors
+    /// [`Error::is_already_exists`] where the name is taken. A creation whose reply was lost is not
+    /// repeated: it may have happened.
+    pub fn create<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        self.write(path, body, Method::Post, Request::new)
+    }
+
+    /// Changes an object by a JSON patch.
+    ///
+    /// A patch that tests `/metadata/resourceVersion` is sent again if its connection turns out to be dead;
+    /// had the first one arrived, the second meets another version.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] where a test failed or a path is not there: read the object again.
+    pub fn json_patch<T: DeserializeOwned>(&self, path: &str, patch: &[PatchOperation]) -> Result<T, Error> {
+        let method = |body| Method::Patch("application/json-patch+json", body);
+        self.write(path, &patch, method, |method, path| Request {
+            repeatable: patch::is_guarded(patch),
+            ..Request::new(method, path)
+        })
+    }
+
+    /// Creates an object or changes it, by server-side apply: `field_manager` owns the fields in `body`,
+    /// whoever owned them before (`force`), and whatever it owned and no longer sends is taken away.
+    ///
+    /// # Errors
+    /// A 500 `field not declared in schema` means a server that is too old for a field; it is not retryable.
+    /// The status of an object that is not there is a 422 ([`Error::is_invalid`]), not a 404.
+    pub fn apply<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        field_manager: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        // JSON is YAML. To apply the same twice is to apply it once.
+        let method = |body| Method::Patch("application/apply-patch+yaml", body);
+        self.write(path, body, method, |method, path| Request {
+            query: vec![("fieldManager", field_manager), ("force", "true")],
+            repeatable: true,
+            ..Request::new(method, path)
+        })
+    }
+
+    /// Deletes an object. It may stay for a while: for its finalizers, for its grace period, or because its
+    /// dependents go first.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where it is gone already, [`Error::is_conflict`] where a precondition does not hold.
+    pub fn delete(&self, path: &str, options: &DeleteOptions) -> Result<(), Error> {
+        let request = |method, path| Request { repeatable: options.is_guarded(), ..Request::new(method, path) };
+        self.write::<IgnoredAny>(path, &options.body(), Method::Delete, request).map(|_| ())
+    }
+
+    /// Which version the server has. Needs no right but to be known to the server.
+    ///
+    /// # Errors
+    /// As any request.
+    pub fn version(&self) -> Result<Version, Error> {
+        self.get("/version")
+    }
+
+    /// Sends `body` by the method and in the request that the caller makes of it.
+    fn write<'a, T: DeserializeOwned>(
+        &self,
+        path: &'a str,
+        body: &impl Serialize,
+        method: impl Fn(Vec<u8>) -> Method,
+        request: impl Fn(Method, &'a str) -> Request<'a>,
+    ) -> Result<T, Error> {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.run(&request(method(body), path)),
+            Err(error) => Err(request(method(Vec::new()), path).error(Kind::Body(error))),
+        }
+    }
+
+    fn run<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
+        let reply = self.transport.send(request)?;
+        match reply::decode(reply, OBJECT_LIMIT) {
+            Ok((value, _)) => Ok(value),
+            Err(kind) => Err(request.error(kind)),
+        }
+    }
+}

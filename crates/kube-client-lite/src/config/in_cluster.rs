@@ -1,0 +1,43 @@
+//! What Kubernetes gives to every pod: two variables and a directory.
+
+use std::path::Path;
+
+use super::{Config, ConfigError};
+use crate::credentials::{Credentials, TokenFile};
+use crate::tls::TlsSettings;
+
+const HOST: &str = "KUBERNETES_SERVICE_HOST";
+const PORT: &str = "KUBERNETES_SERVICE_PORT";
+
+/// Whether this process runs in a pod.
+pub(super) fn is_pod() -> bool {
+    variable(HOST).is_some() && variable(PORT).is_some()
+}
+
+pub(super) fn from_environment(service_account_dir: &Path) -> Result<Config, ConfigError> {
+    match (variable(HOST), variable(PORT)) {
+        (Some(host), Some(port)) => from_parts(&host, &port, service_account_dir),
+        _ => Err(ConfigError::invalid(format!("this is no pod: {HOST} and {PORT} are not both set"))),
+    }
+}
+
+fn from_parts(host: &str, port: &str, directory: &Path) -> Result<Config, ConfigError> {
+    // An IPv6 address is given without brackets.
+    let server = if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") };
+    let token = directory.join("token");
+    // Read now only to learn whether it can be.
+    ConfigError::read(&token)?;
+    let namespace = std::fs::read_to_string(directory.join("namespace")).unwrap_or_default();
+    Ok(Config {
+        server,
+        dial: None,
+        tls: TlsSettings { authorities: Some(ConfigError::read(&directory.join("ca.crt"))?), ..TlsSettings::default() },
+        proxy: None,
+        credentials: Credentials::TokenFile(TokenFile::new(token, None)),
+        namespace: Some(namespace.trim().to_owned()).filter(|name| !name.is_empty()),
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,74 @@
+//! How to reach a cluster, and as whom: what kubectl or a pod would use.
+//!
+//! - `in_cluster.rs`: what Kubernetes gives to every pod;
+//! - `kubeconfig.rs`: what is written in the files of kubectl, and how several become one;
+//! - `resolve.rs`: one context of them, with its files read: a [`Config`];
+//! - `document.rs`: YAML and JSON.
+
+mod error;
+mod in_cluster;
+
+use std::path::Path;
+
+use ureq::Proxy;
+use ureq::http::Uri;
+
+pub use error::ConfigError;
+
+use crate::credentials::Credentials;
+use crate::tls::TlsSettings;
+
+/// All that it takes to speak to one API server. Tokens and keys in it are never printed.
+#[derive(Debug)]
+pub struct Config {
+    /// `https://host:port`, perhaps with a path.
+    pub(crate) server: String,
+    /// Where the server is to be found, if not at the host of `server`.
+    pub(crate) dial: Option<Uri>,
+    pub(crate) tls: TlsSettings,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) credentials: Credentials,
+    pub(crate) namespace: Option<String>,
+}
+
+impl Config {
+    /// Reads the configuration as kubectl does.
+    ///
+    /// `kubeconfig` is a list of files, separated by colons (kubectl's `KUBECONFIG`); the first that
+    /// sets a value wins, and missing files count for nothing as long as one is there. Without it: what the pod
+    /// has ([`Config::in_cluster`], at the usual place) if this is one, else `~/.kube/config`.
+    /// `context` is the name of one, else it is the `current-context`.
+    ///
+    /// # Errors
+    /// Files that cannot be read or understood, names that lead nowhere, and settings that are not supported,
+    /// which the message names.
+    pub fn load(kubeconfig: Option<&str>, context: Option<&str>) -> Result<Config, ConfigError> {
+        let _ = (kubeconfig, context);
+        Err(ConfigError::invalid("not yet".to_owned()))
+    }
+
+    /// Reads the configuration of a pod.
+    ///
+    /// The server comes from `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`, all else from the directory where the
+    /// ServiceAccount is mounted ([`Config::SERVICE_ACCOUNT_DIR`]): `ca.crt`, `token`, `namespace`.
+    /// The token is read again each minute, for it changes.
+    ///
+    /// # Errors
+    /// Where this is no pod, or a file is missing.
+    pub fn in_cluster(service_account_dir: &Path) -> Result<Config, ConfigError> {
+        in_cluster::from_environment(service_account_dir)
+    }
+
+    /// Where a pod finds its ServiceAccount.
+    pub const SERVICE_ACCOUNT_DIR: &'static str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+    /// The namespace of the pod or of the context, if it has one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The server's URL.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+}

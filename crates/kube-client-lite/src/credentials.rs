@@ -1,0 +1,132 @@
+//! Who the client says it is: nobody, a fixed token, or a token in a file that others replace.
+//!
+//! A ServiceAccount's token is bound to its pod and good for about an hour; the kubelet writes a new
+//! one in time. So a token from a file is read again each minute, as client-go does, and at once
+//! when the server refuses it. (A client certificate is a matter of TLS, see `tls.rs`.)
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// client-go's period in `transport/token_source.go`.
+const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(60);
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Where the bearer token comes from.
+#[derive(Debug, Default)]
+pub(crate) enum Credentials {
+    #[default]
+    None,
+    Token(Secret),
+    TokenFile(TokenFile),
+}
+
+impl Credentials {
+    /// The token to send now, if any.
+    ///
+    /// # Errors
+    /// A message, where there should be a token and none was ever read.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, String> {
+        match self {
+            Credentials::None => Ok(None),
+            Credentials::Token(token) => Ok(Some(token.clone())),
+            Credentials::TokenFile(file) => file.token().map(Some),
+        }
+    }
+
+    /// A token to try once more with, after `refused` met a 401; `None` where there is no other.
+    pub(crate) fn renewed(&self, refused: &Secret) -> Option<Secret> {
+        match self {
+            Credentials::None | Credentials::Token(_) => None,
+            Credentials::TokenFile(file) => file.renewed(refused),
+        }
+    }
+}
+
+/// A token in a file.
+#[derive(Debug)]
+pub(crate) struct TokenFile {
+    path: PathBuf,
+    last: Mutex<Last>,
+}
+
+/// What is known of the file.
+#[derive(Debug, Default)]
+struct Last {
+    token: Option<Secret>,
+    read_at: Option<Instant>,
+}
+
+impl TokenFile {
+    /// `fallback` is used for as long as the file has never been readable.
+    pub(crate) fn new(path: PathBuf, fallback: Option<Secret>) -> TokenFile {
+        let last = Last { token: fallback, read_at: None };
+        TokenFile { path, last: Mutex::new(last) }
+    }
+
+    fn token(&self) -> Result<Secret, String> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.read_at.is_none_or(|at| at.elapsed() >= TOKEN_FILE_PERIOD);
+        if due {
+            last.refresh(&self.path)?;
+        }
+        last.token.clone().ok_or_else(|| format!("no token in {}", self.path.display()))
+    }
+
+    fn renewed(&self, refused: &Secret) -> Option<Secret> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have renewed it while this one's request was under way.
+        if last.token.as_ref() == Some(refused) {
+            last.refresh(&self.path).ok()?;
+        }
+        last.token.clone().filter(|token| token != refused)
+    }
+}
+
+impl Last {
+    /// Reads the file. One that cannot be read now (it is being replaced) leaves the last token in use.
+    fn refresh(&mut self, path: &Path) -> Result<(), String> {
+        match read_token(path) {
+            Ok(token) => {
+                self.token = Some(token);
+                self.read_at = Some(Instant::now());
+                Ok(())
+            }
+            Err(reason) if self.token.is_some() => {
+                log::warn!("{reason}; the last token is still used");
+                self.read_at = Some(Instant::now());
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the token in {}: {error}", path.display()))?;
+    match text.trim() {
+        "" => Err(format!("the token file {} is empty", path.display())),
+        token => Ok(Secret::new(token)),
+    }
+}

@@ -1,0 +1,93 @@
+//! Certificates: whom the server must be, and who the client is.
+//!
+//! Everything is checked before ureq sees it: a key that does not fit its certificate makes
+//! ureq panic, and an authority that cannot be read is dropped by it without a word.
+
+use std::fmt;
+
+use rustls::RootCertStore;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::config::ConfigError;
+
+/// What a configuration says of TLS, all in PEM.
+#[derive(Default)]
+pub(crate) struct TlsSettings {
+    /// Who may vouch for the server; `None`: the authorities of the public web.
+    pub authorities: Option<Vec<u8>>,
+    pub client: Option<ClientIdentity>,
+    /// Take any server for the right one.
+    pub insecure: bool,
+}
+
+/// A client certificate with its chain, and its key (PKCS#8, PKCS#1 or SEC1).
+pub(crate) struct ClientIdentity {
+    pub certificates: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings")
+            .field("authorities", &self.authorities.is_some())
+            .field("client", &self.client.is_some())
+            .field("insecure", &self.insecure)
+            .finish()
+    }
+}
+
+/// What ureq is to use.
+///
+/// # Errors
+/// Whatever is not what it should be, by the name of the kubeconfig's setting.
+pub(crate) fn build(settings: &TlsSettings) -> Result<TlsConfig, ConfigError> {
+    let roots = match &settings.authorities {
+        Some(pem) => RootCerts::new_with_certs(&authorities(pem)?),
+        None => RootCerts::WebPki,
+    };
+    let client = settings.client.as_ref().map(client_cert).transpose()?;
+    Ok(TlsConfig::builder().root_certs(roots).client_cert(client).disable_verification(settings.insecure).build())
+}
+
+fn authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ConfigError> {
+    let certificates = certificates(pem, "certificate-authority")?;
+    let mut store = RootCertStore::empty();
+    for certificate in &certificates {
+        store
+            .add(certificate.clone())
+            .map_err(|error| ConfigError::invalid(format!("certificate-authority is not usable: {error}")))?;
+    }
+    Ok(to_ureq(&certificates))
+}
+
+fn client_cert(identity: &ClientIdentity) -> Result<ClientCert, ConfigError> {
+    let chain = certificates(&identity.certificates, "client-certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key)
+        .map_err(|error| ConfigError::invalid(format!("client-key has no private key: {error}")))?;
+    let ureq_chain = to_ureq(&chain);
+    CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| {
+        ConfigError::invalid(format!("client-certificate and client-key cannot be used together: {error}"))
+    })?;
+    let key = PrivateKey::from_pem(&identity.key)
+        .map_err(|error| ConfigError::invalid(format!("client-key is not usable: {error}")))?;
+    Ok(ClientCert::new_with_certs(&ureq_chain, key))
+}
+
+/// All certificates of a PEM text, of which there must be one.
+fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ConfigError::invalid(format!("{setting} is no PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(ConfigError::invalid(format!("{setting} has no certificate in it")));
+    }
+    Ok(certificates)
+}
+
+fn to_ureq(certificates: &[CertificateDer]) -> Vec<Certificate<'static>> {
+    certificates.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
+}
