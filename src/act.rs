@@ -1,0 +1,300 @@
+//! Carries out one step: one idempotent call, whose reply is taken down as if it had been looked at.
+
+use std::time::SystemTime;
+
+use kube_client_lite::{DeleteOptions, PatchOperation, Resource};
+use serde::de::IgnoredAny;
+
+use crate::failure::Failure;
+use crate::fly::error::FlyError;
+use crate::observe;
+use crate::render::keys::TunnelKeys;
+use crate::render::{machine, status};
+use crate::service::{CONDITION, Service};
+use crate::tunnel::Tunnel;
+use crate::tunnel::lane::Lane;
+use crate::tunnel::memory::{Memory, Now};
+use crate::tunnel::observed::{App, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, State};
+use crate::tunnel::plan::{Frpc, Look, Reason, Shown, Step};
+use crate::world::World;
+
+/// Who wrote a field, for server-side apply.
+const FIELD_MANAGER: &str = "fly-tunnel-operator";
+
+impl World {
+    /// Carries out the step.
+    ///
+    /// # Errors
+    /// It did not work out, or nobody knows: look again before the next.
+    pub fn act(
+        &self,
+        step: &Step,
+        tunnel: &Tunnel,
+        seen: &mut Observed,
+        memory: &mut Memory,
+        now: Now,
+    ) -> Result<(), Failure> {
+        let app = tunnel.app.as_str();
+        match step {
+            Step::AddFinalizer => self.add_finalizer(seen)?,
+            Step::RemoveFinalizer => self.remove_finalizer(seen)?,
+            Step::ShowStatus(shown) => self.show(shown, seen)?,
+            Step::CreateApp => self.create_app(tunnel, seen, memory)?,
+            Step::DeleteApp => {
+                self.fly.delete_app(app)?;
+                memory.app_deleted = Some(now.monotonic);
+            }
+            Step::AllocateAddress => {
+                let address = self.fly.allocate_v4(app).map_err(no_address)?;
+                our_app(seen).addresses.push(observe::address(address));
+            }
+            Step::ReleaseAddress(ip) => {
+                self.fly.release(app, *ip)?;
+                our_app(seen).addresses.retain(|address| address.ip != *ip);
+            }
+            Step::CreateMachine(lane) => self.create_machine(lane, tunnel, seen)?,
+            Step::StartMachine(id) => {
+                self.fly.start_machine(app, id)?;
+                change(seen, id, |machine| machine.state = State::Pending);
+            }
+            Step::DestroyMachine(id) => {
+                self.fly.destroy_machine(app, id)?;
+                change(seen, id, |machine| machine.state = State::Gone);
+            }
+            Step::Cordon(id) => {
+                self.fly.cordon(app, id)?;
+                change(seen, id, |machine| machine.cordoned = true);
+            }
+            Step::Uncordon(id) => {
+                self.fly.uncordon(app, id)?;
+                change(seen, id, |machine| machine.cordoned = false);
+            }
+            Step::StartDraining(id, since) => {
+                self.fly.set_metadata(app, id, machine::DRAINING_SINCE, &machine::time(*since))?;
+                draining_since(seen, id, Some(*since));
+            }
+            Step::StopDraining(id) => {
+                self.fly.delete_metadata(app, id, machine::DRAINING_SINCE)?;
+                draining_since(seen, id, None);
+            }
+            Step::CreateKeys => {
+                let keys = TunnelKeys::generate(app, now.wall).map_err(Failure::early)?;
+                let body = self.home(tunnel).secret(&keys);
+                let _: IgnoredAny = self.kube.create(&Resource::SECRETS.in_namespace(&self.namespace), &body)?;
+                let name = crate::tunnel::names::keys(app, &keys.fingerprint());
+                objects(seen).keys.push(KeysSecret { name, keys });
+            }
+            Step::CreateConfigMap(frpc) => self.create_config_map(frpc, tunnel, seen)?,
+            Step::ApplyDeployment(frpc) => self.apply_deployment(frpc, tunnel, seen, memory)?,
+            Step::DeleteDeployment(name) => {
+                self.delete(Resource::DEPLOYMENTS, name)?;
+                memory.applied.remove(name);
+                objects(seen).deployments.retain(|deployment| deployment.object.name != *name);
+            }
+            Step::DeleteConfigMap(name) => {
+                self.delete(Resource::CONFIG_MAPS, name)?;
+                objects(seen).config_maps.retain(|map| map.name != *name);
+            }
+            Step::DeleteSecret(name) => {
+                self.delete(Resource::SECRETS, name)?;
+                objects(seen).keys.retain(|secret| secret.name != *name);
+                objects(seen).broken_keys.retain(|broken| broken != name);
+            }
+        }
+        Ok(())
+    }
+
+    /// A JSON patch, since an apply cannot take away a finalizer that somebody else wrote; and guarded by tests, so
+    /// that a Service that changed meanwhile is read again first.
+    fn add_finalizer(&self, seen: &mut Observed) -> Result<(), Failure> {
+        let Some(service) = &seen.service else { return Ok(()) };
+        let finalizer = &self.settings.finalizer;
+        let (path, value) = match service.metadata.finalizers.is_empty() {
+            true => ("/metadata/finalizers", serde_json::json!([finalizer])),
+            false => ("/metadata/finalizers/-", serde_json::json!(finalizer)),
+        };
+        let patch = PatchOperation::Add { path: path.into(), value };
+        let patched = self.patch(service, vec![patch])?;
+        seen.service = Some(patched.ok_or_else(|| Failure::early("the Service changed or went meanwhile"))?);
+        Ok(())
+    }
+
+    /// Takes our condition away in the same patch.
+    fn remove_finalizer(&self, seen: &mut Observed) -> Result<(), Failure> {
+        let Some(service) = &seen.service else { return Ok(()) };
+        let finalizer = service.metadata.finalizers.iter().position(|name| *name == self.settings.finalizer);
+        let condition = service.status.conditions.iter().position(|condition| condition.r#type == CONDITION);
+        let removals = [
+            condition.map(|index| format!("/status/conditions/{index}")),
+            finalizer.map(|index| format!("/metadata/finalizers/{index}")),
+        ];
+        let removals = removals.into_iter().flatten().map(|path| PatchOperation::Remove { path }).collect();
+        match self.patch(service, removals)? {
+            Some(mut patched) => {
+                self.report_deleted(service);
+                patched.metadata.finalizers.retain(|name| *name != self.settings.finalizer);
+                seen.service = Some(patched);
+                Ok(())
+            }
+            None => {
+                let id = crate::tunnel::TunnelId {
+                    namespace: service.metadata.namespace.clone(),
+                    name: service.metadata.name.clone(),
+                };
+                seen.service = self.service(&id)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Patches the Service if it is still as it was; `None` if it is not, or not there.
+    fn patch(&self, service: &Service, changes: Vec<PatchOperation>) -> Result<Option<Service>, Failure> {
+        let metadata = &service.metadata;
+        let test = |path: &str, value: &str| PatchOperation::Test { path: path.into(), value: value.into() };
+        let mut patch =
+            vec![test("/metadata/uid", &metadata.uid), test("/metadata/resourceVersion", &metadata.resource_version)];
+        patch.extend(changes);
+        let path = Resource::SERVICES.status(&metadata.namespace, &metadata.name);
+        match self.kube.json_patch(&path, &patch) {
+            Ok(patched) => Ok(Some(patched)),
+            Err(error) if error.is_invalid() || error.is_conflict() || error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn show(&self, shown: &Shown, seen: &mut Observed) -> Result<(), Failure> {
+        let Some(service) = &seen.service else { return Ok(()) };
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let path = Resource::SERVICES.status(&service.metadata.namespace, &service.metadata.name);
+        match self.kube.apply(&path, FIELD_MANAGER, &status::apply(service, shown, &now)) {
+            Ok(applied) => {
+                self.report(service, shown);
+                seen.service = Some(applied);
+                Ok(())
+            }
+            Err(error) if error.is_invalid() || error.is_conflict() || error.is_not_found() => {
+                Err(Failure::early("the Service changed or went meanwhile"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn create_app(&self, tunnel: &Tunnel, seen: &mut Observed, memory: &mut Memory) -> Result<(), Failure> {
+        match self.fly.create_app(&tunnel.app, &tunnel.network) {
+            Ok(()) => {
+                memory.app_created = true;
+                memory.app_deleted = None;
+                seen.app = Some(App::Ours(OurApp::default()));
+                Ok(())
+            }
+            // Somebody else's, or our own of which the reply was lost: a look tells, perhaps a little later.
+            Err(FlyError::NameTaken) => {
+                self.look(&Look::Everything, tunnel, seen, memory)?;
+                match &seen.app {
+                    Some(App::Absent) => {
+                        Err(Failure::early("the App's name is taken, but Fly does not show the App yet"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn create_machine(&self, lane: &Lane, tunnel: &Tunnel, seen: &mut Observed) -> Result<(), Failure> {
+        let keys = objects(seen).keys.iter().find(|secret| secret.keys.fingerprint() == lane.recipe.keys);
+        let Some(secret) = keys else { return Err(Failure::early("the lane's keys are not there any more")) };
+        let request = machine::request(lane, &secret.keys, &self.owner_id, &tunnel.id.to_string());
+        let made: Machine = match self.fly.create_machine(&tunnel.app, &request) {
+            Ok(wire) => machine::observed(wire),
+            Err(FlyError::MachineExists(id)) => machine::observed(self.fly.machine(&tunnel.app, &id)?),
+            Err(error) => return Err(error.into()),
+        };
+        if !made.exists() {
+            return Err(Failure::early("a Machine that is being destroyed still has the lane's name"));
+        }
+        let machines = &mut our_app(seen).machines;
+        machines.retain(|known| known.id != made.id);
+        machines.push(made);
+        Ok(())
+    }
+
+    fn create_config_map(&self, frpc: &Frpc, tunnel: &Tunnel, seen: &mut Observed) -> Result<(), Failure> {
+        let home = self.home(tunnel);
+        let path = Resource::CONFIG_MAPS.in_namespace(&self.namespace);
+        match self.kube.create::<IgnoredAny>(&path, &home.config_map(frpc)) {
+            Ok(_) => {}
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+        objects(seen).config_maps.push(LaneObject { name: home.name(frpc), machine: frpc.machine.clone() });
+        Ok(())
+    }
+
+    fn apply_deployment(
+        &self,
+        frpc: &Frpc,
+        tunnel: &Tunnel,
+        seen: &mut Observed,
+        memory: &mut Memory,
+    ) -> Result<(), Failure> {
+        let home = self.home(tunnel);
+        let path = Resource::DEPLOYMENTS.named(&self.namespace, &home.name(frpc));
+        let applied = self.kube.apply(&path, FIELD_MANAGER, &home.deployment(frpc));
+        let applied = applied.map_err(|error| match error.is_invalid() || error.is_forbidden() {
+            true => {
+                Failure::shown(Reason::InvalidService, format!("the cluster does not take frpc's Deployment: {error}"))
+            }
+            false => error.into(),
+        })?;
+        let deployment = observe::deployment(applied);
+        memory.applied.insert(deployment.object.name.clone(), deployment.version);
+        let deployments = &mut objects(seen).deployments;
+        deployments.retain(|known| known.object.name != deployment.object.name);
+        deployments.push(deployment);
+        Ok(())
+    }
+
+    fn delete(&self, resource: Resource, name: &str) -> Result<(), Failure> {
+        match self.kube.delete(&resource.named(&self.namespace, name), &DeleteOptions::default()) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Accounts on trial get no dedicated IPv4, and are told so by a 400.
+fn no_address(error: FlyError) -> Failure {
+    match error {
+        FlyError::Refused(text) => FlyError::Quota(text).into(),
+        other => other.into(),
+    }
+}
+
+fn change(seen: &mut Observed, id: &str, edit: impl FnOnce(&mut Machine)) {
+    if let Some(machine) = our_app(seen).machines.iter_mut().find(|machine| machine.id == id) {
+        edit(machine);
+    }
+}
+
+fn draining_since(seen: &mut Observed, id: &str, since: Option<SystemTime>) {
+    change(seen, id, |machine| {
+        if let Some(ours) = &mut machine.ours {
+            ours.draining_since = since;
+        }
+    });
+}
+
+fn our_app(seen: &mut Observed) -> &mut OurApp {
+    if !matches!(seen.app, Some(App::Ours(_))) {
+        seen.app = Some(App::Ours(OurApp::default()));
+    }
+    match &mut seen.app {
+        Some(App::Ours(app)) => app,
+        _ => unreachable!("it was just made so"),
+    }
+}
+
+fn objects(seen: &mut Observed) -> &mut Objects {
+    seen.objects.get_or_insert_default()
+}

@@ -1,0 +1,77 @@
+//! Lists the Services, again and again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kube_client_lite::{ListQuery, Resource};
+
+use super::Event;
+use crate::backoff::Repeating;
+use crate::service::Service;
+use crate::tunnel::TunnelId;
+use crate::world::World;
+
+/// Every so many polls all Services are listed, metadata only: one whose type changed while nobody looked has our
+/// finalizer and is in no list of load balancers.
+const POLLS_PER_SEARCH: u32 = 120;
+
+/// What one poll saw.
+pub struct Poll {
+    /// The list is at least as new as this.
+    pub began: Instant,
+    /// Load balancers of any class.
+    pub services: Vec<Service>,
+    /// Services with our finalizer that are no load balancers.
+    pub strays: Vec<TunnelId>,
+}
+
+/// Polls until the process ends. A cluster that cannot be asked is asked again, later each time.
+pub fn run(world: Arc<World>, interval: Duration, events: Sender<Event>) {
+    let mut failures = Repeating::default();
+    let mut polls = 0;
+    loop {
+        let began = Instant::now();
+        let pause = match poll(&world, began, polls % POLLS_PER_SEARCH == 0) {
+            Ok(poll) => {
+                if failures.succeeded() {
+                    log::info!("the cluster answers again");
+                }
+                polls = polls.wrapping_add(1);
+                if events.send(Event::Polled(poll)).is_err() {
+                    return;
+                }
+                interval.saturating_sub(began.elapsed())
+            }
+            Err(error) => {
+                let (delay, new) = failures.failed(&error.to_string());
+                if new {
+                    log::warn!("the cluster cannot be asked: {error}; trying again");
+                }
+                error.retry_after().unwrap_or(delay)
+            }
+        };
+        thread::sleep(pause);
+    }
+}
+
+fn poll(world: &World, began: Instant, search: bool) -> Result<Poll, kube_client_lite::Error> {
+    let all = Resource::SERVICES.all();
+    let balancers = ListQuery { field_selector: Some("spec.type=LoadBalancer".into()), ..ListQuery::default() };
+    let services: Vec<Service> = world.kube.list(&all, &balancers)?;
+    let mut strays = Vec::new();
+    if search {
+        let id = |namespace: &str, name: &str| TunnelId { namespace: namespace.into(), name: name.into() };
+        let known: BTreeSet<_> = services.iter().map(|s| id(&s.metadata.namespace, &s.metadata.name)).collect();
+        let everything = world.kube.list_metadata(&all, &ListQuery::default())?;
+        strays = everything
+            .into_iter()
+            .filter(|object| object.metadata.finalizers.contains(&world.settings.finalizer))
+            .map(|object| id(&object.metadata.namespace, &object.metadata.name))
+            .filter(|id| !known.contains(id))
+            .collect();
+    }
+    Ok(Poll { began, services, strays })
+}

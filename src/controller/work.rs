@@ -1,0 +1,131 @@
+//! One pass over one tunnel, on a thread of its own: look, plan, act, until there is nothing to do but wait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use crate::failure::Failure;
+use crate::tunnel::memory::{Memory, Now};
+use crate::tunnel::observed::Observed;
+use crate::tunnel::plan::{self, Look, Next, Shown, Step, Wait};
+use crate::tunnel::{Tunnel, desired};
+use crate::world::World;
+
+/// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
+/// gives its place to another tunnel.
+const LONGEST_PASS: usize = 100;
+
+/// A tunnel, and what is known of it.
+pub struct Work {
+    pub tunnel: Tunnel,
+    pub seen: Observed,
+    pub memory: Memory,
+    /// What to look at first.
+    pub look: Option<Look>,
+    /// Read the Service first: it may have changed or gone.
+    pub reread: bool,
+}
+
+/// How a pass ended.
+pub enum Outcome {
+    Settled,
+    Gone,
+    Wait(Wait),
+    Failed(Failure),
+    /// The process is to end; nothing more was begun.
+    Stopped,
+}
+
+/// When the process started, and whether it is to end.
+pub struct Clock {
+    pub started: Instant,
+    pub stopping: AtomicBool,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        Now { monotonic: self.started.elapsed(), wall: SystemTime::now() }
+    }
+}
+
+impl Work {
+    /// Works until there is nothing to do but wait.
+    pub fn pass(&mut self, world: &World, clock: &Clock) -> Outcome {
+        let outcome = self.steps(world, clock);
+        if let Err(failure) = &outcome {
+            self.show_failure(failure, world, clock);
+            if !failure.early {
+                self.forget();
+            }
+        }
+        outcome.unwrap_or_else(Outcome::Failed)
+    }
+
+    /// What was seen may not be so any more: the next pass looks at everything.
+    pub fn forget(&mut self) {
+        self.look = None;
+        self.reread = true;
+        self.seen.app = None;
+        self.seen.objects = None;
+    }
+
+    fn steps(&mut self, world: &World, clock: &Clock) -> Result<Outcome, Failure> {
+        if self.reread {
+            self.read_service(world)?;
+            self.reread = false;
+        }
+        for _ in 0..LONGEST_PASS {
+            if let Some(look) = &self.look {
+                world.look(look, &self.tunnel, &mut self.seen, &mut self.memory)?;
+                self.look = None;
+            }
+            self.memory.note(&self.seen, clock.now());
+            match plan::plan(&self.tunnel, &world.settings, &self.seen, &self.memory, clock.now()).next {
+                Next::Look(look) => self.look = Some(look),
+                Next::Act(steps) => {
+                    for step in steps {
+                        if clock.stopping.load(Ordering::Acquire) {
+                            return Ok(Outcome::Stopped);
+                        }
+                        self.act(&step, world, clock)?;
+                    }
+                }
+                Next::Wait(wait) => return Ok(Outcome::Wait(wait)),
+                Next::Settled => return Ok(Outcome::Settled),
+                Next::Gone => return Ok(Outcome::Gone),
+            }
+        }
+        Err(Failure::early("the pass goes round in circles; this is a bug worth a report"))
+    }
+
+    fn act(&mut self, step: &Step, world: &World, clock: &Clock) -> Result<(), Failure> {
+        world.act(step, &self.tunnel, &mut self.seen, &mut self.memory, clock.now())?;
+        if !matches!(step, Step::ShowStatus(_)) {
+            let Tunnel { id, app, .. } = &self.tunnel;
+            log::info!(namespace = id.namespace, name = id.name, app; "{step}");
+        }
+        Ok(())
+    }
+
+    /// The tunnel follows from the Service as it is now. One that is none of our business any more is left alone, and
+    /// what we made for it goes.
+    fn read_service(&mut self, world: &World) -> Result<(), Failure> {
+        let service = world.service(&self.tunnel.id)?;
+        let settings = &world.settings;
+        let tunnel =
+            service.as_ref().and_then(|s| desired::tunnel(s, &world.owner, &settings.finalizer, &settings.lanes));
+        self.seen.service = service.filter(|_| tunnel.is_some());
+        self.tunnel = tunnel.unwrap_or_else(|| desired::removed(self.tunnel.id.clone(), &world.owner));
+        Ok(())
+    }
+
+    /// The addresses stay, whatever fails.
+    fn show_failure(&mut self, failure: &Failure, world: &World, clock: &Clock) {
+        let (Some(reason), Some(service)) = (failure.reason, &self.seen.service) else { return };
+        let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
+        if !shown.is_shown_by(service)
+            && let Err(error) = self.act(&Step::ShowStatus(shown), world, clock)
+        {
+            log::debug!("{}: the condition was not written: {error}", self.tunnel.id);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Apps.
+
+use serde::{Deserialize, Serialize};
+use ureq::http::Method;
+
+use super::error::FlyError;
+use super::{Fly, encoded};
+
+/// An App, as far as we read it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct App {
+    pub name: String,
+    /// Absent or empty where Fly gives none; `default` for an App without a network of its own.
+    pub network: Option<String>,
+    pub organization: Organization,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Organization {
+    pub slug: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AppList {
+    apps: Vec<App>,
+}
+
+#[derive(Serialize)]
+struct CreateApp<'a> {
+    name: &'a str,
+    org_slug: &'a str,
+    network: &'a str,
+}
+
+impl Fly {
+    /// The App of that name.
+    ///
+    /// # Errors
+    /// `NotFound`: absent, or made a moment ago. `Forbidden`: of another organisation.
+    pub fn app(&self, name: &str) -> Result<App, FlyError> {
+        self.get(&format!("/apps/{name}"))
+    }
+
+    /// Makes an App with a private network of its own.
+    ///
+    /// # Errors
+    /// `NameTaken`: names are unique in all of Fly, and one may be taken by our own App that is not shown yet.
+    pub fn create_app(&self, name: &str, network: &str) -> Result<(), FlyError> {
+        let body = encoded(&CreateApp { name, org_slug: self.org(), network })?;
+        self.call(Method::POST, "/apps", body)
+    }
+
+    /// Asks Fly to delete the App and all in it; it is gone some time later.
+    ///
+    /// # Errors
+    /// `NotFound`: absent, or made a moment ago.
+    pub fn delete_app(&self, name: &str) -> Result<(), FlyError> {
+        self.call(Method::DELETE, &format!("/apps/{name}?force=true"), Vec::new())
+    }
+
+    /// Names of the organisation's Apps.
+    ///
+    /// # Errors
+    /// Any but `NotFound`.
+    pub fn app_names(&self) -> Result<Vec<String>, FlyError> {
+        let list: AppList = self.get(&format!("/apps?org_slug={}", self.org()))?;
+        Ok(list.apps.into_iter().map(|app| app.name).collect())
+    }
+}

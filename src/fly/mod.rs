@@ -1,0 +1,105 @@
+//! Fly's Machines API, as far as a tunnel needs it. Facts: docs.machines.dev, superfly/fly-go.
+
+pub mod address;
+pub mod app;
+pub mod error;
+pub mod machine;
+pub mod token;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::http::{Method, Request, Response};
+
+use crate::config::FlyConfig;
+use error::FlyError;
+
+/// A Machine with its files is some 20 KiB; a list of all Apps of an organisation some 500 bytes each.
+const REPLY_LIMIT: u64 = 16 << 20;
+
+/// Longest a request may take, so that a worker is never stuck. Creating a Machine takes Fly a few seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How we call ourselves, to Fly and to Kubernetes.
+pub const USER_AGENT: &str = concat!("fly-tunnel-operator/", env!("CARGO_PKG_VERSION"));
+
+/// A client for one organisation. Cheap to share between threads.
+pub struct Fly {
+    agent: Agent,
+    config: FlyConfig,
+}
+
+impl Fly {
+    /// A client that keeps up to `connections` open.
+    pub fn new(config: FlyConfig, connections: usize) -> Fly {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(USER_AGENT)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_global(Some(TIMEOUT))
+            .max_idle_age(Duration::from_secs(30))
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
+            .input_buffer_size(16 << 10)
+            .output_buffer_size(16 << 10)
+            .build()
+            .new_agent();
+        Fly { agent, config }
+    }
+
+    /// The organisation whose Apps these are.
+    pub fn org(&self) -> &str {
+        &self.config.org
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, FlyError> {
+        self.read(Method::GET, path, Vec::new())
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, FlyError> {
+        self.read(Method::POST, path, encoded(body)?)
+    }
+
+    /// A request whose reply, if it is a success, says nothing that matters.
+    fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(), FlyError> {
+        self.send(method, path, body).map(|_| ())
+    }
+
+    fn read<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, FlyError> {
+        let reply = self.send(method, path, body)?;
+        serde_json::from_slice(&reply)
+            .map_err(|error| FlyError::Unavailable(format!("its reply is not understood: {error}")))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, FlyError> {
+        let token = self.config.token.read().map_err(FlyError::Unauthorized)?;
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}/v1{path}", self.config.url))
+            .header("Authorization", token)
+            .header("Content-Type", "application/json")
+            .body(body)
+            .map_err(|error| FlyError::Refused(error.to_string()))?;
+        let response = self.agent.run(request).map_err(|error| FlyError::Unavailable(error.to_string()))?;
+        let (parts, body) = response.into_parts();
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        log::debug!("Fly: {method} {path}: {} (request {})", parts.status.as_u16(), header("fly-request-id"));
+        let reply = Response::new(body)
+            .into_body()
+            .into_with_config()
+            .limit(REPLY_LIMIT)
+            .read_to_vec()
+            .map_err(|error| FlyError::Unavailable(format!("its reply cannot be read: {error}")))?;
+        match parts.status.is_success() {
+            true => Ok(reply),
+            false => Err(FlyError::from_reply(parts.status.as_u16(), &reply, header("retry-after"))),
+        }
+    }
+}
+
+fn encoded(body: &impl Serialize) -> Result<Vec<u8>, FlyError> {
+    serde_json::to_vec(body).map_err(|error| FlyError::Refused(error.to_string()))
+}

@@ -1,0 +1,96 @@
+//! The Fly token: where it comes from, and how it goes into a request.
+
+use std::path::PathBuf;
+use std::{fmt, fs};
+
+/// Where the token is. A file is read at each use: it is small, and a rotated Secret then needs no restart.
+#[derive(Clone)]
+pub enum TokenSource {
+    File(PathBuf),
+    Value(String),
+}
+
+/// Never shows the token.
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::File(path) => write!(f, "File({})", path.display()),
+            TokenSource::Value(_) => f.write_str("Value(…)"),
+        }
+    }
+}
+
+impl TokenSource {
+    /// The value of the `Authorization` header.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no token in it.
+    pub fn read(&self) -> Result<String, String> {
+        match self {
+            TokenSource::Value(text) => header(text),
+            TokenSource::File(path) => match fs::read_to_string(path) {
+                Ok(text) => header(&text).map_err(|error| format!("{}: {error}", path.display())),
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            },
+        }
+    }
+}
+
+/// Macaroons (`fm1r_`, `fm1a_`, `fm2_`, several joined by commas) go under `FlyV1`, any other token under `Bearer`
+/// (fly-go `tokens.go`). Prefixes, quotes and blanks that came along with a copied token are taken off.
+fn header(text: &str) -> Result<String, String> {
+    let mut token = text.trim().trim_matches(['"', '\'']).trim();
+    while let Some((scheme, rest)) = token.split_once(char::is_whitespace) {
+        if !is_scheme(scheme) {
+            return Err("the token has a blank in it".into());
+        }
+        token = rest.trim_start();
+    }
+    if token.is_empty() || is_scheme(token) {
+        return Err("the token is empty".into());
+    }
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("the token has a character that no token has".into());
+    }
+    let macaroons: Vec<&str> = token.split(',').filter(|part| is_macaroon(part)).collect();
+    Ok(match macaroons.is_empty() {
+        true => format!("Bearer {token}"),
+        false => format!("FlyV1 {}", macaroons.join(",")),
+    })
+}
+
+fn is_scheme(word: &str) -> bool {
+    word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("flyv1")
+}
+
+fn is_macaroon(token: &str) -> bool {
+    ["fm1r_", "fm1a_", "fm2_"].iter().any(|prefix| token.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_taken_as_people_paste_them() {
+        for (text, expected) in [
+            ("fo1_abc", "Bearer fo1_abc"),
+            ("fo1_abc\n", "Bearer fo1_abc"),
+            ("\"fo1_abc\"\n", "Bearer fo1_abc"),
+            ("Bearer fo1_abc", "Bearer fo1_abc"),
+            ("FlyV1 fm2_a,fm2_b", "FlyV1 fm2_a,fm2_b"),
+            ("bearer FlyV1 fm2_a", "FlyV1 fm2_a"),
+            ("fm2_a,fo1_b", "FlyV1 fm2_a"),
+        ] {
+            assert_eq!(header(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for wrong in ["", " \n", "\"\"", "Bearer ", "two words"] {
+            assert!(header(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_never_shows() {
+        assert!(!format!("{:?}", TokenSource::Value("fo1_secret".into())).contains("secret"));
+    }
+}

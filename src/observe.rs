@@ -1,0 +1,190 @@
+//! Looks at Fly and the cluster.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube_client_lite::{ListQuery, ObjectMeta, Resource};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use crate::failure::Failure;
+use crate::fly::error::FlyError;
+use crate::render::keys::TunnelKeys;
+use crate::render::machine;
+use crate::render::objects::MACHINE_LABEL;
+use crate::service::Service;
+use crate::tunnel::memory::{Memory, Since};
+use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp};
+use crate::tunnel::plan::Look;
+use crate::tunnel::{Tunnel, TunnelId};
+use crate::world::World;
+
+#[derive(Deserialize)]
+struct ConfigMap {
+    metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
+}
+
+/// A Deployment as the API server shows it.
+#[derive(Deserialize)]
+pub struct WireDeployment {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: DeploymentStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DeploymentStatus {
+    observed_generation: i64,
+    updated_replicas: i64,
+    available_replicas: i64,
+}
+
+impl World {
+    /// The Service of that name, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The cluster cannot be asked.
+    pub fn service(&self, id: &TunnelId) -> Result<Option<Service>, Failure> {
+        match self.kube.get(&Resource::SERVICES.named(&id.namespace, &id.name)) {
+            Ok(service) => Ok(Some(service)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks, and takes down what it saw.
+    ///
+    /// # Errors
+    /// Fly or the cluster cannot be asked; what was seen before is as it was.
+    pub fn look(&self, look: &Look, tunnel: &Tunnel, seen: &mut Observed, memory: &mut Memory) -> Result<(), Failure> {
+        match look {
+            Look::Everything => {
+                seen.app = Some(self.app(tunnel)?);
+                seen.objects = Some(self.objects(tunnel)?);
+            }
+            Look::App => match self.app_without_contents(tunnel)? {
+                App::Ours(_) if matches!(seen.app, Some(App::Ours(_))) => {}
+                App::Ours(_) => seen.app = Some(self.app(tunnel)?),
+                other => seen.app = Some(other),
+            },
+            Look::Machines(ids) => {
+                for id in ids {
+                    let machine = machine::observed(self.fly.machine(&tunnel.app, id)?);
+                    if let Some(App::Ours(app)) = &mut seen.app {
+                        app.machines.retain(|known| known.id != machine.id);
+                        app.machines.push(machine);
+                    }
+                }
+            }
+            Look::Objects => seen.objects = Some(self.objects(tunnel)?),
+            Look::AppList => match self.fly.app_names()?.contains(&tunnel.app) {
+                // It is there after all; Fly's other reads will come to know.
+                true => memory.absent = Since::default(),
+                false => memory.unlisted_app = true,
+            },
+        }
+        Ok(())
+    }
+
+    /// The App with all in it.
+    fn app(&self, tunnel: &Tunnel) -> Result<App, Failure> {
+        Ok(match self.app_without_contents(tunnel)? {
+            App::Ours(_) => {
+                let addresses = self.fly.addresses(&tunnel.app)?;
+                let machines = self.fly.machines(&tunnel.app)?;
+                App::Ours(OurApp {
+                    addresses: addresses.into_iter().map(address).collect(),
+                    machines: machines.into_iter().map(machine::observed).collect(),
+                })
+            }
+            other => other,
+        })
+    }
+
+    /// Whose the App is. Its network is the proof: only the owner, the namespace and the Service make its name, and
+    /// nobody can change it.
+    fn app_without_contents(&self, tunnel: &Tunnel) -> Result<App, Failure> {
+        let app = match self.fly.app(&tunnel.app) {
+            Ok(app) => app,
+            Err(FlyError::NotFound) => return Ok(App::Absent),
+            Err(FlyError::Forbidden(text)) => {
+                // A token that is too weak gets a 403 too: only where the organisation's list, which we may read, is
+                // without the App, is it somebody else's.
+                return match self.fly.app_names()?.contains(&tunnel.app) {
+                    true => Err(FlyError::Forbidden(text).into()),
+                    false => Ok(App::Foreign("it is of another organisation".into())),
+                };
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let network = app.network.filter(|network| !network.is_empty());
+        Ok(match network {
+            _ if app.organization.slug != self.fly.org() => {
+                App::Foreign(format!("it is of the organisation {}", app.organization.slug))
+            }
+            Some(network) if network != tunnel.network => App::Foreign(format!("its network is {network}")),
+            Some(_) => App::Ours(OurApp::default()),
+            None => {
+                log::warn!(
+                    "{} ({}): Fly gives no network of the App, so its name alone says that it is ours",
+                    tunnel.id,
+                    tunnel.app
+                );
+                App::Ours(OurApp::default())
+            }
+        })
+    }
+
+    /// Our objects of the tunnel in the cluster.
+    fn objects(&self, tunnel: &Tunnel) -> Result<Objects, Failure> {
+        let query = ListQuery { label_selector: Some(self.home(tunnel).selector()), ..ListQuery::default() };
+        let secrets: Vec<Secret> = self.kube.list(&Resource::SECRETS.in_namespace(&self.namespace), &query)?;
+        let config_maps: Vec<ConfigMap> =
+            self.kube.list(&Resource::CONFIG_MAPS.in_namespace(&self.namespace), &query)?;
+        let deployments: Vec<WireDeployment> =
+            self.kube.list(&Resource::DEPLOYMENTS.in_namespace(&self.namespace), &query)?;
+        let mut objects = Objects {
+            config_maps: config_maps.into_iter().map(|map| lane_object(map.metadata)).collect(),
+            deployments: deployments.into_iter().map(deployment).collect(),
+            ..Objects::default()
+        };
+        let mut complete = Vec::new();
+        for secret in secrets {
+            match keys(&secret) {
+                Some(keys) => complete.push((secret.metadata.creation_timestamp, secret.metadata.name, keys)),
+                None => objects.broken_keys.push(secret.metadata.name),
+            }
+        }
+        complete.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        objects.keys = complete.into_iter().map(|(_, name, keys)| KeysSecret { name, keys }).collect();
+        Ok(objects)
+    }
+}
+
+/// An address as a plan wants it.
+pub fn address(assignment: crate::fly::address::Assignment) -> Address {
+    Address { ip: assignment.ip, dedicated: assignment.is_dedicated_v4(), created_at: assignment.created_at }
+}
+
+/// A Deployment as a plan wants it.
+pub fn deployment(wire: WireDeployment) -> Deployment {
+    let WireDeployment { metadata, status } = wire;
+    let version = metadata.generation.unwrap_or_default();
+    let current = status.observed_generation == version && status.updated_replicas > 0;
+    Deployment { version, available: current && status.available_replicas > 0, object: lane_object(metadata) }
+}
+
+fn lane_object(mut metadata: ObjectMeta) -> LaneObject {
+    LaneObject { machine: metadata.labels.remove(MACHINE_LABEL).unwrap_or_default(), name: metadata.name }
+}
+
+fn keys(secret: &Secret) -> Option<TunnelKeys> {
+    TunnelKeys::read(|name| String::from_utf8(STANDARD.decode(secret.data.get(name)?).ok()?).ok())
+}

@@ -1,0 +1,136 @@
+//! frpc.toml (keys: frp `pkg/config/v1/client.go` and `proxy.go`, 0.61.1).
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::agreed::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, POOL, SCOPES, SERVER_NAME};
+use super::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE};
+use crate::tunnel::lane::Lane;
+
+/// Where the pod has its ConfigMap and its Secret.
+pub const CONFIG_FOLDER: &str = "/etc/frpc";
+pub const KEYS_FOLDER: &str = "/etc/frpc-keys";
+/// The file in the ConfigMap.
+pub const CONFIG_FILE: &str = "frpc.toml";
+/// Environment of the pod that frpc puts into its configuration.
+pub const POD_NAME: &str = "POD_NAME";
+pub const TOKEN: &str = "FRP_TOKEN";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Frpc {
+    server_addr: String,
+    server_port: u16,
+    /// frpc ends at the first login that fails unless told otherwise.
+    login_fail_exit: bool,
+    /// Tells the pods of a Deployment apart while one follows another.
+    user: String,
+    auth: Auth,
+    log: Log,
+    transport: Transport,
+    proxies: Vec<Proxy>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Auth {
+    method: &'static str,
+    token: String,
+    additional_scopes: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Log {
+    to: &'static str,
+    level: &'static str,
+    disable_print_color: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Transport {
+    protocol: &'static str,
+    tcp_mux: bool,
+    pool_count: u32,
+    dial_server_timeout: u32,
+    dial_server_keepalive: u32,
+    heartbeat_interval: u32,
+    heartbeat_timeout: u32,
+    tls: Tls,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tls {
+    enable: bool,
+    server_name: &'static str,
+    cert_file: String,
+    key_file: String,
+    trusted_ca_file: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proxy {
+    name: String,
+    r#type: &'static str,
+    #[serde(rename = "localIP")]
+    local_ip: IpAddr,
+    local_port: u16,
+    remote_port: u16,
+    load_balancer: Group,
+}
+
+/// Pods of one Deployment share each port: two of them overlap while one follows the other.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    group: String,
+    group_key: String,
+}
+
+/// The configuration of a lane's frpc: it dials the App's address on the lane's own control port, and hands what comes
+/// in to the Service's ClusterIP. What is secret or of one pod comes from the environment.
+pub fn configuration(lane: &Lane) -> String {
+    let environment = |name| format!("{{{{ .Envs.{name} }}}}");
+    let key = |name| format!("{KEYS_FOLDER}/{name}");
+    let recipe = &lane.recipe;
+    super::toml(&Frpc {
+        server_addr: recipe.address.to_string(),
+        server_port: lane.control_port,
+        login_fail_exit: false,
+        user: environment(POD_NAME),
+        auth: Auth { method: "token", token: environment(TOKEN), additional_scopes: SCOPES },
+        log: Log { to: "console", level: "info", disable_print_color: true },
+        transport: Transport {
+            protocol: "tcp",
+            tcp_mux: false,
+            pool_count: POOL,
+            dial_server_timeout: 10,
+            dial_server_keepalive: KEEPALIVE,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            heartbeat_timeout: HEARTBEAT_TIMEOUT,
+            tls: Tls {
+                enable: true,
+                server_name: SERVER_NAME,
+                cert_file: key(CLIENT_CERTIFICATE),
+                key_file: key(CLIENT_KEY),
+                trusted_ca_file: key(SERVER_CERTIFICATE),
+            },
+        },
+        proxies: recipe
+            .ports
+            .iter()
+            .map(|port| Proxy {
+                name: format!("tcp-{port}"),
+                r#type: "tcp",
+                local_ip: recipe.cluster_ip,
+                local_port: *port,
+                remote_port: *port,
+                load_balancer: Group { group: format!("tcp-{port}"), group_key: environment(TOKEN) },
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,88 @@
+//! frps.toml (keys: frp `pkg/config/v1/server.go`, 0.61.1).
+
+use serde::Serialize;
+
+use super::agreed::{HEARTBEAT_TIMEOUT, KEEPALIVE, POOL, SCOPES};
+use super::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
+use crate::tunnel::lane::Lane;
+
+/// Where the Machine keeps frps' configuration and keys.
+pub const FOLDER: &str = "/etc/fly-tunnel-operator";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Frps<'a> {
+    bind_addr: &'a str,
+    bind_port: u16,
+    /// What went wrong is nobody's business outside.
+    detailed_errors_to_client: bool,
+    allow_ports: Vec<Port>,
+    auth: Auth<'a>,
+    log: Log,
+    transport: Transport,
+}
+
+#[derive(Serialize)]
+struct Port {
+    single: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Auth<'a> {
+    method: &'a str,
+    token: &'a str,
+    additional_scopes: [&'a str; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Log {
+    to: &'static str,
+    level: &'static str,
+    disable_print_color: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Transport {
+    tcp_mux: bool,
+    tcp_keepalive: u32,
+    max_pool_count: u32,
+    heartbeat_timeout: u32,
+    tls: Tls,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tls {
+    force: bool,
+    cert_file: String,
+    key_file: String,
+    trusted_ca_file: String,
+}
+
+/// The configuration of a lane's frps: it takes the one frpc that holds the pinned key, and the Service's ports only.
+pub fn configuration(lane: &Lane, token: &str) -> String {
+    let file = |name| format!("{FOLDER}/{name}");
+    super::toml(&Frps {
+        bind_addr: "0.0.0.0",
+        bind_port: lane.control_port,
+        detailed_errors_to_client: false,
+        allow_ports: lane.recipe.ports.iter().map(|port| Port { single: *port }).collect(),
+        auth: Auth { method: "token", token, additional_scopes: SCOPES },
+        log: Log { to: "console", level: "info", disable_print_color: true },
+        transport: Transport {
+            tcp_mux: false,
+            tcp_keepalive: KEEPALIVE,
+            max_pool_count: POOL,
+            heartbeat_timeout: HEARTBEAT_TIMEOUT,
+            tls: Tls {
+                force: true,
+                cert_file: file(SERVER_CERTIFICATE),
+                key_file: file(SERVER_KEY),
+                trusted_ca_file: file(CLIENT_CERTIFICATE),
+            },
+        },
+    })
+}

@@ -1,0 +1,207 @@
+//! Annotations on a Service: one table of what may be asked, and what each value may be.
+
+use std::collections::BTreeMap;
+
+use crate::tunnel::size::MachineSize;
+
+const PREFIX: &str = "fly-tunnel-operator.dev/";
+
+/// Annotations that the Go operator of the same name wrote: a Service with one of them may have an App of its making.
+const LEGACY: [&str; 5] = ["fly-app", "machine-id", "frpc-deployment", "ip-id", "public-ip"];
+
+/// Resources of an frpc pod, as Kubernetes quantities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    pub cpu_request: String,
+    pub cpu_limit: Option<String>,
+    pub memory_request: String,
+    pub memory_limit: String,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Resources {
+            cpu_request: "10m".into(),
+            cpu_limit: None,
+            memory_request: "32Mi".into(),
+            memory_limit: "128Mi".into(),
+        }
+    }
+}
+
+/// What a Service's annotations ask for; `None` where the operator's own setting holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    pub region: Option<String>,
+    pub size: Option<MachineSize>,
+    pub resources: Resources,
+}
+
+/// Sets one annotation's value; says what is allowed where it is not.
+type Reader = fn(&mut Annotations, &str) -> Result<(), String>;
+
+#[rustfmt::skip]
+const TABLE: &[(&str, Reader)] = &[
+    ("fly-region", |all, value| Ok(all.region = Some(region(value)?))),
+    ("fly-machine-size", |all, value| Ok(all.size = Some(MachineSize::parse(value)?))),
+    ("frpc-cpu-request", |all, value| Ok(all.resources.cpu_request = quantity(value)?)),
+    ("frpc-cpu-limit", |all, value| Ok(all.resources.cpu_limit = Some(quantity(value)?))),
+    ("frpc-memory-request", |all, value| Ok(all.resources.memory_request = quantity(value)?)),
+    ("frpc-memory-limit", |all, value| Ok(all.resources.memory_limit = quantity(value)?)),
+    ("replicas", |_, value| only(value, "1", "more than one lane")),
+    ("proxy-protocol", |_, value| only(value, "", "the PROXY protocol")),
+    ("tunnel-group", |_, value| only(value, "", "sharing a tunnel")),
+];
+
+/// Reads a Service's annotations.
+///
+/// # Errors
+/// A bad value, or a name under our prefix that is none of ours: a message that names the annotation, the value and
+/// what is allowed.
+pub fn read(annotations: &BTreeMap<String, String>) -> Result<Annotations, String> {
+    let mut all = Annotations::default();
+    for (name, value) in annotations {
+        let Some(short) = name.strip_prefix(PREFIX) else { continue };
+        if LEGACY.contains(&short) {
+            continue;
+        }
+        let Some((_, reader)) = TABLE.iter().find(|(known, _)| *known == short) else {
+            let known: Vec<_> = TABLE.iter().map(|(known, _)| *known).collect();
+            return Err(format!("annotation {name} is not known; under {PREFIX} there are {}", known.join(", ")));
+        };
+        reader(&mut all, value).map_err(|allowed| format!("annotation {name}: {value:?} is not allowed; {allowed}"))?;
+    }
+    let Resources { cpu_request, cpu_limit, memory_request, memory_limit } = &all.resources;
+    let limits = [("cpu", cpu_request, cpu_limit.as_ref()), ("memory", memory_request, Some(memory_limit))];
+    for (what, request, limit) in limits {
+        if let Some(limit) = limit
+            && amount(request) > amount(limit)
+        {
+            return Err(format!(
+                "annotations {PREFIX}frpc-{what}-request and -limit: the request {request} is more than the limit {limit}"
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// The first annotation of the Go operator on the Service.
+pub fn legacy(annotations: &BTreeMap<String, String>) -> Option<String> {
+    LEGACY.iter().map(|short| format!("{PREFIX}{short}")).find(|name| annotations.contains_key(name))
+}
+
+/// A Fly region or a list in order of preference, without blanks. Whether a region exists is Fly's to say.
+///
+/// # Errors
+/// What is allowed.
+pub fn region(value: &str) -> Result<String, String> {
+    let regions: Vec<&str> = value.split(',').map(str::trim).collect();
+    let well_formed = |r: &&str| (2..=16).contains(&r.len()) && r.bytes().all(|b| b.is_ascii_lowercase());
+    if regions.iter().all(|region| well_formed(&region)) {
+        Ok(regions.join(","))
+    } else {
+        Err("give a Fly region such as ord, or a list in order of preference such as ord,iad".into())
+    }
+}
+
+/// What later versions will do and this one must not pretend to.
+fn only(value: &str, allowed: &str, what: &str) -> Result<(), String> {
+    match value == allowed {
+        true => Ok(()),
+        false => Err(format!("this version does not do {what} yet: remove the annotation")),
+    }
+}
+
+/// A Kubernetes quantity, as it is written.
+fn quantity(value: &str) -> Result<String, String> {
+    match amount(value) {
+        Some(amount) if amount > 0.0 => Ok(value.to_owned()),
+        _ => Err("give a Kubernetes quantity above zero, such as 100m or 64Mi".into()),
+    }
+}
+
+/// A quantity's size. Suffixes: `m`, decimal `k M G T P E`, binary `Ki Mi Gi Ti Pi Ei` (apimachinery `resource.Quantity`).
+fn amount(quantity: &str) -> Option<f64> {
+    let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
+    let (number, suffix) = quantity.split_at(end);
+    let power = |letters: &str, base: f64| {
+        let index = suffix.chars().next().and_then(|letter| letters.find(letter))?;
+        Some((0..=index).fold(1.0, |product, _| product * base))
+    };
+    let factor = match suffix.len() {
+        0 => 1.0,
+        1 if suffix == "m" => 0.001,
+        1 => power("kMGTPE", 1000.0)?,
+        2 if suffix.ends_with('i') => power("KMGTPE", 1024.0)?,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_asked_is_read() {
+        let mut all = annotations(&[
+            ("fly-region", "ord, iad"),
+            ("fly-machine-size", "performance-1x"),
+            ("frpc-cpu-limit", "0.5"),
+            ("frpc-memory-request", "64Mi"),
+            ("replicas", "1"),
+            ("public-ip", "left to legacy()"),
+        ]);
+        all.insert("example.com/anything".into(), "goes".into());
+        let read = read(&all).expect("all are allowed");
+        assert_eq!(read.region.as_deref(), Some("ord,iad"));
+        assert_eq!(read.size.map(|size| size.to_string()).as_deref(), Some("performance-1x"));
+        assert_eq!(read.resources.cpu_limit.as_deref(), Some("0.5"));
+        assert_eq!(read.resources.memory_request, "64Mi");
+        assert_eq!(read.resources.memory_limit, "128Mi");
+        assert_eq!(legacy(&all).as_deref(), Some("fly-tunnel-operator.dev/public-ip"));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_name_value_and_what_is_allowed() {
+        for (name, value, allowed) in [
+            ("fly-region", "", "such as ord"),
+            ("fly-region", "ord,,iad", "such as ord"),
+            ("fly-region", "ORD", "such as ord"),
+            ("fly-machine-size", "huge", "shared-cpu-1x"),
+            ("frpc-cpu-request", "lots", "quantity"),
+            ("frpc-cpu-request", "0", "quantity"),
+            ("frpc-memory-limit", "-1Mi", "quantity"),
+            ("frpc-memory-limit", "1Mib", "quantity"),
+            ("frpc-memory-limit", "1mm", "quantity"),
+            ("replicas", "2", "more than one lane"),
+            ("proxy-protocol", "v2", "PROXY protocol"),
+            ("tunnel-group", "web", "sharing a tunnel"),
+            ("fly-regoin", "ord", "fly-region"),
+        ] {
+            let message = read(&annotations(&[(name, value)])).expect_err(name);
+            assert!(message.contains(name) && message.contains(allowed), "{message}");
+        }
+        let above = read(&annotations(&[("frpc-memory-request", "1Gi")])).expect_err("above its limit");
+        assert!(above.contains("1Gi is more than the limit 128Mi"), "{above}");
+    }
+
+    #[test]
+    fn quantities_have_kubernetes_suffixes() {
+        for (quantity, expected) in [
+            ("1", 1.0),
+            ("0.5", 0.5),
+            ("100m", 0.1),
+            ("2k", 2e3),
+            ("1M", 1e6),
+            ("1Ki", 1024.0),
+            ("1Gi", 1_073_741_824.0),
+        ] {
+            assert_eq!(amount(quantity), Some(expected), "{quantity}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a user asks for: the Service as the API server shows it, and what its annotations mean.
+
+pub mod annotations;
+pub mod request;
+
+use std::net::IpAddr;
+
+use kube_client_lite::{Condition, ObjectMeta};
+use serde::Deserialize;
+
+/// Type of our condition in `.status.conditions`.
+pub const CONDITION: &str = "fly-tunnel-operator.dev/Ready";
+
+/// A `core/v1` Service, as far as we read it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    pub metadata: ObjectMeta,
+    pub spec: Spec,
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Spec {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub load_balancer_class: Option<String>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    pub ports: Vec<Port>,
+    pub load_balancer_source_ranges: Vec<String>,
+    pub internal_traffic_policy: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Port {
+    pub protocol: Option<String>,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Status {
+    pub load_balancer: LoadBalancer,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    pub ingress: Vec<Ingress>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    pub ip: Option<IpAddr>,
+}
+
+impl Service {
+    /// Whether it is a load balancer of this class, going or not.
+    pub fn is_load_balancer(&self, class: &str) -> bool {
+        self.spec.kind == "LoadBalancer" && self.spec.load_balancer_class.as_deref() == Some(class)
+    }
+
+    /// Whether a tunnel is wanted for it.
+    pub fn wants_tunnel(&self, class: &str) -> bool {
+        self.is_load_balancer(class) && !self.is_going()
+    }
+
+    /// Whether what we made for it is to be taken down.
+    pub fn needs_cleanup(&self, class: &str, finalizer: &str) -> bool {
+        self.has_finalizer(finalizer) && !self.wants_tunnel(class)
+    }
+
+    pub fn is_going(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    pub fn has_finalizer(&self, finalizer: &str) -> bool {
+        self.metadata.finalizers.iter().any(|name| name == finalizer)
+    }
+
+    /// The addresses in its status.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.status.load_balancer.ingress.iter().filter_map(|ingress| ingress.ip).collect()
+    }
+
+    /// Our condition in its status.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.status.conditions.iter().find(|condition| condition.r#type == CONDITION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_wants_a_tunnel_and_who_a_cleanup() {
+        let (ours, other) = (Some("a/lb"), Some("b/lb"));
+        for (kind, class, going, finalizer, wants, cleanup) in [
+            ("LoadBalancer", ours, false, false, true, false),
+            ("LoadBalancer", ours, false, true, true, false),
+            ("LoadBalancer", ours, true, true, false, true),
+            ("LoadBalancer", ours, true, false, false, false),
+            ("LoadBalancer", other, false, false, false, false),
+            ("LoadBalancer", other, false, true, false, true),
+            ("LoadBalancer", None, false, false, false, false),
+            ("ClusterIP", None, false, true, false, true),
+            ("ClusterIP", None, false, false, false, false),
+        ] {
+            let mut service = Service::default();
+            service.spec.kind = kind.into();
+            service.spec.load_balancer_class = class.map(Into::into);
+            service.metadata.deletion_timestamp = going.then(|| "2026-01-01T00:00:00Z".into());
+            service.metadata.finalizers = finalizer.then(|| "f".into()).into_iter().collect();
+            let row = format!("{kind} {class:?} going {going} finalizer {finalizer}");
+            assert_eq!(service.wants_tunnel("a/lb"), wants, "{row}");
+            assert_eq!(service.needs_cleanup("a/lb", "f"), cleanup, "{row}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A Service becomes a request for a tunnel, or a refusal that says what to change.
+
+use std::net::IpAddr;
+
+use super::annotations::{self, Annotations};
+use super::{Port, Service};
+
+/// What the Service asks for, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// TCP ports, ascending.
+    pub ports: Vec<u16>,
+    pub cluster_ip: IpAddr,
+    pub annotations: Annotations,
+}
+
+/// Why a Service cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The reason and what to do. A tunnel that already runs stays as it is.
+    Invalid(String),
+    /// It asks for a door that we cannot guard. A tunnel that already runs is closed and keeps its address.
+    SourceRanges(String),
+}
+
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/// Reads what the Service asks for.
+///
+/// # Errors
+/// The refusal; a request to close the door comes before anything else that is wrong.
+pub fn read(service: &Service) -> Result<Request, Refusal> {
+    source_ranges(service)?;
+    let annotations = annotations::read(&service.metadata.annotations).map_err(Refusal::Invalid)?;
+    if service.spec.internal_traffic_policy.as_deref() == Some("Local") {
+        return invalid(
+            "internalTrafficPolicy: Local is not served, as the node of frpc may have no endpoint; use Cluster",
+        );
+    }
+    let mut ports = service.spec.ports.iter().map(tcp).collect::<Result<Vec<_>, _>>()?;
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() {
+        return invalid("the Service has no ports");
+    }
+    let Ok(cluster_ip) = service.spec.cluster_ip.parse() else {
+        return invalid("the Service has no ClusterIP, which frpc hands its traffic to");
+    };
+    Ok(Request { ports, cluster_ip, annotations })
+}
+
+fn invalid<T>(message: &str) -> Result<T, Refusal> {
+    Err(Refusal::Invalid(message.to_owned()))
+}
+
+fn tcp(port: &Port) -> Result<u16, Refusal> {
+    match port.protocol.as_deref() {
+        None | Some("TCP") => Ok(port.port),
+        Some("UDP") => Err(Refusal::Invalid(format!(
+            "port {}: this version serves TCP and not yet UDP; remove the port",
+            port.port
+        ))),
+        Some(other) => {
+            Err(Refusal::Invalid(format!("port {}: {other} cannot go through the tunnel; use TCP", port.port)))
+        }
+    }
+}
+
+/// Ranges that mean everybody count as unset.
+fn source_ranges(service: &Service) -> Result<(), Refusal> {
+    let annotated = service.metadata.annotations.get(SOURCE_RANGES);
+    let ranges = service.spec.load_balancer_source_ranges.iter().map(String::as_str);
+    let closed = ranges
+        .chain(annotated.iter().flat_map(|list| list.split(',')))
+        .map(str::trim)
+        .find(|range| !matches!(*range, "" | "0.0.0.0/0" | "::/0"));
+    match closed {
+        None => Ok(()),
+        Some(range) => Err(Refusal::SourceRanges(format!(
+            "loadBalancerSourceRanges ({range}) cannot be enforced by the tunnel, so nothing is exposed; remove them to open it to everybody"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(edit: impl FnOnce(&mut Service)) -> Service {
+        let mut service = Service::default();
+        service.spec.cluster_ip = "10.96.0.7".into();
+        service.spec.ports = vec![port("TCP", 443), port("TCP", 80)];
+        edit(&mut service);
+        service
+    }
+
+    fn port(protocol: &str, port: u16) -> Port {
+        Port { protocol: Some(protocol.into()), port }
+    }
+
+    #[test]
+    fn a_plain_service_is_a_request() {
+        let request = read(&service(|s| s.spec.load_balancer_source_ranges = vec!["0.0.0.0/0".into(), "::/0".into()]));
+        let request = request.expect("served");
+        assert_eq!(request.ports, [80, 443]);
+        assert_eq!(request.cluster_ip.to_string(), "10.96.0.7");
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_with_what_to_do() {
+        type Edit = fn(&mut Service);
+        let table: [(Edit, &str); 7] = [
+            (|s| s.spec.ports.push(port("UDP", 53)), "port 53: this version serves TCP and not yet UDP"),
+            (|s| s.spec.ports.push(port("SCTP", 9)), "port 9: SCTP cannot"),
+            (|s| s.spec.ports.clear(), "no ports"),
+            (|s| s.spec.cluster_ip = "None".into(), "no ClusterIP"),
+            (|s| s.spec.internal_traffic_policy = Some("Local".into()), "use Cluster"),
+            (
+                |s| drop(s.metadata.annotations.insert("fly-tunnel-operator.dev/replicas".into(), "3".into())),
+                "replicas",
+            ),
+            (|s| s.spec.load_balancer_source_ranges = vec!["10.0.0.0/8".into()], "10.0.0.0/8"),
+        ];
+        for (edit, expected) in table {
+            let (Refusal::Invalid(message) | Refusal::SourceRanges(message)) =
+                read(&service(edit)).expect_err("refused");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn closing_the_door_comes_before_any_other_refusal() {
+        let refusal = read(&service(|s| {
+            s.metadata.annotations.insert(SOURCE_RANGES.into(), "0.0.0.0/0, 192.0.2.0/24".into());
+            s.spec.ports.push(port("UDP", 53));
+        }));
+        assert!(matches!(refusal, Err(Refusal::SourceRanges(message)) if message.contains("192.0.2.0/24")));
+    }
+}

@@ -1,0 +1,71 @@
+//! The domain: what a tunnel should be, what it is, and what to do about the difference. Pure: no I/O, no clock.
+//!
+//! ```text
+//! Services ──desired──► Tunnel ──┐
+//!                                ├─plan──► Look, Act(steps), Wait or Done, and what the Service shows
+//! Fly + cluster ──────► Observed ┘
+//! ```
+
+pub mod desired;
+pub mod lane;
+pub mod memory;
+pub mod names;
+pub mod observed;
+pub mod plan;
+pub mod size;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::service::annotations::Resources;
+use size::MachineSize;
+
+/// Which Service a tunnel serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelId {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for TunnelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What stands behind one public address: one Fly App, its addresses, its lanes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    pub id: TunnelId,
+    /// Name of the Fly App.
+    pub app: String,
+    /// The App's private network, the proof that it is ours.
+    pub network: String,
+    pub wanted: Wanted,
+    /// An annotation of the Go operator on the Service: as long as no App of ours exists, nothing is touched.
+    pub legacy: Option<String>,
+}
+
+/// What a tunnel is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Served(Ask),
+    /// The Service cannot be served. What runs stays as it is, unless the door is to be closed.
+    Refused {
+        message: String,
+        close: bool,
+    },
+    /// The Service is going, or is no load balancer of ours any more.
+    Removed,
+}
+
+/// What the Service asks for, with the operator's own settings where it is silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// TCP ports, ascending.
+    pub ports: Vec<u16>,
+    pub cluster_ip: IpAddr,
+    pub region: String,
+    pub size: MachineSize,
+    pub resources: Resources,
+}

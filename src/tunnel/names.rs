@@ -1,0 +1,139 @@
+//! Names, computed and never stored: whoever knows the owner and the Service knows the App.
+//!
+//! The App's name carries namespace and name for people, and a hash for uniqueness. The App's private network is named
+//! after the owner and the App. Fly gives a network back and lets nobody change it, so it is the proof of ownership.
+
+use std::fmt::Write;
+
+use ring::digest;
+
+/// Fly's limit is "under 63 characters", and the App is a DNS label too; two are left as a margin.
+const APP_NAME_LIMIT: usize = 60;
+
+/// Who owns Fly Apps: a cluster and a load balancer class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub cluster_name: String,
+    pub class: String,
+}
+
+impl Owner {
+    /// Twelve hex digits that stand for the owner in labels, metadata and network names.
+    pub fn id(&self) -> String {
+        hash(&[&self.cluster_name, &self.class], 12)
+    }
+
+    /// Name of the App behind the Service: at most 60 characters of `[a-z0-9-]`, a letter first.
+    pub fn app(&self, namespace: &str, service: &str) -> String {
+        let unique = hash(&[&self.cluster_name, &self.class, namespace, service], 12);
+        let room = APP_NAME_LIMIT - unique.len() - 1;
+        let readable = format!("lb-{namespace}-{service}");
+        let readable = readable[..readable.len().min(room)].trim_end_matches('-');
+        format!("{readable}-{unique}")
+    }
+
+    /// Name of the App's own private network.
+    pub fn network(&self, app: &str) -> String {
+        format!("{app}-{}", self.id())
+    }
+}
+
+/// `length` hex digits of the SHA-256 of the parts, each closed by a zero byte: no two lists of parts run together.
+pub fn hash(parts: &[&str], length: usize) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part.as_bytes());
+        context.update(&[0]);
+    }
+    let mut hex = String::new();
+    for byte in context.finish().as_ref().iter().take(length.div_ceil(2)) {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+    }
+    hex.truncate(length);
+    hex
+}
+
+/// Name of a lane's Machine. The attempt is raised where a Machine that is lost still holds the name, so that a second
+/// create of the same lane is a conflict and not a second bill.
+pub fn machine(generation: &str, lane: u8, attempt: u32) -> String {
+    format!("frps-{generation}-{lane}-{attempt}")
+}
+
+/// The attempt in a Machine's name; `None` for a name that is not of this form.
+pub fn attempt(machine_name: &str) -> Option<u32> {
+    machine_name.strip_prefix("frps-")?.rsplit('-').next()?.parse().ok()
+}
+
+/// Name of a lane's Deployment and ConfigMap. A Machine's ID is never used twice, so neither is this name.
+pub fn lane_object(app: &str, machine_id: &str) -> String {
+    format!("{app}-{machine_id}")
+}
+
+/// Name of the Secret with these keys.
+pub fn keys(app: &str, fingerprint: &str) -> String {
+    format!("{app}-keys-{fingerprint}")
+}
+
+/// The finalizer: of its own for each class, so that two installs never wait for each other.
+pub fn finalizer(class: &str) -> String {
+    const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
+    match class {
+        crate::config::DEFAULT_CLASS => FINALIZER.to_owned(),
+        class => format!("{FINALIZER}-{}", hash(&[class], 8)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() }
+    }
+
+    #[test]
+    fn apps_have_names_that_fly_takes() {
+        let long = "a".repeat(63);
+        let dashed = format!("{}{}", "a".repeat(20), "-".repeat(30) + "b");
+        for (namespace, name) in [("default", "web"), (&*long, &*long), ("d", &*dashed), ("0", "0")] {
+            let app = owner().app(namespace, name);
+            assert!(app.len() <= 60, "{app}");
+            assert!(app.starts_with(|c: char| c.is_ascii_lowercase()), "{app}");
+            assert!(app.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{app}");
+        }
+    }
+
+    #[test]
+    fn another_owner_namespace_or_service_is_another_app() {
+        let long = "a".repeat(63);
+        let other_cluster = Owner { cluster_name: "other".into(), ..owner() };
+        let other_class = Owner { class: "example.com/lb".into(), ..owner() };
+        let mut apps = vec![
+            owner().app("a", "web"),
+            owner().app("b", "web"),
+            owner().app("a-web", ""),
+            owner().app(&long, &long),
+            owner().app(&long, &long[1..]),
+            other_cluster.app("a", "web"),
+            other_class.app("a", "web"),
+        ];
+        apps.sort();
+        let count = apps.len();
+        apps.dedup();
+        assert_eq!(apps.len(), count);
+        assert_ne!(owner().network("app"), other_class.network("app"));
+    }
+
+    #[test]
+    fn finalizers_differ_by_class() {
+        assert_eq!(finalizer("fly-tunnel-operator.dev/lb"), "fly-tunnel-operator.dev/finalizer");
+        let other = finalizer("example.com/lb");
+        assert!(other.starts_with("fly-tunnel-operator.dev/finalizer-") && other.len() == 42, "{other}");
+    }
+
+    #[test]
+    fn attempts_are_read_back_from_names() {
+        assert_eq!(attempt(&machine("0a1b2c3d", 0, 3)), Some(3));
+        assert_eq!(attempt("somebody-elses"), None);
+    }
+}

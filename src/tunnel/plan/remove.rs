@@ -1,0 +1,93 @@
+//! The plan of a tunnel that is to go, in reverse: frpc, address, Machine, App; the finalizer last, and only when
+//! nothing billed can be left.
+
+use std::time::Duration;
+
+use super::serve::all;
+use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, wait, wait_for};
+use crate::tunnel::memory::APP;
+use crate::tunnel::observed::{App, Objects, OurApp};
+
+/// How long Fly may say "not found" of an App that was just made (fly-go's `WaitForApp` retries for a minute), and how
+/// long a deletion that it accepted may take before it is asked again.
+const APP_MAY_APPEAR: Duration = Duration::from_secs(60);
+
+pub(super) fn plan(context: &Context) -> Plan {
+    let next = match context.remove() {
+        Ok(()) => Next::Gone,
+        Err(Halt(next)) => next,
+    };
+    let left = matches!(context.seen.app, Some(App::Ours(_)));
+    let legacy = context.tunnel.legacy.is_some() && !left;
+    let shown = Shown {
+        addresses: context.seen.shown(),
+        reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
+        message: match legacy {
+            true => "the Go operator's App may still be there: delete it, then take away the finalizer by hand".into(),
+            false => "the tunnel is being taken down".into(),
+        },
+    };
+    let writes = !matches!(next, Next::Look(_) | Next::Gone) && next != act(Step::RemoveFinalizer);
+    Plan { shown: writes.then_some(shown), next }
+}
+
+impl Context<'_> {
+    fn remove(&self) -> Go<()> {
+        let app = self.app()?;
+        if self.tunnel.legacy.is_some() && !matches!(app, App::Ours(_)) {
+            return Err(Halt(Next::Settled)); // its finalizer may guard an App that we know nothing of
+        }
+        let objects = self.seen.objects.as_ref().ok_or(Halt(Next::Look(Look::Objects)))?;
+        remove_objects(objects)?;
+        match app {
+            App::Ours(app) => self.remove_app(app)?,
+            App::Absent => self.app_is_gone()?,
+            App::Foreign(_) => {}
+        }
+        match &self.seen.service {
+            Some(service) if service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::RemoveFinalizer))),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_app(&self, app: &OurApp) -> Go<()> {
+        all(app.addresses.iter().map(|address| Step::ReleaseAddress(address.ip)))?;
+        let machines = app.machines.iter().filter(|machine| machine.exists());
+        all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
+        let asked = self.memory.app_deleted.map(|at| self.now.monotonic.saturating_sub(at));
+        Err(Halt(match asked {
+            Some(ago) if ago < APP_MAY_APPEAR => wait(Waiting::AppGone, Look::App),
+            _ => act(Step::DeleteApp),
+        }))
+    }
+
+    /// "Not found" means gone at once where this process saw the DELETE accepted. Otherwise the App may have been made
+    /// a moment ago, and Fly's reads lag.
+    fn app_is_gone(&self) -> Go<()> {
+        if self.memory.app_deleted.is_some() {
+            return Ok(());
+        }
+        let absent = self.memory.absent.elapsed(APP, self.now).unwrap_or_default();
+        if absent < APP_MAY_APPEAR {
+            // Looked at all the while: an App that appears is taken down at once.
+            let after = (APP_MAY_APPEAR - absent).min(Duration::from_secs(5));
+            return Err(Halt(wait_for(Waiting::AppGone, Look::App, after)));
+        }
+        if self.memory.unlisted_app { Ok(()) } else { Err(Halt(Next::Look(Look::AppList))) }
+    }
+
+    /// Whether this process saw the Machine destroyed.
+    pub(super) fn destroyed(&self, machine: &str) -> bool {
+        match &self.seen.app {
+            Some(App::Ours(app)) => app.machines.iter().any(|m| m.id == machine && !m.exists()),
+            _ => false,
+        }
+    }
+}
+
+fn remove_objects(objects: &Objects) -> Go<()> {
+    let deployments = objects.deployments.iter().map(|d| Step::DeleteDeployment(d.object.name.clone()));
+    let config_maps = objects.config_maps.iter().map(|map| Step::DeleteConfigMap(map.name.clone()));
+    let secrets = objects.keys.iter().map(|secret| &secret.name).chain(&objects.broken_keys);
+    all(deployments.chain(config_maps).chain(secrets.map(|name| Step::DeleteSecret(name.clone()))))
+}

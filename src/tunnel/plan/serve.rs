@@ -1,0 +1,166 @@
+//! The plan of a tunnel that is to serve, and of one that must not.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::lanes::Lanes;
+use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, address, wait_for};
+use crate::tunnel::Ask;
+use crate::tunnel::lane::Recipe;
+use crate::tunnel::memory::APP;
+use crate::tunnel::observed::{App, KeysSecret, Machine, Objects, OurApp};
+
+/// How long an absence must have been seen before it is believed, where acting on it would cost or break something:
+/// Fly's lists are eventually consistent (facts: reads come from a replicated store).
+pub(super) const BELIEVED: Duration = Duration::from_secs(5);
+
+/// The way to a tunnel that serves.
+pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
+    if let Some(annotation) = &context.tunnel.legacy {
+        match &context.seen.app {
+            None => return Plan { next: Next::Look(Look::Everything), shown: None },
+            Some(App::Ours(_)) => {}
+            Some(_) => return context.halted(Reason::LegacyTunnel, legacy(annotation)),
+        }
+    }
+    let next = match context.serve(ask) {
+        Ok(()) => Next::Settled,
+        Err(Halt(next)) => next,
+    };
+    match &context.seen.app {
+        None => Plan { next, shown: None },
+        Some(App::Foreign(who)) => context.halted(Reason::NameConflict, name_conflict(&context.tunnel.app, who)),
+        Some(App::Absent | App::Ours(_)) => Plan { shown: Some(context.shown(ask)), next },
+    }
+}
+
+/// A Service that cannot be served: what runs stays as it is, but a door that is to be closed is closed.
+pub(super) fn refuse(context: &Context, message: &str, close: bool) -> Plan {
+    let live = context.seen.service.as_ref().is_some_and(|s| s.has_finalizer(&context.settings.finalizer));
+    let next = match &context.seen.app {
+        None if close && live => return Plan { next: Next::Look(Look::Everything), shown: None },
+        Some(App::Ours(app)) if close => {
+            let open = app.machines.iter().filter(|m| m.exists() && m.ours.is_some() && !m.cordoned);
+            let steps: Vec<Step> = open.map(|machine| Step::Cordon(machine.id.clone())).collect();
+            if steps.is_empty() { Next::Settled } else { Next::Act(steps) }
+        }
+        _ => Next::Settled,
+    };
+    Plan { next, ..context.halted(Reason::InvalidService, message.to_owned()) }
+}
+
+fn legacy(annotation: &str) -> String {
+    format!(
+        "annotation {annotation} is of the Go operator, whose App may still be there: nothing is touched. \
+         Delete that App and remove its annotations, and a tunnel is made"
+    )
+}
+
+fn name_conflict(app: &str, who: &str) -> String {
+    format!(
+        "the Fly App {app} exists and is not of this owner ({who}): rename the Service, or delete the App if it is yours"
+    )
+}
+
+impl Context<'_> {
+    /// The steps to a tunnel that serves, in their order.
+    fn serve(&self, ask: &Ask) -> Go<()> {
+        self.finalizer()?;
+        let app = self.own_app()?;
+        let objects = self.objects()?;
+        let keys = self.keys(objects)?;
+        let address = self.address(app)?;
+        let recipe = Recipe::new(ask, &self.settings.lanes, address, &keys.keys.fingerprint());
+        let lanes = Lanes::new(self, app, objects, recipe, &keys.name);
+        lanes.free_the_control_port()?;
+        lanes.make()?;
+        lanes.connect()?;
+        lanes.serve()?;
+        lanes.replace()?;
+        lanes.clear()?;
+        self.release_surplus(app, address)?;
+        self.delete_old_keys(objects, keys)
+    }
+
+    fn finalizer(&self) -> Go<()> {
+        match &self.seen.service {
+            Some(service) if !service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::AddFinalizer))),
+            _ => Ok(()),
+        }
+    }
+
+    fn own_app(&self) -> Go<&OurApp> {
+        match self.app()? {
+            App::Ours(app) => Ok(app),
+            App::Absent => Err(Halt(act(Step::CreateApp))),
+            App::Foreign(_) => Err(Halt(Next::Settled)),
+        }
+    }
+
+    fn objects(&self) -> Go<&Objects> {
+        self.seen.objects.as_ref().ok_or(Halt(Next::Look(Look::Objects)))
+    }
+
+    /// The oldest complete Secret is current.
+    fn keys<'o>(&self, objects: &'o Objects) -> Go<&'o KeysSecret> {
+        objects.keys.first().ok_or(Halt(act(Step::CreateKeys)))
+    }
+
+    /// Fly bills every address that is asked for, so a list without one is believed at once only where nobody but this
+    /// process can have asked.
+    fn address(&self, app: &OurApp) -> Go<Ipv4Addr> {
+        if let Some(address) = app.address(&self.seen.shown()) {
+            return Ok(address);
+        }
+        let missing = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
+        Err(Halt(match self.memory.app_created || missing >= BELIEVED {
+            true => act(Step::AllocateAddress),
+            false => wait_for(Waiting::SecondLook, Look::Everything, BELIEVED - missing),
+        }))
+    }
+
+    fn release_surplus(&self, app: &OurApp, kept: Ipv4Addr) -> Go<()> {
+        let surplus = app.addresses.iter().filter(|address| address.dedicated && address.ip != kept);
+        all(surplus.map(|address| Step::ReleaseAddress(address.ip)))
+    }
+
+    fn delete_old_keys(&self, objects: &Objects, current: &KeysSecret) -> Go<()> {
+        let old = objects.keys.iter().map(|secret| &secret.name).filter(|name| **name != current.name);
+        all(old.chain(&objects.broken_keys).map(|name| Step::DeleteSecret(name.clone())))
+    }
+
+    /// What the Service shows: its address from the moment that traffic passes, for as long as Fly lists it.
+    fn shown(&self, ask: &Ask) -> Shown {
+        let machines: Vec<&Machine> = match &self.seen.app {
+            Some(App::Ours(app)) => app.machines.iter().filter(|m| m.exists() && m.ours.is_some()).collect(),
+            _ => Vec::new(),
+        };
+        let serves_all = |m: &Machine| self.seen.serves(m) && ask.ports.iter().all(|port| m.ports.contains(port));
+        let serving = machines.iter().any(|m| !m.cordoned && serves_all(m));
+        let open = machines.iter().filter(|m| !m.cordoned).count();
+        let taking_over = machines.iter().any(|m| m.cordoned || self.seen.serves(m));
+
+        let address = address(self.seen).map(IpAddr::V4);
+        let addresses: Vec<IpAddr> =
+            address.into_iter().filter(|ip| serving || self.seen.shown().contains(ip)).collect();
+        let (reason, message) = match addresses.first() {
+            None => (Reason::Provisioning, "the tunnel is being made".to_owned()),
+            Some(address) if serving && open == 1 => (Reason::Serving, format!("serving at {address}")),
+            Some(_) if taking_over => (Reason::Updating, "a new lane takes over from the old one".to_owned()),
+            Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
+        };
+        Shown { addresses, reason, message }
+    }
+
+    /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
+    fn halted(&self, reason: Reason, message: String) -> Plan {
+        let shown = Shown { addresses: self.seen.shown(), reason, message };
+        Plan { next: Next::Settled, shown: Some(shown) }
+    }
+}
+
+/// Halts with these steps, if there are any.
+pub(super) fn all(steps: impl Iterator<Item = Step>) -> Go<()> {
+    let steps: Vec<Step> = steps.collect();
+    if steps.is_empty() { Ok(()) } else { Err(Halt(Next::Act(steps))) }
+}

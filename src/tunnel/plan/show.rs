@@ -1,0 +1,74 @@
+//! What a Service shows: its addresses and our condition.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::service::Service;
+
+/// The whole of what we write into a Service's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub addresses: Vec<IpAddr>,
+    pub reason: Reason,
+    /// What to do, or what is going on. It holds nothing that changes by itself: no times, counts or request ids.
+    pub message: String,
+}
+
+/// Reason of the condition. `Serving` is the one that means True.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Serving,
+    Provisioning,
+    Updating,
+    Degraded,
+    InvalidService,
+    LegacyTunnel,
+    FlyUnauthorized,
+    FlyCapacity,
+    FlyQuota,
+    FlyUnavailable,
+    NameConflict,
+    Deleting,
+}
+
+impl Reason {
+    /// The condition's status.
+    pub fn status(self) -> &'static str {
+        if self == Reason::Serving { "True" } else { "False" }
+    }
+
+    /// Whether somebody has to do something, or Fly has to get well.
+    pub fn is_failure(self) -> bool {
+        use Reason::*;
+        match self {
+            Serving | Provisioning | Updating | Deleting => false,
+            Degraded | InvalidService | LegacyTunnel | FlyUnauthorized | FlyCapacity | FlyQuota | FlyUnavailable
+            | NameConflict => true,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Shown {
+    /// Whether the Service shows just this.
+    pub fn is_shown_by(&self, service: &Service) -> bool {
+        self.addresses == service.addresses()
+            && service.condition().is_some_and(|condition| {
+                condition.status == self.reason.status()
+                    && condition.reason == self.reason.to_string()
+                    && condition.message == self.message
+            })
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
+        write!(f, "[{}] {}: {}", addresses.join(", "), self.reason, self.message)
+    }
+}

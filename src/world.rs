@@ -1,0 +1,34 @@
+//! Fly and the cluster, and who we are in them: what `observe` and `act` work on.
+
+use kube_client_lite::Client;
+
+use crate::fly::Fly;
+use crate::render::objects::Home;
+use crate::tunnel::Tunnel;
+use crate::tunnel::names::{self, Owner};
+use crate::tunnel::plan::Settings;
+
+/// The two systems, and our place in them. Shared by all workers.
+pub struct World {
+    pub kube: Client,
+    pub fly: Fly,
+    /// Where frpc and its Secrets live.
+    pub namespace: String,
+    pub owner: Owner,
+    /// [`Owner::id`], computed once.
+    pub owner_id: String,
+    pub settings: Settings,
+}
+
+impl World {
+    /// The world of this owner.
+    pub fn new(kube: Client, fly: Fly, namespace: String, owner: Owner, lanes: crate::config::LaneConfig) -> World {
+        let settings = Settings { lanes, finalizer: names::finalizer(&owner.class) };
+        World { kube, fly, namespace, owner_id: owner.id(), owner, settings }
+    }
+
+    /// The tunnel's objects in the cluster.
+    pub fn home<'a>(&'a self, tunnel: &'a Tunnel) -> Home<'a> {
+        Home { namespace: &self.namespace, owner: &self.owner_id, tunnel }
+    }
+}
