@@ -97,10 +97,13 @@ impl Transport {
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
             .build();
-        let resolver = Dialled(config.dial);
+        let (base, dial) = match config.renamed {
+            Some(renamed) => (renamed.base, Some(renamed.dial)),
+            None => (config.server, None),
+        };
         Ok(Transport {
-            agent: Agent::with_parts(agent_config, DefaultConnector::new(), resolver),
-            base: config.server.trim_end_matches('/').to_owned(),
+            agent: Agent::with_parts(agent_config, DefaultConnector::new(), Dialled(dial)),
+            base,
             credentials: config.credentials,
             timeout,
         })

@@ -5,8 +5,11 @@
 //! - `resolve.rs`: one context of them, with its files read: a [`Config`];
 //! - `document.rs`: YAML and JSON.
 
+mod document;
 mod error;
 mod in_cluster;
+mod kubeconfig;
+mod resolve;
 
 use std::path::Path;
 
@@ -18,17 +21,27 @@ pub use error::ConfigError;
 use crate::credentials::Credentials;
 use crate::tls::TlsSettings;
 
+use kubeconfig::Kubeconfig;
+
 /// All that it takes to speak to one API server. Tokens and keys in it are never printed.
 #[derive(Debug)]
 pub struct Config {
-    /// `https://host:port`, perhaps with a path.
+    /// `https://host:port`, perhaps with a path, without a slash at the end.
     pub(crate) server: String,
-    /// Where the server is to be found, if not at the host of `server`.
-    pub(crate) dial: Option<Uri>,
+    pub(crate) renamed: Option<Renamed>,
     pub(crate) tls: TlsSettings,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) credentials: Credentials,
     pub(crate) namespace: Option<String>,
+}
+
+/// A server that is at one address, and whose certificate has another name (`tls-server-name`).
+#[derive(Debug)]
+pub(crate) struct Renamed {
+    /// The server's URL with that name in it.
+    pub base: String,
+    /// The URL with the address.
+    pub dial: Uri,
 }
 
 impl Config {
@@ -43,8 +56,21 @@ impl Config {
     /// Files that cannot be read or understood, names that lead nowhere, and settings that are not supported,
     /// which the message names.
     pub fn load(kubeconfig: Option<&str>, context: Option<&str>) -> Result<Config, ConfigError> {
-        let _ = (kubeconfig, context);
-        Err(ConfigError::invalid("not yet".to_owned()))
+        match kubeconfig {
+            Some(list) => {
+                let files = list.split(':').filter(|file| !file.is_empty()).map(Path::new);
+                resolve::resolve(Kubeconfig::load(files)?, context)
+            }
+            // A context is a thing of kubeconfigs only.
+            None if in_cluster::is_pod() && context.is_none() => {
+                Config::in_cluster(Path::new(Config::SERVICE_ACCOUNT_DIR))
+            }
+            None => {
+                let home = std::env::home_dir().unwrap_or_default();
+                let file = home.join(".kube/config");
+                resolve::resolve(Kubeconfig::load([file.as_path()].into_iter())?, context)
+            }
+        }
     }
 
     /// Reads the configuration of a pod.

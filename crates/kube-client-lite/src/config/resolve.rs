@@ -1,0 +1,192 @@
+//! From one context of a kubeconfig to a [`Config`]: its cluster and user looked up, files read, contradictions
+//! and what is not supported refused.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ureq::Proxy;
+use ureq::http::Uri;
+use ureq::http::uri::Scheme;
+
+use super::kubeconfig::{Cluster, Kubeconfig, User};
+use super::{Config, ConfigError, Renamed};
+use crate::credentials::{Credentials, Secret, TokenFile};
+use crate::tls::{ClientIdentity, TlsSettings};
+
+pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {
+    let name = context.unwrap_or(&kubeconfig.current_context);
+    if name.is_empty() {
+        return Err(ConfigError::invalid("the kubeconfig has no current-context, and no context was chosen"));
+    }
+    let context = kubeconfig.contexts.remove(name).ok_or_else(|| missing("context", name))?;
+    let cluster = kubeconfig.clusters.remove(&context.cluster).ok_or_else(|| missing("cluster", &context.cluster))?;
+    let user = match context.user.as_str() {
+        "" => User::default(),
+        user => kubeconfig.users.remove(user).ok_or_else(|| missing("user", user))?,
+    };
+    let user_place = format!("user {:?}", context.user);
+    let cluster_place = format!("cluster {:?}", context.cluster);
+    refuse_unsupported(&user, &user_place)?;
+
+    let tls = TlsSettings {
+        authorities: authorities(&cluster, &cluster_place)?,
+        client: client_identity(&user, &user_place)?,
+        insecure: cluster.insecure_skip_tls_verify,
+    };
+    let server = server(&cluster.server, &tls, &cluster_place)?;
+    // kubectl shows nobody its credentials in clear text.
+    let is_encrypted = server.scheme() == Some(&Scheme::HTTPS);
+    Ok(Config {
+        renamed: renamed(&server, &cluster, &cluster_place)?.filter(|_| is_encrypted),
+        server: server.to_string().trim_end_matches('/').to_owned(),
+        tls,
+        proxy: proxy(&cluster.proxy_url, &cluster_place)?,
+        credentials: if is_encrypted { credentials(user) } else { Credentials::None },
+        namespace: Some(context.namespace).filter(|namespace| !namespace.is_empty()),
+    })
+}
+
+fn missing(kind: &str, name: &str) -> ConfigError {
+    ConfigError::invalid(format!("the kubeconfig has no {kind} {name:?}"))
+}
+
+fn refuse_unsupported(user: &User, place: &str) -> Result<(), ConfigError> {
+    let refused = [
+        ("exec", user.exec.is_some()),
+        ("auth-provider", user.auth_provider.is_some()),
+        ("username", !user.username.is_empty()),
+        ("password", !user.password.is_empty()),
+        ("as", user.impersonate.is_some()),
+        ("as-uid", user.as_uid.is_some()),
+        ("as-groups", user.as_groups.is_some()),
+        ("as-user-extra", user.as_user_extra.is_some()),
+    ];
+    match refused.into_iter().find(|(_, is_set)| *is_set) {
+        Some((setting, _)) => Err(unsupported(setting, place)),
+        None => Ok(()),
+    }
+}
+
+fn unsupported(setting: &'static str, place: &str) -> ConfigError {
+    ConfigError::Unsupported { setting, place: place.to_owned() }
+}
+
+fn authorities(cluster: &Cluster, place: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let setting = Setting {
+        name: "certificate-authority",
+        place,
+        file: &cluster.certificate_authority,
+        data: &cluster.certificate_authority_data,
+    };
+    let authorities = setting.read()?;
+    if authorities.is_some() && cluster.insecure_skip_tls_verify {
+        return Err(ConfigError::invalid(format!(
+            "certificate-authority and insecure-skip-tls-verify are both set for {place}"
+        )));
+    }
+    Ok(authorities)
+}
+
+fn client_identity(user: &User, place: &str) -> Result<Option<ClientIdentity>, ConfigError> {
+    let certificate = Setting {
+        name: "client-certificate",
+        place,
+        file: &user.client_certificate,
+        data: &user.client_certificate_data,
+    };
+    let key = Setting { name: "client-key", place, file: &user.client_key, data: &user.client_key_data };
+    match (certificate.read()?, key.read()?) {
+        (None, None) => Ok(None),
+        (Some(certificates), Some(key)) => Ok(Some(ClientIdentity { certificates, key })),
+        (Some(_), None) => Err(ConfigError::invalid(format!("{place} has a client-certificate and no client-key"))),
+        (None, Some(_)) => Err(ConfigError::invalid(format!("{place} has a client-key and no client-certificate"))),
+    }
+}
+
+/// Something in PEM that may stand in a file or, in base64, in the kubeconfig itself.
+struct Setting<'a> {
+    name: &'static str,
+    place: &'a str,
+    file: &'a Path,
+    data: &'a str,
+}
+
+impl Setting<'_> {
+    fn read(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Setting { name, place, file, data } = self;
+        match (file.as_os_str().is_empty(), data.is_empty()) {
+            (true, true) => Ok(None),
+            (false, true) => ConfigError::read(file).map(Some),
+            (true, false) => {
+                let data: String = data.split_ascii_whitespace().collect();
+                let decoded = STANDARD.decode(data);
+                decoded
+                    .map(Some)
+                    .map_err(|error| ConfigError::invalid(format!("{name}-data of {place} is not base64: {error}")))
+            }
+            (false, false) => Err(ConfigError::invalid(format!("{name} and {name}-data are both set for {place}"))),
+        }
+    }
+}
+
+/// The URL, completed: without a scheme it is `https` if anything speaks of TLS, else `http`.
+fn server(text: &str, tls: &TlsSettings, place: &str) -> Result<Uri, ConfigError> {
+    let wrong = |reason: &str| ConfigError::invalid(format!("the server {text:?} of {place} {reason}"));
+    if text.is_empty() {
+        return Err(ConfigError::invalid(format!("{place} has no server")));
+    }
+    if text.contains('@') {
+        return Err(ConfigError::invalid(format!("the server of {place} has credentials in its URL")));
+    }
+    let speaks_of_tls = tls.authorities.is_some() || tls.client.is_some() || tls.insecure;
+    let url = match (text.contains("://"), speaks_of_tls) {
+        (true, _) => text.to_owned(),
+        (false, true) => format!("https://{text}"),
+        (false, false) => format!("http://{text}"),
+    };
+    let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
+    if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
+        return Err(wrong("is neither http nor https"));
+    }
+    if uri.query().is_some() {
+        return Err(wrong("has a query"));
+    }
+    Ok(uri)
+}
+
+fn renamed(server: &Uri, cluster: &Cluster, place: &str) -> Result<Option<Renamed>, ConfigError> {
+    let name = &cluster.tls_server_name;
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if !cluster.proxy_url.is_empty() {
+        return Err(unsupported("tls-server-name together with proxy-url", place));
+    }
+    let port = server.port_u16().unwrap_or(443);
+    let path = server.path().trim_end_matches('/');
+    let base = format!("https://{name}:{port}{path}");
+    if base.parse::<Uri>().is_err() {
+        return Err(ConfigError::invalid(format!("the tls-server-name {name:?} of {place} is not a name")));
+    }
+    Ok(Some(Renamed { base, dial: server.clone() }))
+}
+
+fn proxy(url: &str, place: &str) -> Result<Option<Proxy>, ConfigError> {
+    if url.is_empty() {
+        return Ok(None);
+    }
+    if !url.starts_with("http://") {
+        return Err(unsupported("a proxy-url that is not http://", place));
+    }
+    Proxy::new(url).map(Some).map_err(|_| ConfigError::invalid(format!("the proxy-url of {place} is not a URL")))
+}
+
+/// A file counts for more than a token beside it, which serves until the file can be read.
+fn credentials(user: User) -> Credentials {
+    let token = Some(user.token).filter(|token| !token.is_empty()).map(Secret::new);
+    if user.token_file != PathBuf::new() {
+        return Credentials::TokenFile(TokenFile::new(user.token_file, token));
+    }
+    token.map_or(Credentials::None, Credentials::Token)
+}
