@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_generation_never_changes_by_an_upgrade_alone() {
-        assert_eq!(recipe().generation(), "PINNED", "if this is on purpose, raise FORMAT and pin the new value");
+        assert_eq!(recipe().generation(), "06f9ca178b", "if this is on purpose, raise FORMAT and pin the new value");
     }
 
     #[test]

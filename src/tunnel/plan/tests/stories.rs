@@ -1,0 +1,273 @@
+//! Stories of a tunnel, each compared with a text that a person can read, and each interrupted everywhere.
+
+use std::time::Duration;
+
+use super::reality::{Reality, reality};
+use crate::tunnel::observed::{App, State};
+use crate::tunnel::plan::{Next, Reason};
+
+const SHORT: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Compares with `snapshots/<name>.txt`; with `UPDATE=1` in the environment writes it.
+fn assert_story(reality: &Reality, name: &str) {
+    let path = format!("{}/src/tunnel/plan/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &reality.story).expect("the snapshot can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(reality.story, expected, "{path} tells another story; UPDATE=1 accepts this one");
+}
+
+fn serving() -> Reality {
+    let mut reality = reality();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    reality.story.clear();
+    reality
+}
+
+fn reason(reality: &Reality) -> String {
+    reality.service.condition().map(|condition| condition.reason.clone()).unwrap_or_default()
+}
+
+/// One of everything, and the Service shows it.
+fn assert_whole(reality: &Reality) {
+    let machines = reality.machines();
+    assert_eq!(machines.len(), 1, "{}", reality.story);
+    let wanted: Vec<u16> = reality.service.spec.ports.iter().map(|port| port.port).collect();
+    assert_eq!(machines[0].user_ports().collect::<Vec<_>>(), wanted, "{}", reality.story);
+    assert!(!machines[0].cordoned, "{}", reality.story);
+    let App::Ours(app) = &reality.app else { panic!("no App") };
+    assert_eq!(app.addresses.len(), 1, "{}", reality.story);
+    assert_eq!(reality.service.addresses(), [app.addresses[0].ip], "{}", reality.story);
+    assert_eq!(
+        (reality.objects.keys.len(), reality.objects.config_maps.len(), reality.objects.deployments.len()),
+        (1, 1, 1)
+    );
+    assert_eq!(reason(reality), "Serving", "{}", reality.story);
+}
+
+fn assert_nothing_left(reality: &Reality) {
+    assert!(matches!(reality.app, App::Absent), "{}", reality.story);
+    let objects = &reality.objects;
+    assert!(objects.keys.is_empty() && objects.config_maps.is_empty() && objects.deployments.is_empty());
+    assert!(reality.service.metadata.finalizers.is_empty() && reality.service.condition().is_none());
+}
+
+/// Runs the story again and again, with a crash after each number of turns.
+fn with_a_crash_everywhere(mut begin: impl FnMut() -> Reality, patience: Duration, check: impl Fn(&Reality)) {
+    for turns in 0.. {
+        let mut reality = begin();
+        let mut ended = false;
+        for _ in 0..turns {
+            match reality.turn() {
+                Next::Wait(wait) => reality.pass(&wait),
+                Next::Settled | Next::Gone => ended = true,
+                Next::Look(_) | Next::Act(_) => {}
+            }
+        }
+        reality.crash();
+        reality.run(patience);
+        check(&reality);
+        if ended {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_service_gets_a_tunnel() {
+    let mut reality = reality();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_story(&reality, "creation");
+    assert_eq!(reality.plan().next, Next::Settled, "planned twice, there is nothing to do");
+    with_a_crash_everywhere(super::reality::reality, LONG, assert_whole);
+}
+
+#[test]
+fn a_restart_finds_nothing_to_do_but_to_apply_frpc_again() {
+    let mut reality = serving();
+    reality.crash();
+    reality.run(LONG);
+    assert_story(&reality, "restart");
+}
+
+#[test]
+fn other_ports_are_another_lane_that_takes_over() {
+    let mut reality = serving();
+    reality.ports(&[443, 8443]);
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_story(&reality, "change");
+    let begin = || {
+        let mut reality = serving();
+        reality.ports(&[443, 8443]);
+        reality
+    };
+    with_a_crash_everywhere(begin, LONG, assert_whole);
+}
+
+#[test]
+fn a_change_taken_back_uncordons_the_old_lane() {
+    let mut reality = serving();
+    reality.ports(&[8443]);
+    assert!(matches!(reality.run(SHORT), Next::Wait(_)), "the old lane is draining");
+    reality.ports(&[443]);
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m1");
+    assert_story(&reality, "taken-back");
+}
+
+#[test]
+fn the_port_on_which_a_live_lane_is_controlled_breaks_before_it_makes() {
+    let mut reality = serving();
+    reality.ports(&[443, 7000]);
+    let next = reality.run(Duration::ZERO);
+    assert!(matches!(next, Next::Wait(_)), "{next:?}");
+    assert_eq!(reason(&reality), Reason::Updating.to_string());
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_story(&reality, "control-port");
+}
+
+#[test]
+fn a_deleted_service_leaves_nothing() {
+    let mut reality = serving();
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+    assert_story(&reality, "removal");
+    let begin = || {
+        let mut reality = serving();
+        reality.delete_service();
+        reality
+    };
+    with_a_crash_everywhere(begin, LONG, assert_nothing_left);
+}
+
+#[test]
+fn deleted_at_any_point_of_its_creation_a_service_leaves_nothing() {
+    for turns in 0..60 {
+        let mut reality = reality();
+        for _ in 0..turns {
+            if let Next::Wait(wait) = reality.turn() {
+                reality.pass(&wait);
+            }
+        }
+        let made = reality.service.has_finalizer(&reality.settings.finalizer);
+        reality.delete_service();
+        if made {
+            assert_eq!(reality.run(LONG), Next::Gone);
+        }
+        assert_nothing_left(&reality);
+    }
+}
+
+#[test]
+fn not_found_is_believed_after_a_minute_and_a_look_at_the_list() {
+    let mut reality = reality();
+    reality.turn();
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert!(reality.now >= Duration::from_secs(60), "{}", reality.story);
+    assert_story(&reality, "never-seen");
+}
+
+#[test]
+fn an_app_of_somebody_elses_is_left_alone() {
+    let mut reality = reality();
+    reality.app = App::Foreign("it is of the organisation other".into());
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reason(&reality), "NameConflict");
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert!(matches!(reality.app, App::Foreign(_)));
+    assert_story(&reality, "name-conflict");
+}
+
+#[test]
+fn a_service_of_the_go_operator_is_not_touched() {
+    let mut reality = reality();
+    reality.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "old".into());
+    reality.service.metadata.finalizers.push(reality.settings.finalizer.clone());
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reason(&reality), "LegacyTunnel");
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reality.service.metadata.finalizers.len(), 1, "its finalizer may guard an App that bills");
+    assert!(matches!(reality.app, App::Absent));
+}
+
+#[test]
+fn a_refused_service_keeps_the_tunnel_that_runs() {
+    let mut reality = serving();
+    reality.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-machine-size".into(), "huge".into());
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reason(&reality), "InvalidService");
+    assert_eq!(reality.service.addresses().len(), 1);
+    assert_eq!(reality.machines().len(), 1);
+}
+
+#[test]
+fn source_ranges_close_the_door_and_keep_the_address() {
+    let mut reality = serving();
+    reality.service.spec.load_balancer_source_ranges = vec!["10.0.0.0/8".into()];
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert!(reality.machines()[0].cordoned);
+    assert_eq!((reason(&reality).as_str(), reality.service.addresses().len()), ("InvalidService", 1));
+    reality.service.spec.load_balancer_source_ranges.clear();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+}
+
+#[test]
+fn a_lost_machine_is_replaced() {
+    let mut reality = serving();
+    reality.our_app().machines.clear();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_story(&reality, "lost-machine");
+}
+
+#[test]
+fn a_stopped_machine_is_started_and_a_failed_one_replaced() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.state = State::Stopped);
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m1");
+    reality.change("m1", |machine| machine.state = State::Failed);
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m2");
+}
+
+#[test]
+fn a_machine_on_a_lost_host_is_replaced_after_a_minute_under_another_name() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.host_ok = false);
+    reality.forget_view();
+    let lost = reality.now;
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert!(reality.now - lost >= Duration::from_secs(60), "{}", reality.story);
+    assert_eq!(reality.machines()[0].name.rsplit('-').next(), Some("2"));
+}
+
+#[test]
+fn a_secret_deleted_by_hand_rotates_the_keys() {
+    let mut reality = serving();
+    reality.objects.keys.clear();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m2");
+}
