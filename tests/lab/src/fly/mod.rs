@@ -1,0 +1,313 @@
+//! A simulated Fly.io: the Machines API, Machines that run the real frps, and the edge before them.
+//!
+//! ```text
+//!  API client ──► api ──► state ◄── machine (boots, restarts, runs frps) ──► checks (dial the Machine)
+//!                           ▲
+//!  user, frpc ──► edge ─────┘ which Machine?   ──► frps at 127.77.x.y
+//! ```
+//!
+//! | module | |
+//! |---|---|
+//! | [`types`] | what goes over the wire, strictly read |
+//! | `api` | the handlers, a file for each part of the API |
+//! | `state` | what exists: organisations, Apps, Machines, addresses |
+//! | `machine`, `image` | a Machine over time, and what its image runs |
+//! | `checks` | health checks, run for real |
+//! | `edge`, `udp`, `proxy_protocol`, `delayed` | the way of users' connections |
+//! | `limits`, `regions`, `ids`, `error` | the details that clients trip over |
+//!
+//! What the lab cannot know of the real Fly, and assumes, is listed in `ASSUMPTIONS.md`.
+
+mod api;
+mod checks;
+mod delayed;
+mod edge;
+mod error;
+mod ids;
+mod image;
+mod limits;
+mod machine;
+mod proxy_protocol;
+mod regions;
+mod state;
+pub mod types;
+mod udp;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use self::machine::Order;
+use self::state::{App, Key, Machine, Organisation, World};
+use crate::slot::Slot;
+
+pub use self::state::Account;
+
+/// How this Fly behaves; most of it may be changed while it runs ([`Fly::set`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// From a Machine's creation or start to `started`.
+    pub machine_boot: Duration,
+    /// Added to every request to the API.
+    pub latency: Duration,
+    /// How late the edges of users learn of Machines, checks and cordons.
+    pub edge_delay: Duration,
+    /// The same for the ports on which frps listens for frpc.
+    pub control_edge_delay: Duration,
+    /// For how long a new App answers 404.
+    pub app_appears_after: Duration,
+    /// For how long a new Machine answers 404 and is missing in lists.
+    pub machine_appears_after: Duration,
+    /// From the acceptance of an App's deletion until it is gone.
+    pub app_deletion: Duration,
+    /// Between the first success of a check and Fly's saying so.
+    pub checks_pass_late: Duration,
+    /// Whether requests beyond Fly's rate limits get a 429.
+    pub rate_limits: bool,
+}
+
+impl Default for Settings {
+    /// A quick Fly whose edges know all at once, with rate limits.
+    fn default() -> Settings {
+        Settings {
+            machine_boot: Duration::from_millis(300),
+            latency: Duration::ZERO,
+            edge_delay: Duration::ZERO,
+            control_edge_delay: Duration::ZERO,
+            app_appears_after: Duration::ZERO,
+            machine_appears_after: Duration::ZERO,
+            app_deletion: Duration::from_millis(200),
+            checks_pass_late: Duration::ZERO,
+            rate_limits: true,
+        }
+    }
+}
+
+/// A Fly of its own, with one organisation to begin with. It ends, with all Machines, when dropped.
+pub struct Fly {
+    shared: Arc<Shared>,
+    organisation: String,
+    token: String,
+    address: SocketAddr,
+    server: AbortHandle,
+}
+
+/// What the parts of a Fly share.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    limits: Mutex<limits::Limits>,
+    settings: Mutex<Settings>,
+    edge: edge::Edge,
+    slot: Arc<Slot>,
+    /// Where Machines have their roots and logs.
+    directory: PathBuf,
+    frps: PathBuf,
+    /// Whether Machines run processes and the edge listens.
+    traffic: bool,
+    /// Itself, for the tasks that it starts.
+    this: Weak<Shared>,
+}
+
+impl Fly {
+    /// Starts one with the organisation `personal`.
+    ///
+    /// `frps` is the real binary. With `traffic` off Machines are states without processes, their checks pass by
+    /// themselves, and nothing listens on public addresses.
+    pub fn start(slot: &Arc<Slot>, frps: PathBuf, traffic: bool, settings: Settings) -> Fly {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = slot.directory().join(format!("fly-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::create_dir_all(&directory).expect("the slot's directory can be written");
+        let shared = Arc::new_cyclic(|this| Shared {
+            world: Mutex::default(),
+            limits: Mutex::default(),
+            settings: Mutex::new(settings),
+            edge: edge::Edge::default(),
+            slot: slot.clone(),
+            directory,
+            frps,
+            traffic,
+            this: this.clone(),
+        });
+        let listener = crate::runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let service = api::router(shared.clone());
+        let server = crate::runtime().spawn(async move { axum::serve(listener, service).await }).abort_handle();
+        let organisation = "personal".to_owned();
+        let token = shared.add_organisation(&organisation);
+        Fly { shared, organisation, token, address, server }
+    }
+
+    /// Where the API listens, plain HTTP. (Clients of the lab go through a recorder.)
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The slug of the first organisation.
+    pub fn organisation(&self) -> &str {
+        &self.organisation
+    }
+
+    /// The token of the first organisation.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Another organisation; gives its token.
+    pub fn add_organisation(&self, slug: &str) -> String {
+        self.shared.add_organisation(slug)
+    }
+
+    /// An App that somebody else made: in any organisation, with any network (Fly's own is called `default`).
+    pub fn add_app(&self, organisation: &str, name: &str, network: &str) {
+        let mut world = self.shared.world();
+        let app = App::new(&world, name, organisation, network, Instant::now());
+        world.apps.insert(name.to_owned(), app);
+    }
+
+    /// Changes how this Fly behaves from now on.
+    pub fn set(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.shared.settings.lock().expect("no one panics while holding it"));
+    }
+
+    /// How many Machines each region takes; those not named take any number.
+    pub fn set_capacity(&self, regions: impl IntoIterator<Item = (String, usize)>) {
+        self.shared.world().capacity = regions.into_iter().collect();
+    }
+
+    /// Changes what the account of the first organisation allows.
+    pub fn set_account(&self, account: Account) {
+        let mut world = self.shared.world();
+        let organisation = world.organisations.iter_mut().find(|organisation| organisation.slug == self.organisation);
+        organisation.expect("it is never removed").account = account;
+    }
+
+    /// Makes the token useless, as when a user revokes it, and gives the new one.
+    pub fn rotate_token(&self) -> String {
+        let mut world = self.shared.world();
+        let organisation = world.organisations.iter_mut().find(|organisation| organisation.slug == self.organisation);
+        let organisation = organisation.expect("it is never removed");
+        organisation.token = ids::token();
+        organisation.token.clone()
+    }
+
+    /// The Machine's main process dies. `false` if there is no such Machine.
+    pub fn crash(&self, machine: &str) -> bool {
+        self.shared.order(machine, Order::Crash)
+    }
+
+    /// The host of a Machine (each has one of its own) is lost. `false` if there is no such Machine.
+    pub fn host_down(&self, machine: &str) -> bool {
+        self.shared.order(machine, Order::HostDown)
+    }
+
+    /// It is back, with all that ran on it.
+    pub fn host_up(&self, machine: &str) -> bool {
+        self.shared.order(machine, Order::HostUp)
+    }
+
+    /// What the Machine's processes printed so far.
+    pub fn machine_log(&self, machine: &str) -> String {
+        std::fs::read_to_string(self.shared.machine_log(machine)).unwrap_or_default()
+    }
+
+    /// What exists now, as `GET /state` of the lab shows it: destroyed Machines left out.
+    pub fn state(&self) -> Value {
+        let world = self.shared.world();
+        json!({ "apps": world.apps.values().map(App::to_state).collect::<Vec<_>>() })
+    }
+}
+
+impl Drop for Fly {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.shared.edge.close();
+        // Their tasks end, and with these their processes.
+        let names: Vec<String> = self.shared.world().apps.keys().cloned().collect();
+        names.iter().for_each(|name| self.shared.remove_app(name));
+    }
+}
+
+impl Shared {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no one panics while holding it")
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        *self.settings.lock().expect("no one panics while holding it")
+    }
+
+    /// A strong reference, for a task.
+    fn strong(&self) -> Arc<Shared> {
+        self.this.upgrade().expect("whoever calls this holds one")
+    }
+
+    fn add_organisation(&self, slug: &str) -> String {
+        let token = ids::token();
+        let mut world = self.world();
+        let id = world.organisations.len() as u32 + 1;
+        let (slug, account) = (slug.to_owned(), Account::default());
+        world.organisations.push(Organisation { slug, id, token: token.clone(), account });
+        token
+    }
+
+    /// Does something to a Machine, if it is there.
+    fn with_machine<T>(&self, key: &Key, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+        self.world().apps.get_mut(&key.app)?.machines.get_mut(&key.id).map(act)
+    }
+
+    /// Gives an order to a Machine by its ID alone.
+    fn order(&self, id: &str, order: Order) -> bool {
+        let mut world = self.world();
+        let machine = world.apps.values_mut().find_map(|app| app.machines.get_mut(id));
+        // A destroyed Machine has no task that takes it.
+        machine.is_some_and(|machine| machine.orders.send(order).is_ok())
+    }
+
+    /// To be called when Machines, their ports or addresses have changed.
+    fn edge_must_look(&self) {
+        if self.traffic
+            && let Some(shared) = self.this.upgrade()
+        {
+            self.edge.look(&shared);
+        }
+    }
+
+    /// Removes an App with its Machines and addresses.
+    fn remove_app(&self, name: &str) {
+        let app = self.world().apps.remove(name);
+        self.edge_must_look();
+        for address in app.into_iter().flat_map(|app| app.addresses) {
+            self.release(&address);
+        }
+    }
+
+    fn release(&self, address: &state::Address) {
+        if let std::net::IpAddr::V4(ip) = address.ip {
+            self.slot.release_public(ip);
+        }
+    }
+}
+
+impl App {
+    fn new(world: &World, name: &str, organisation: &str, network: &str, visible_from: Instant) -> App {
+        App {
+            id: ids::app(),
+            number: world.apps.len() as u32 + 1,
+            name: name.to_owned(),
+            organisation: organisation.to_owned(),
+            network: if network.is_empty() { "default" } else { network }.to_owned(),
+            idempotency_key: None,
+            created_at: SystemTime::now(),
+            visible_from,
+            deleting: false,
+            machines: Default::default(),
+            addresses: Vec::new(),
+        }
+    }
+}

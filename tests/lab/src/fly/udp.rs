@@ -1,0 +1,80 @@
+//! UDP at the edge: one Machine takes all datagrams of an (address, port), at the address that stands for
+//! `fly-global-services`, and on the external port, for it is not rewritten (Fly docs, UDP and TCP).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::types::Protocol;
+use super::{Shared, edge};
+use crate::fly::state::State;
+
+/// A client that is silent for this long is forgotten.
+const IDLE: Duration = Duration::from_secs(60);
+/// More than any datagram.
+const LARGEST: usize = 65_536;
+/// Datagrams of one client that may wait; more are lost, as they would be.
+const QUEUE: usize = 1024;
+
+/// Serves one external port, for ever.
+pub(super) async fn serve(socket: UdpSocket, app: String, shared: Weak<Shared>) {
+    let socket = Arc::new(socket);
+    let Ok(port) = socket.local_addr().map(|address| address.port()) else { return };
+    let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
+    let mut flows = JoinSet::new();
+    let mut buffer = vec![0; LARGEST];
+    loop {
+        let (length, client) = tokio::select! {
+            Ok(received) = socket.recv_from(&mut buffer) => received,
+            Some(_) = flows.join_next() => continue,
+        };
+        clients.retain(|_, queue| !queue.is_closed());
+        if !clients.contains_key(&client) {
+            let Some(target) = shared.upgrade().and_then(|shared| owner(&shared, &app, port)) else { continue };
+            let (queue, datagrams) = mpsc::channel(QUEUE);
+            clients.insert(client, queue);
+            flows.spawn(flow(socket.clone(), client, target, datagrams));
+        }
+        // A queue that is full loses the datagram.
+        let _ = clients[&client].try_send(buffer[..length].to_vec());
+    }
+}
+
+/// The Machine that takes the datagrams: the oldest that is started, not cordoned if there is such a one.
+fn owner(shared: &Shared, app: &str, port: u16) -> Option<SocketAddr> {
+    let world = shared.world();
+    let machines = edge::services(world.apps.get(app)?, Protocol::Udp, port).map(|(machine, _)| machine);
+    let started = machines.filter(|machine| machine.state == State::Started && machine.host_up);
+    let machine = started.min_by_key(|machine| (machine.cordoned, machine.created_at))?;
+    machine.addresses.map(|(_, udp)| SocketAddr::from((udp, port)))
+}
+
+/// The datagrams of one client, there and back.
+async fn flow(edge: Arc<UdpSocket>, client: SocketAddr, target: SocketAddr, mut datagrams: mpsc::Receiver<Vec<u8>>) {
+    let Ok(machine) = UdpSocket::bind("127.0.0.1:0").await else { return };
+    if machine.connect(target).await.is_err() {
+        return;
+    }
+    let mut buffer = vec![0; LARGEST];
+    let mut step = async || {
+        tokio::select! {
+            datagram = datagrams.recv() => match datagram {
+                // A refusal shows at the next receipt.
+                Some(datagram) => drop(machine.send(&datagram).await),
+                None => return false,
+            },
+            received = machine.recv(&mut buffer) => if let Ok(length) = received {
+                // Lost, as any datagram may be.
+                let _ = edge.send_to(&buffer[..length], client).await;
+            },
+        }
+        true
+    };
+    while timeout(IDLE, step()).await == Ok(true) {}
+}
