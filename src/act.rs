@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use kube_client_lite::{DeleteOptions, PatchOperation, Resource};
 use serde::de::IgnoredAny;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::fly::error::FlyError;
 use crate::observe;
 use crate::render::keys::TunnelKeys;
@@ -78,7 +78,7 @@ impl World {
                 draining_since(seen, id, None);
             }
             Step::CreateKeys => {
-                let keys = TunnelKeys::generate(app, now.wall).map_err(Failure::early)?;
+                let keys = TunnelKeys::generate(app, now.wall).map_err(|text| Failure::new(Kind::Early, text))?;
                 let body = self.home(tunnel).secret(&keys);
                 let _: IgnoredAny = self.kube.create(&Resource::SECRETS.in_namespace(&self.namespace), &body)?;
                 let name = crate::tunnel::names::keys(app, &keys.fingerprint());
@@ -115,7 +115,7 @@ impl World {
         };
         let patch = PatchOperation::Add { path: path.into(), value };
         let patched = self.patch(service, vec![patch])?;
-        seen.service = Some(patched.ok_or_else(|| Failure::early("the Service changed or went meanwhile"))?);
+        seen.service = Some(patched.ok_or_else(Failure::service_changed)?);
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl World {
                 Ok(())
             }
             Err(error) if error.is_invalid() || error.is_conflict() || error.is_not_found() => {
-                Err(Failure::early("the Service changed or went meanwhile"))
+                Err(Failure::service_changed())
             }
             Err(error) => Err(error.into()),
         }
@@ -192,7 +192,7 @@ impl World {
                 self.look(&Look::Everything, tunnel, seen, memory)?;
                 match &seen.app {
                     Some(App::Absent) => {
-                        Err(Failure::early("the App's name is taken, but Fly does not show the App yet"))
+                        Err(Failure::new(Kind::Early, "the App's name is taken, but Fly does not show the App yet"))
                     }
                     _ => Ok(()),
                 }
@@ -203,7 +203,9 @@ impl World {
 
     fn create_machine(&self, lane: &Lane, tunnel: &Tunnel, seen: &mut Observed) -> Result<(), Failure> {
         let keys = objects(seen).keys.iter().find(|secret| secret.keys.fingerprint() == lane.recipe.keys);
-        let Some(secret) = keys else { return Err(Failure::early("the lane's keys are not there any more")) };
+        let Some(secret) = keys else {
+            return Err(Failure::new(Kind::Outdated, "the lane's keys are not there any more"));
+        };
         let request = machine::request(lane, &secret.keys, &self.owner_id, &tunnel.id.to_string());
         let made: Machine = match self.fly.create_machine(&tunnel.app, &request) {
             Ok(wire) => machine::observed(wire),
@@ -211,7 +213,7 @@ impl World {
             Err(error) => return Err(error.into()),
         };
         if !made.exists() {
-            return Err(Failure::early("a Machine that is being destroyed still has the lane's name"));
+            return Err(Failure::new(Kind::Early, "a Machine that is being destroyed still has the lane's name"));
         }
         let machines = &mut our_app(seen).machines;
         machines.retain(|known| known.id != made.id);

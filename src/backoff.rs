@@ -38,6 +38,11 @@ impl Repeating {
         (delay(self.failures), new)
     }
 
+    /// How often it failed since it last worked.
+    pub fn count(&self) -> u32 {
+        self.failures
+    }
+
     /// Takes note of a success. Returns whether it is the first after a failure.
     pub fn succeeded(&mut self) -> bool {
         std::mem::take(self).failures > 0

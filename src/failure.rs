@@ -9,33 +9,47 @@ use crate::tunnel::plan::Reason;
 /// A look or a step that did not work out.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Reason of the condition; `None` where the Service is not told: it passes by itself, or cannot be written.
-    pub reason: Option<Reason>,
+    pub kind: Kind,
     /// What happened, and what to do. It is the same as long as the failure is.
     pub message: String,
     /// When to try again, where that is known; `None`: later each time.
     pub retry_after: Option<Duration>,
-    /// What was seen before still holds: it is only early.
-    pub early: bool,
+}
+
+/// What a failure means for what was seen, and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is wrong, and what was seen holds: Fly's reads lag, or it is asked too often.
+    Early,
+    /// Nothing is wrong, but what was seen does not hold any more.
+    Outdated,
+    /// The cluster cannot be asked, so that the Service cannot be told either.
+    Cluster,
+    /// The Service shows it.
+    Shown(Reason),
 }
 
 impl Failure {
-    /// It is too early: Fly's reads lag, or somebody else was faster. Nothing is wrong.
-    pub fn early(message: impl Into<String>) -> Failure {
-        Failure { reason: None, message: message.into(), retry_after: None, early: true }
+    pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), retry_after: None }
     }
 
     /// A failure that the Service shows.
     pub fn shown(reason: Reason, message: impl Into<String>) -> Failure {
-        Failure { reason: Some(reason), message: message.into(), retry_after: None, early: false }
+        Failure::new(Kind::Shown(reason), message)
+    }
+
+    /// The Service is not as it was seen.
+    pub fn service_changed() -> Failure {
+        Failure::new(Kind::Outdated, "the Service changed or went meanwhile")
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reason {
-            Some(reason) => write!(f, "{reason}: {}", self.message),
-            None => f.write_str(&self.message),
+        match self.kind {
+            Kind::Shown(reason) => write!(f, "{reason}: {}", self.message),
+            Kind::Early | Kind::Outdated | Kind::Cluster => f.write_str(&self.message),
         }
     }
 }
@@ -61,16 +75,17 @@ impl From<FlyError> for Failure {
             }
             FlyError::Refused(_) => Failure::shown(Reason::InvalidService, text),
             FlyError::RateLimited(retry_after) => {
-                Failure { retry_after: Some(retry_after.unwrap_or(Duration::from_secs(2))), ..Failure::early(text) }
+                let retry_after = Some(retry_after.unwrap_or(Duration::from_secs(2)));
+                Failure { retry_after, ..Failure::new(Kind::Early, text) }
             }
             FlyError::Unavailable(_) | FlyError::MachineExists(_) => Failure::shown(Reason::FlyUnavailable, text),
-            FlyError::NotFound | FlyError::NameTaken => Failure::early(text),
+            FlyError::NotFound | FlyError::NameTaken => Failure::new(Kind::Early, text),
         }
     }
 }
 
 impl From<kube_client_lite::Error> for Failure {
     fn from(error: kube_client_lite::Error) -> Failure {
-        Failure { reason: None, message: error.to_string(), retry_after: error.retry_after(), early: false }
+        Failure { retry_after: error.retry_after(), ..Failure::new(Kind::Cluster, error.to_string()) }
     }
 }

@@ -10,11 +10,12 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::backoff::{Repeating, jittered};
+use crate::failure::Kind;
 use crate::service::Service;
 use crate::tunnel::memory::Memory;
 use crate::tunnel::observed::Observed;
@@ -24,10 +25,16 @@ use crate::world::World;
 use poll::Poll;
 use work::{Clock, Outcome, Work};
 
-/// How soon a tunnel that waits is looked at again: Fly allows five reads of a Machine a second, but one a second of
-/// anything else.
-const SOONEST: Duration = Duration::from_millis(250);
+/// How soon a tunnel that waits is looked at again. Fly allows five reads of a Machine a second, one of anything else.
+const SOONEST_MACHINE: Duration = Duration::from_millis(250);
+const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(5);
+
+/// Who waited for long is looked at less often: each time after this part of the time that it waited.
+const PART_OF_THE_WAIT: u32 = 20;
+
+/// What was seen is not trusted any longer when it was "only early" this often in a row.
+const EARLY_TRIES: u32 = 5;
 
 /// What passes in hand are given when the process is to end.
 const LAST_STEPS: Duration = Duration::from_secs(5);
@@ -55,6 +62,8 @@ struct Entry {
     /// What the tunnel was to be, and how its Service looked, when it was last worked on.
     tunnel: Tunnel,
     fingerprint: u64,
+    /// How the Service looked before the last pass.
+    fingerprint_before: u64,
     /// Its Service has our finalizer: something may have been made for it.
     finalized: bool,
     /// When to work on it next; `None`: when a poll or a worker says so.
@@ -66,7 +75,8 @@ struct Entry {
     finished: Option<Instant>,
     /// A poll saw the Service change while a worker had the tunnel.
     changed: bool,
-    waiting: Option<(Waiting, Duration)>,
+    /// What it waits for, and since when.
+    waiting: Option<(Waiting, Instant)>,
     failures: Repeating,
 }
 
@@ -105,10 +115,7 @@ impl Controller {
         let due =
             if self.working < self.pace.workers { self.entries.values().filter_map(|e| e.due).min() } else { None };
         let patience = due.map_or(LATEST, |due| due.saturating_duration_since(Instant::now()));
-        match receiver.recv_timeout(patience) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        receiver.recv_timeout(patience).ok()
     }
 
     /// Ends once no step is under way, or after a while.
@@ -155,6 +162,7 @@ impl Controller {
         let id = work.tunnel.id.clone();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.tunnel = work.tunnel.clone();
+        entry.fingerprint_before = entry.fingerprint;
         entry.fingerprint = fingerprint(work.seen.service.as_ref());
         entry.finalized =
             work.seen.service.as_ref().is_some_and(|service| service.has_finalizer(&self.world.settings.finalizer));
@@ -176,7 +184,10 @@ impl Controller {
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
             Outcome::Failed(failure) => {
                 let (delay, new) = entry.failures.failed(&failure.message);
-                if new && !failure.early && failure.reason.is_none() {
+                if failure.kind == Kind::Early && entry.failures.count() > EARLY_TRIES {
+                    entry.start_anew(now);
+                }
+                if new && failure.kind == Kind::Cluster {
                     log::warn!(namespace = id.namespace, name = id.name, app = entry.tunnel.app; "{failure}; trying again");
                 }
                 entry.due = Some(now + failure.retry_after.unwrap_or(delay));
@@ -218,6 +229,7 @@ impl Entry {
         let seen = Observed { service, ..Observed::default() };
         Entry {
             fingerprint: fingerprint(seen.service.as_ref()),
+            fingerprint_before: fingerprint(seen.service.as_ref()),
             finalized: true, // until a pass knows better
             work: Some(Box::new(Work { tunnel: tunnel.clone(), seen, memory: Memory::default(), look: None, reread })),
             tunnel,
@@ -233,15 +245,20 @@ impl Entry {
 
     /// A poll shows the Service.
     fn listed(&mut self, tunnel: Tunnel, service: Service, began: Instant, now: Instant) {
-        let changed = tunnel != self.tunnel || fingerprint(Some(&service)) != self.fingerprint;
+        let shown = fingerprint(Some(&service));
+        let changed = tunnel != self.tunnel || shown != self.fingerprint;
+        // A list that began before the last pass ended may be older than what that pass wrote.
+        let older = self.finished.is_some_and(|finished| finished > began);
+        if older && tunnel == self.tunnel && shown == self.fingerprint_before {
+            return;
+        }
         let resync = self.resync.is_some_and(|resync| resync <= now);
         if !changed && !resync {
             return;
         }
-        // A list that began before the last pass ended may be older than what that pass wrote.
         match &mut self.work {
             None => self.changed |= changed,
-            Some(_) if self.finished.is_some_and(|finished| finished > began) => self.start_anew(now),
+            Some(_) if older => self.start_anew(now),
             Some(work) => {
                 work.forget();
                 work.reread = false;
@@ -285,12 +302,13 @@ impl Entry {
 
     /// A known time, or soon and later each time. What nobody looked at for a whole interval is looked at again.
     fn wait(&mut self, wait: Wait, now: Instant, resync_interval: Duration) {
-        let soonest = if matches!(wait.look, Look::Machines(_)) { SOONEST } else { SOONEST * 4 };
-        let pause = match self.waiting {
-            Some((what, pause)) if what == wait.what => LATEST.min(pause.mul_f32(1.1)),
-            _ => soonest,
+        let soonest = if matches!(wait.look, Look::Machines(_)) { SOONEST_MACHINE } else { SOONEST };
+        let since = match self.waiting {
+            Some((what, since)) if what == wait.what => since,
+            _ => now,
         };
-        self.waiting = Some((wait.what, pause));
+        self.waiting = Some((wait.what, since));
+        let pause = (now.duration_since(since) / PART_OF_THE_WAIT).clamp(soonest, LATEST);
         self.due = Some(now + wait.after.unwrap_or(pause));
         let stale = now.duration_since(self.looked) >= resync_interval;
         if let Some(work) = &mut self.work {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
 use crate::tunnel::plan::{self, Look, Next, Shown, Step, Wait};
@@ -53,7 +53,7 @@ impl Work {
         let outcome = self.steps(world, clock);
         if let Err(failure) = &outcome {
             self.show_failure(failure, world, clock);
-            if !failure.early {
+            if failure.kind != Kind::Early {
                 self.forget();
             }
         }
@@ -94,7 +94,7 @@ impl Work {
                 Next::Gone => return Ok(Outcome::Gone),
             }
         }
-        Err(Failure::early("the pass goes round in circles; this is a bug worth a report"))
+        Err(Failure::new(Kind::Outdated, "the pass goes round in circles; this is a bug worth a report"))
     }
 
     fn act(&mut self, step: &Step, world: &World, clock: &Clock) -> Result<(), Failure> {
@@ -120,7 +120,7 @@ impl Work {
 
     /// The addresses stay, whatever fails.
     fn show_failure(&mut self, failure: &Failure, world: &World, clock: &Clock) {
-        let (Some(reason), Some(service)) = (failure.reason, &self.seen.service) else { return };
+        let (Kind::Shown(reason), Some(service)) = (failure.kind, &self.seen.service) else { return };
         let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
         if !shown.is_shown_by(service)
             && let Err(error) = self.act(&Step::ShowStatus(shown), world, clock)

@@ -42,12 +42,12 @@ type Reader = fn(&mut Annotations, &str) -> Result<(), String>;
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Reader)] = &[
-    ("fly-region", |all, value| Ok(all.region = Some(region(value)?))),
-    ("fly-machine-size", |all, value| Ok(all.size = Some(MachineSize::parse(value)?))),
-    ("frpc-cpu-request", |all, value| Ok(all.resources.cpu_request = quantity(value)?)),
-    ("frpc-cpu-limit", |all, value| Ok(all.resources.cpu_limit = Some(quantity(value)?))),
-    ("frpc-memory-request", |all, value| Ok(all.resources.memory_request = quantity(value)?)),
-    ("frpc-memory-limit", |all, value| Ok(all.resources.memory_limit = quantity(value)?)),
+    ("fly-region", |all, value| set(&mut all.region, region(value).map(Some))),
+    ("fly-machine-size", |all, value| set(&mut all.size, MachineSize::parse(value).map(Some))),
+    ("frpc-cpu-request", |all, value| set(&mut all.resources.cpu_request, quantity(value))),
+    ("frpc-cpu-limit", |all, value| set(&mut all.resources.cpu_limit, quantity(value).map(Some))),
+    ("frpc-memory-request", |all, value| set(&mut all.resources.memory_request, quantity(value))),
+    ("frpc-memory-limit", |all, value| set(&mut all.resources.memory_limit, quantity(value))),
     ("replicas", |_, value| only(value, "1", "more than one lane")),
     ("proxy-protocol", |_, value| only(value, "", "the PROXY protocol")),
     ("tunnel-group", |_, value| only(value, "", "sharing a tunnel")),
@@ -102,6 +102,11 @@ pub fn region(value: &str) -> Result<String, String> {
     } else {
         Err("give a Fly region such as ord, or a list in order of preference such as ord,iad".into())
     }
+}
+
+fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
 }
 
 /// What later versions will do and this one must not pretend to.

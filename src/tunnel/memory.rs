@@ -46,7 +46,7 @@ pub struct Memory {
     pub no_address: Since,
     /// Since when the App was seen absent.
     pub absent: Since,
-    /// This process made the App: nobody else can have put anything into it.
+    /// This process made the App, and has not seen an address of it yet: nobody else can have asked for one.
     pub app_created: bool,
     /// When this process saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
@@ -76,6 +76,7 @@ impl Memory {
         self.cordoned.note(machines().filter(|m| m.cordoned).map(|m| m.id.as_str()), now);
         self.host_lost.note(machines().filter(|m| !m.host_ok).map(|m| m.id.as_str()), now);
         let no_address = ours.is_some_and(|app| !app.addresses.iter().any(|address| address.dedicated));
+        self.app_created &= no_address;
         self.no_address.note(no_address.then_some(APP).into_iter(), now);
         if let Some(objects) = &seen.objects {
             let of_lanes = objects.config_maps.iter().chain(objects.deployments.iter().map(|d| &d.object));

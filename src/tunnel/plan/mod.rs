@@ -148,9 +148,14 @@ pub fn plan(tunnel: &Tunnel, settings: &Settings, seen: &Observed, memory: &Memo
 }
 
 impl Context<'_> {
-    /// What the Service shows is written before the next thing is begun, but never before the finalizer is there.
+    /// What the Service shows is written before the next thing is begun, but after the finalizer, and after all that has
+    /// to be looked at first.
     fn show_first(&self, plan: Plan) -> Plan {
-        let first = matches!(&plan.next, Next::Act(steps) if steps.first() == Some(&Step::AddFinalizer));
+        let first = match &plan.next {
+            Next::Look(_) => true,
+            Next::Act(steps) => steps.first() == Some(&Step::AddFinalizer),
+            Next::Wait(_) | Next::Settled | Next::Gone => false,
+        };
         match (&self.seen.service, &plan.shown) {
             (Some(service), Some(shown)) if !first && !shown.is_shown_by(service) => {
                 Plan { next: act(Step::ShowStatus(shown.clone())), ..plan }

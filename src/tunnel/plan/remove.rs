@@ -27,7 +27,7 @@ pub(super) fn plan(context: &Context) -> Plan {
             false => "the tunnel is being taken down".into(),
         },
     };
-    let writes = !matches!(next, Next::Look(_) | Next::Gone) && next != act(Step::RemoveFinalizer);
+    let writes = next != Next::Gone && next != act(Step::RemoveFinalizer);
     Plan { shown: writes.then_some(shown), next }
 }
 
