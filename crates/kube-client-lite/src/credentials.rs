@@ -130,3 +130,29 @@ fn read_token(path: &Path) -> Result<Secret, String> {
         token => Ok(Secret::new(token)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_file_is_read_again_each_minute() {
+        let path = std::env::temp_dir().join(format!("kube-client-lite-{}-token", std::process::id()));
+        std::fs::write(&path, "first\n").expect("a writable directory");
+        let file = TokenFile::new(path.clone(), None);
+        let token = || file.token().expect("a token").reveal().to_owned();
+        let a_minute_passes = || {
+            let mut last = file.last.lock().expect("no panic");
+            last.read_at = last.read_at.and_then(|at| at.checked_sub(TOKEN_FILE_PERIOD));
+        };
+
+        assert_eq!(token(), "first");
+        std::fs::write(&path, "second\n").expect("a writable directory");
+        assert_eq!(token(), "first");
+        a_minute_passes();
+        assert_eq!(token(), "second");
+        std::fs::remove_file(&path).expect("a file");
+        a_minute_passes();
+        assert_eq!(token(), "second", "a file that is being replaced does no harm");
+    }
+}

@@ -50,3 +50,8 @@ pub use meta::{Condition, ObjectMeta, PartialObject};
 pub use patch::PatchOperation;
 pub use resource::Resource;
 pub use version::Version;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -121,7 +121,8 @@ impl Transport {
         if reply.status() == 401
             && let Some(renewed) = token.and_then(|refused| self.credentials.renewed(&refused))
         {
-            drop(reply);
+            // Read to its end, the reply gives its connection back.
+            reply::refusal(reply);
             reply = self.exchange_as(request, Some(&renewed), deadline)?;
         }
         if reply.status().is_success() { Ok(reply) } else { Err(reply::refusal(reply)) }

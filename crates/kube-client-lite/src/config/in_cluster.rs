@@ -41,3 +41,46 @@ fn from_parts(host: &str, port: &str, directory: &Path) -> Result<Config, Config
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory as Kubernetes mounts it, with these files in it.
+    struct Mounted(std::path::PathBuf);
+
+    impl Mounted {
+        fn new(test: &str, files: &[(&str, &str)]) -> Mounted {
+            let directory = std::env::temp_dir().join(format!("kube-client-lite-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&directory).expect("a directory for temporary files");
+            for (name, text) in files {
+                std::fs::write(directory.join(name), text).expect("a writable directory");
+            }
+            Mounted(directory)
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_pod_finds_server_and_namespace() {
+        let mounted = Mounted::new("pod", &[("token", "t"), ("ca.crt", "c"), ("namespace", "shop\n")]);
+        let config = from_parts("10.43.0.1", "443", &mounted.0).expect("a pod");
+        assert_eq!((config.server(), config.namespace()), ("https://10.43.0.1:443", Some("shop")));
+        let config = from_parts("fd00::1", "6443", &mounted.0).expect("a pod");
+        assert_eq!(config.server(), "https://[fd00::1]:6443");
+    }
+
+    #[test]
+    fn a_mount_without_token_or_authority_is_refused() {
+        for (test, file) in [("no-ca", "token"), ("no-token", "ca.crt")] {
+            let mounted = Mounted::new(test, &[(file, "x")]);
+            let error = from_parts("10.43.0.1", "443", &mounted.0).expect_err("a refusal");
+            assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Bearer tokens: sent over TLS only, and read again when they change.
+
+use std::sync::Arc;
+
+use kube_client_lite::Client;
+use serde_json::Value;
+
+use crate::server::{Answer, Request, Server};
+use crate::setup::{Directory, config};
+use crate::tls::identity;
+
+/// A cluster that knows one token, and how to reach it.
+struct Cluster {
+    server: Server,
+    settings: String,
+}
+
+fn cluster_that_accepts(token: &'static str) -> Cluster {
+    let identity = identity(&["127.0.0.1"], None);
+    let expected = format!("Bearer {token}");
+    let server = Server::start_tls(Arc::new(identity.server), move |request, _| {
+        if request.header("authorization") == Some(&expected) {
+            Answer::json("{}")
+        } else {
+            Answer::status_object(401, "Unauthorized", "Unauthorized")
+        }
+    });
+    let settings = format!("server: 'https://{}', insecure-skip-tls-verify: true", server.address());
+    Cluster { server, settings }
+}
+
+impl Cluster {
+    fn client(&self, user: &str) -> Client {
+        Client::new(config(&self.settings, user), "test/1").expect("a usable configuration")
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        let token = |request: &Request| request.header("authorization").unwrap_or("none").to_owned();
+        self.server.requests().iter().map(token).collect()
+    }
+}
+
+#[test]
+fn a_token_is_sent() {
+    let cluster = cluster_that_accepts("sesame");
+    cluster.client("token: sesame").get::<Value>("/version").expect("a reply");
+    let error = cluster.client("token: barley").get::<Value>("/version").expect_err("a refusal");
+    assert!(error.is_unauthorized());
+    assert!(!error.to_string().contains("barley"), "{error}");
+    assert_eq!(cluster.tokens(), ["Bearer sesame", "Bearer barley"]);
+}
+
+#[test]
+fn a_token_in_a_file_is_read_again_when_it_is_refused() {
+    let cluster = cluster_that_accepts("new");
+    let directory = Directory::new();
+    let file = directory.file("token", "old\n");
+    let client = cluster.client(&format!("tokenFile: {file}"));
+
+    assert!(client.get::<Value>("/version").expect_err("a refusal").is_unauthorized());
+    assert_eq!(cluster.tokens(), ["Bearer old"], "the same token is not tried twice");
+    directory.file("token", "new\n");
+    client.get::<Value>("/version").expect("a reply");
+    assert_eq!(cluster.tokens()[1..], ["Bearer old", "Bearer new"]);
+    client.get::<Value>("/version").expect("a reply");
+    assert_eq!(cluster.tokens()[3..], ["Bearer new"]);
+}
+
+#[test]
+fn a_token_beside_a_file_serves_until_there_is_a_file() {
+    let cluster = cluster_that_accepts("sesame");
+    let client = cluster.client("token: sesame, tokenFile: /nowhere/token");
+    client.get::<Value>("/version").expect("a reply");
+
+    let client = cluster.client("tokenFile: /nowhere/token");
+    let error = client.get::<Value>("/version").expect_err("nothing to send");
+    assert!(error.to_string().contains("cannot read the token in /nowhere/token"), "{error}");
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_token_is_never_sent_in_clear_text() {
+    let server = Server::start(|_, _| Answer::json("{}"));
+    let config = config(&format!("server: 'http://{}'", server.address()), "token: sesame");
+    let client = Client::new(config, "test/1").expect("a usable configuration");
+    client.get::<Value>("/version").expect("a reply");
+    assert_eq!(server.requests()[0].header("authorization"), None);
+}
