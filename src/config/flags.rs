@@ -222,6 +222,32 @@ mod tests {
         }
     }
 
+    /// Compares the table in README.md with ours; with `UPDATE=1` in the environment writes it.
+    #[test]
+    fn readme_has_this_table() {
+        const BEGIN: &str = "<!-- flags: this table is written by `UPDATE=1 cargo test readme` -->\n";
+        const END: &str = "<!-- end of flags -->";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let readme = std::fs::read_to_string(path).expect("README.md");
+        let (before, rest) = readme.split_once(BEGIN).expect("the table's begin");
+        let (table, after) = rest.split_once(END).expect("the table's end");
+        let mut expected = String::from("| flag | environment | default | meaning |\n|---|---|---|---|\n");
+        for Flag { name, env, default, help, .. } in FLAGS {
+            let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+            let flag = if name.is_empty() { String::new() } else { format!("`--{name}`") };
+            expected.push_str(&format!(
+                "| {flag} | {} | {} | {help} |\n",
+                code(env),
+                code(default.unwrap_or_default())
+            ));
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("README.md can be written");
+        } else {
+            assert_eq!(table, expected, "run UPDATE=1 cargo test readme");
+        }
+    }
+
     #[test]
     fn what_is_no_flag_is_refused_by_name() {
         for (arguments, named) in [

@@ -96,8 +96,8 @@ pub fn legacy(annotations: &BTreeMap<String, String>) -> Option<String> {
 /// What is allowed.
 pub fn region(value: &str) -> Result<String, String> {
     let regions: Vec<&str> = value.split(',').map(str::trim).collect();
-    let well_formed = |r: &&str| (2..=16).contains(&r.len()) && r.bytes().all(|b| b.is_ascii_lowercase());
-    if regions.iter().all(|region| well_formed(&region)) {
+    let well_formed = |r: &str| (2..=16).contains(&r.len()) && r.bytes().all(|b| b.is_ascii_lowercase());
+    if regions.iter().all(|region| well_formed(region)) {
         Ok(regions.join(","))
     } else {
         Err("give a Fly region such as ord, or a list in order of preference such as ord,iad".into())
