@@ -4,13 +4,15 @@ use std::sync::OnceLock;
 
 use tokio::runtime::Runtime;
 
+pub mod cluster;
+pub mod fly;
+pub mod parts;
 pub mod pki;
 pub mod process;
 pub mod root_fs;
 pub mod slot;
 
 /// The one runtime of the crate. What the crate offers to tests is blocking; all its servers and nodes are tasks here.
-#[allow(dead_code)] // until the cluster and Fly are there
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime can be started"))

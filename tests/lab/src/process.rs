@@ -3,11 +3,11 @@
 //! Linux sends a child its parent-death signal when the *thread* that started it ends, not the process. So every
 //! child is started by one thread that never ends: it dies only with the lab itself, also when that is killed.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
@@ -105,6 +105,14 @@ impl Drop for Process {
         // Nothing can be done about a child that cannot be reaped, and nothing depends on it.
         let _ = self.child.wait();
     }
+}
+
+/// The last lines of a log, for error messages.
+pub fn tail(log: &Path, lines: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 type Request = (Command, mpsc::SyncSender<io::Result<Child>>);

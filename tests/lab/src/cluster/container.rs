@@ -1,0 +1,219 @@
+//! The life of one container: put together, started, probed, started again, stopped.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::echo::Echo;
+use super::environment::{environment, expand};
+use super::images::{Image, Program};
+use super::mounts::Mounts;
+use super::pod::PodContext;
+use super::probes;
+use super::spec::{Container, RestartPolicy};
+use super::status::{ContainerState, Waiting};
+use crate::process::{Process, Spawn};
+use crate::root_fs::RootFs;
+
+/// The kubelet's back-off (10 s, doubled up to 5 minutes, forgotten after 10), twenty times as fast. The first restart
+/// comes at once.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+const FORGET_BACKOFF: Duration = Duration::from_secs(30);
+/// Until something that the cluster did not have is asked for again, where no watch would tell.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs a container until it has ended for good, or until `stop` gives it a grace period to end in.
+pub(crate) async fn run(context: &PodContext, index: usize, mut stop: watch::Receiver<Option<Duration>>) {
+    let life = Life { context, container: &context.pod.spec.containers[index], index };
+    let mut running = None;
+    let grace = tokio::select! {
+        () = life.live(&mut running) => return,
+        stop = stop.wait_for(Option::is_some) => stop.ok().and_then(|grace| *grace).unwrap_or_default(),
+    };
+    if let Some(running) = running {
+        let exit_code = running.end(grace).await;
+        life.update(|state| state.terminate(exit_code, ""));
+    }
+}
+
+/// A name for the log of a container.
+pub(crate) fn log_name(namespace: &str, pod: &str, container: &str) -> String {
+    format!("{namespace}_{pod}_{container}.log")
+}
+
+struct Life<'a> {
+    context: &'a PodContext,
+    container: &'a Container,
+    index: usize,
+}
+
+impl Life<'_> {
+    /// Ends when the restart policy wants no further start. What runs is in `running`, for whoever cuts this short.
+    async fn live(&self, running: &mut Option<Running>) {
+        let Some(image) = self.context.lab.find_image(&self.container.image) else {
+            self.update(|state| state.wait(&Waiting::no_image(&self.container.image)));
+            return std::future::pending().await;
+        };
+        let mut backoff = Duration::ZERO;
+        loop {
+            let root = self.root();
+            let mut mounts = Mounts::new(self.context, self.container, &root);
+            let running_now = self.start(&image, &root, &mut mounts).await;
+            let running_now = running.insert(running_now);
+            let since = Instant::now();
+            self.update(ContainerState::run);
+            let (exit_code, message) = tokio::select! {
+                exit_code = running_now.wait() => (Some(exit_code), String::new()),
+                unhealthy = probes::run(self.container, self.context.address, self) => (None, unhealthy),
+                never = mounts.follow() => match never {},
+            };
+            let ended = running.take();
+            let exit_code = match (exit_code, ended) {
+                (None, Some(unhealthy)) => {
+                    let grace = self.context.pod.spec.termination_grace_period_seconds;
+                    unhealthy.end(Duration::from_secs(grace)).await
+                }
+                (exit_code, _) => exit_code.unwrap_or_default(),
+            };
+            self.update(|state| state.terminate(exit_code, &message));
+            match self.context.pod.spec.restart_policy {
+                RestartPolicy::Never => return,
+                RestartPolicy::OnFailure if exit_code == 0 => return,
+                RestartPolicy::OnFailure | RestartPolicy::Always => {}
+            }
+            if since.elapsed() > FORGET_BACKOFF {
+                backoff = Duration::ZERO;
+            }
+            self.update(ContainerState::restart);
+            if !backoff.is_zero() {
+                let message = format!("back-off {backoff:?} restarting failed container={}", self.container.name);
+                self.update(|state| state.wait(&Waiting { reason: "CrashLoopBackOff", message }));
+                tokio::time::sleep(backoff).await;
+            }
+            backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
+        }
+    }
+
+    fn root(&self) -> RootFs {
+        let dir = self.context.directory.join(&self.container.name);
+        let mut root = RootFs::new(dir, self.context.address);
+        for mount in &self.container.volume_mounts {
+            root.mount(&mount.mount_path);
+        }
+        root
+    }
+
+    /// Tries until it runs; meanwhile the status says what it waits for.
+    async fn start(&self, image: &Image, root: &RootFs, mounts: &mut Mounts<'_>) -> Running {
+        let mut changes = self.context.lab.objects.changes();
+        loop {
+            match self.try_start(image, root, mounts).await {
+                Ok(running) => return running,
+                Err(waiting) => self.update(|state| state.wait(&waiting)),
+            }
+            // A change of the very object it waits for is among them; the time is for what no watch tells.
+            let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+        }
+    }
+
+    async fn try_start(&self, image: &Image, root: &RootFs, mounts: &mut Mounts<'_>) -> Result<Running, Waiting> {
+        if let Some(why) = probes::unsupported(self.container) {
+            return Err(Waiting::config(why));
+        }
+        mounts.update().await?;
+        let failed = |error: io::Error| Waiting { reason: "RunContainerError", message: error.to_string() };
+        match image {
+            Image::Echo => {
+                let (name, address) = (&self.context.pod.metadata.name, self.context.address);
+                Echo::start(name, address, &self.container.ports).await.map(Running::Echo).map_err(failed)
+            }
+            Image::Program(program) => {
+                let process = Process::spawn(self.command(program, root)?).map_err(failed)?;
+                Ok(Running::Process(process))
+            }
+        }
+    }
+
+    fn command(&self, program: &Program, root: &RootFs) -> Result<Spawn, Waiting> {
+        let Container { command, args, working_dir, .. } = self.container;
+        let environment = environment(self.context, self.container, program.env)?;
+        let expanded = |words: &[String]| -> Vec<String> {
+            words.iter().map(|word| root.map_argument(&expand(word, &environment))).collect()
+        };
+        let args = match command.split_first() {
+            None if args.is_empty() => program.default_args.iter().map(|arg| root.map_argument(arg)).collect(),
+            None => expanded(args),
+            Some((name, first)) if name.rsplit('/').next() == Some(program.name) => {
+                [expanded(first), expanded(args)].concat()
+            }
+            Some((name, _)) => {
+                let message = format!("exec: \"{name}\": the image has {} only", program.name);
+                return Err(Waiting { reason: "RunContainerError", message });
+            }
+        };
+        let dir = root
+            .host_path(working_dir.as_deref().unwrap_or("/"))
+            .and_then(|dir| fs::create_dir_all(&dir).map(|()| dir));
+        Ok(Spawn {
+            program: program.path.clone(),
+            argv0: Some(program.name.into()),
+            args,
+            env: environment.iter().map(|(name, value)| (name.clone(), root.map_argument(value))).collect(),
+            dir: dir.map_err(|error| Waiting::config(error.to_string()))?,
+            log: self.log(),
+        })
+    }
+
+    fn log(&self) -> PathBuf {
+        let metadata = &self.context.pod.metadata;
+        self.context.lab.logs.join(log_name(&metadata.namespace, &metadata.name, &self.container.name))
+    }
+
+    fn update(&self, change: impl FnOnce(&mut ContainerState)) {
+        self.context.update(self.index, change);
+    }
+}
+
+impl probes::Outcome for Life<'_> {
+    fn started(&self) {
+        self.update(|state| state.started = true);
+    }
+
+    fn ready(&self, ready: bool) {
+        self.update(|state| state.ready = ready);
+    }
+}
+
+enum Running {
+    Process(Process),
+    #[expect(dead_code, reason = "it serves until it is dropped")]
+    Echo(Echo),
+}
+
+impl Running {
+    /// Waits for its end; gives the exit code as a shell would.
+    async fn wait(&mut self) -> i32 {
+        match self {
+            Running::Process(process) => {
+                let status = process.wait().await;
+                status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or_default()
+            }
+            Running::Echo(_) => std::future::pending().await,
+        }
+    }
+
+    /// SIGTERM, and SIGKILL when the grace period is over.
+    async fn end(mut self, grace: Duration) -> i32 {
+        let Running::Process(process) = &mut self else { return 0 };
+        process.signal(libc::SIGTERM);
+        if tokio::time::timeout(grace, process.wait()).await.is_err() {
+            process.signal(libc::SIGKILL);
+        }
+        self.wait().await
+    }
+}

@@ -1,0 +1,128 @@
+//! What tests ask of the cluster, blocking, as its administrator.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::client::{APPLY, ApiError, Client, JSON_PATCH, MERGE_PATCH};
+use crate::runtime;
+
+/// A blocking JSON client, straight to the API server: nothing it does shows in a recorder. Paths are those of the
+/// API, such as `/api/v1/namespaces/default/services/web`; queries may follow.
+///
+/// Not to be called from within the lab's runtime.
+#[derive(Clone)]
+pub struct Kube {
+    client: Client,
+}
+
+impl Kube {
+    pub(crate) fn new(client: Client) -> Kube {
+        Kube { client }
+    }
+
+    /// # Errors
+    /// Whatever the API server answers but success; status 0 if it does not answer. The same holds for all that follow.
+    pub fn get(&self, path: &str) -> Result<Value, ApiError> {
+        runtime().block_on(self.client.get(path))
+    }
+
+    /// An object that may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::get`], but for 404.
+    pub fn find(&self, path: &str) -> Result<Option<Value>, ApiError> {
+        match self.get(path) {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.status == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The items of a collection.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn list(&self, collection: &str) -> Result<Vec<Value>, ApiError> {
+        let mut list = self.get(collection)?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Posts an object to its collection.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn create(&self, collection: &str, object: &Value) -> Result<Value, ApiError> {
+        runtime().block_on(self.client.create(collection, object))
+    }
+
+    /// Server-side apply under the field manager `lab`, with force. `path` names the object.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn apply(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
+        let path = format!("{path}?fieldManager=lab&force=true");
+        runtime().block_on(self.client.patch(&path, APPLY, object))
+    }
+
+    /// A JSON merge patch.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
+        runtime().block_on(self.client.patch(path, MERGE_PATCH, patch))
+    }
+
+    /// A JSON patch.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn json_patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
+        runtime().block_on(self.client.patch(path, JSON_PATCH, patch))
+    }
+
+    /// Replaces an object (PUT).
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn replace(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
+        runtime().block_on(self.client.replace(path, object))
+    }
+
+    /// Deletes an object, with its grace period and in the background. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// As [`Self::get`], but for 404.
+    pub fn delete(&self, path: &str) -> Result<(), ApiError> {
+        let options = json!({"propagationPolicy": "Background"});
+        match runtime().block_on(self.client.delete(path, &options)) {
+            Err(error) if error.status != 404 => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks again and again until `predicate` holds of what is at `path` (`None`: not found), and gives that back
+    /// (null for `None`).
+    ///
+    /// # Panics
+    /// It does not hold after `deadline`, or the API server refuses the request. The message has what was last seen.
+    #[track_caller]
+    pub fn wait_until(&self, path: &str, deadline: Duration, predicate: impl Fn(Option<&Value>) -> bool) -> Value {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let seen = match self.find(path) {
+                Ok(seen) => seen,
+                Err(error) => panic!("{path}: {error}"),
+            };
+            if predicate(seen.as_ref()) {
+                return seen.unwrap_or_default();
+            }
+            if start.elapsed() > deadline {
+                panic!("{path} is not as it should be after {deadline:?}: {:#}", seen.unwrap_or_default());
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(160));
+        }
+    }
+}

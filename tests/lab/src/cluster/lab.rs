@@ -1,0 +1,65 @@
+//! What all nodes and pods of one lab share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::client::Client;
+use super::images::Image;
+use super::objects::Objects;
+use crate::parts::Parts;
+use crate::slot::Slot;
+
+pub(crate) struct Lab {
+    pub(crate) client: Client,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) objects: Objects,
+    pub(crate) parts: &'static Parts,
+    /// The built operator, for its image.
+    pub(crate) operator: Option<PathBuf>,
+    /// Logs of the containers.
+    pub(crate) logs: PathBuf,
+    /// Without it, pods are states without processes.
+    pub(crate) traffic: bool,
+    pub(crate) endpoints: Endpoints,
+}
+
+impl Lab {
+    pub(crate) fn find_image(&self, reference: &str) -> Option<Image> {
+        Image::find(reference, self.parts, self.operator.as_ref())
+    }
+
+    /// Where pods of a namespace find the API server.
+    pub(crate) fn in_cluster_endpoint(&self, namespace: &str) -> SocketAddr {
+        self.endpoints.of(namespace)
+    }
+}
+
+/// Addresses of the API server, or of a recorder before it, as pods are told them.
+pub(crate) struct Endpoints {
+    by_namespace: Mutex<HashMap<String, SocketAddr>>,
+    default: Mutex<SocketAddr>,
+}
+
+impl Endpoints {
+    pub(crate) fn new(default: SocketAddr) -> Endpoints {
+        Endpoints { by_namespace: Mutex::default(), default: Mutex::new(default) }
+    }
+
+    pub(crate) fn set(&self, namespace: Option<&str>, endpoint: SocketAddr) {
+        match namespace {
+            Some(namespace) => {
+                let mut all = self.by_namespace.lock().expect("no one panics while holding it");
+                all.insert(namespace.to_owned(), endpoint);
+            }
+            None => *self.default.lock().expect("no one panics while holding it") = endpoint,
+        }
+    }
+
+    fn of(&self, namespace: &str) -> SocketAddr {
+        let all = self.by_namespace.lock().expect("no one panics while holding it");
+        let default = || *self.default.lock().expect("no one panics while holding it");
+        all.get(namespace).copied().unwrap_or_else(default)
+    }
+}

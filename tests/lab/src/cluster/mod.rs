@@ -1,0 +1,242 @@
+//! A cluster: a real control plane, and nodes that run pods as processes of this machine.
+//!
+//! ```text
+//!   control_plane   etcd · kube-apiserver · kube-controller-manager · kube-scheduler       (processes)
+//!         ▲ client, watch
+//!   node            registers, keeps its Lease, hands each pod bound to it to ──► pod ──► container
+//!                                                                                          │ images, environment,
+//!   service_proxy   ClusterIP:port ──► a ready pod                                         │ mounts, probes, echo
+//!   kube            what tests ask, blocking                                               ▼
+//!                                                                                        frpc, operator (processes)
+//! ```
+//!
+//! Pods have an address such as 10.244.16.1 on paper, since the API server refuses loopback addresses in EndpointSlices,
+//! and 127.100.16.1 in truth. Security contexts and resource limits are accepted and not enforced.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::parts::Parts;
+use crate::pki::Authority;
+use crate::runtime;
+use crate::slot::Slot;
+use client::Client;
+use control_plane::ControlPlane;
+use lab::{Endpoints, Lab};
+use node::Nodes;
+use objects::{Kind, Objects};
+
+mod client;
+mod container;
+mod control_plane;
+mod echo;
+mod environment;
+mod images;
+mod kube;
+mod lab;
+mod mounts;
+mod node;
+mod objects;
+mod pod;
+mod probes;
+mod service_proxy;
+mod spec;
+mod status;
+mod watch;
+
+pub use client::ApiError;
+pub use control_plane::kubeconfig;
+pub use kube::Kube;
+
+/// How a cluster is to be.
+pub struct ClusterOptions {
+    /// How many nodes: `node-1` and so on.
+    pub nodes: usize,
+    /// Without it, pods are Running and Ready without a process and nothing listens: for scale.
+    pub traffic: bool,
+    /// The built operator, which images ending in `fly-tunnel-operator` run.
+    pub operator: Option<PathBuf>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> ClusterOptions {
+        ClusterOptions { nodes: 1, traffic: true, operator: None }
+    }
+}
+
+/// A running cluster. All of it ends when it is dropped, or when this process does.
+pub struct Cluster {
+    // Dropped in this order.
+    nodes: Nodes,
+    services: JoinSet<()>,
+    control_plane: ControlPlane,
+    lab: Arc<Lab>,
+    authority: Authority,
+    bin: PathBuf,
+    slot: Arc<Slot>,
+}
+
+impl Cluster {
+    /// Starts a cluster of its own; it takes some 4 s.
+    ///
+    /// # Panics
+    /// A part cannot be built or does not start; the message says which, and why.
+    pub fn start(options: ClusterOptions) -> Arc<Cluster> {
+        match Cluster::try_start(options) {
+            Ok(cluster) => Arc::new(cluster),
+            Err(error) => panic!("the lab does not start: {error}"),
+        }
+    }
+
+    /// As [`Self::start`].
+    ///
+    /// # Errors
+    /// Whatever it panics with.
+    pub fn try_start(options: ClusterOptions) -> io::Result<Cluster> {
+        let parts = Parts::get()?;
+        let slot = Slot::take()?;
+        let authority = Authority::new();
+        let bin = slot.directory().join("bin");
+        parts.link_into(&bin, options.operator.as_deref())?;
+        let control_plane = ControlPlane::start(&slot, &authority, &bin)?;
+        let logs = slot.directory().join("logs/pods");
+        fs::create_dir_all(&logs)?;
+        let lab = Arc::new(Lab {
+            client: Client::new(control_plane.address, authority.certificate_pem(), &control_plane.admin_token),
+            slot: slot.clone(),
+            objects: Objects::default(),
+            parts,
+            operator: options.operator,
+            logs,
+            traffic: options.traffic,
+            endpoints: Endpoints::new(control_plane.address),
+        });
+        let mut services = JoinSet::new();
+        if lab.traffic {
+            let runtime = runtime().handle();
+            services.spawn_on(service_proxy::run(lab.client.clone()), runtime);
+            for kind in [Kind::Secret, Kind::ConfigMap] {
+                let lab = lab.clone();
+                services.spawn_on(async move { lab.objects.follow(lab.client.clone(), kind).await }, runtime);
+            }
+        }
+        let nodes = Nodes::start(lab.clone(), (1..=options.nodes).map(|number| format!("node-{number}")));
+        Ok(Cluster { nodes, services, control_plane, lab, authority, bin, slot })
+    }
+
+    /// The cluster that all tests of this process share: one node, traffic on. It ends with the process.
+    pub fn shared() -> &'static Arc<Cluster> {
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        SHARED.get_or_init(|| Cluster::start(ClusterOptions::default()))
+    }
+
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Signs for the API server, and for whatever else pods and clients of this cluster are to trust.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub fn api_server(&self) -> SocketAddr {
+        self.control_plane.address
+    }
+
+    /// A bearer token of a user in `system:masters`.
+    pub fn admin_token(&self) -> &str {
+        &self.control_plane.admin_token
+    }
+
+    /// A kubeconfig file of that user, straight to the API server.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.control_plane.kubeconfig
+    }
+
+    /// A folder for `PATH`: kubectl, kube-scheduler, helm, frpc, frps, and the operator if there is one.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// A client as administrator, straight to the API server.
+    pub fn kube(&self) -> Kube {
+        Kube::new(self.lab.client.clone())
+    }
+
+    /// Runs the real kubectl as administrator.
+    pub fn kubectl(&self, args: &[&str]) -> Output {
+        Command::new(self.bin.join("kubectl"))
+            .args(args)
+            .env("KUBECONFIG", self.kubeconfig())
+            // For its caches.
+            .env("HOME", self.slot.directory())
+            .output()
+            .expect("kubectl starts")
+    }
+
+    /// Creates a namespace and waits until pods can be made in it.
+    pub fn create_namespace(&self, name: &str) {
+        let kube = self.kube();
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        kube.create("/api/v1/namespaces", &namespace).expect("the name is free");
+        let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
+        kube.wait_until(&account, Duration::from_secs(60), |account| account.is_some());
+    }
+
+    pub fn node_names(&self) -> Vec<String> {
+        self.nodes.names().into_iter().collect()
+    }
+
+    /// Loses a node: what runs on it is killed at once, and nothing is heard of it from now on. The controller manager
+    /// notices after 8 s.
+    ///
+    /// # Panics
+    /// There is no such node. So does [`Self::node_up`].
+    pub fn node_down(&self, name: &str) {
+        self.nodes.down(name);
+    }
+
+    /// Brings a lost node back.
+    pub fn node_up(&self, name: &str) {
+        self.nodes.up(name);
+    }
+
+    /// Tells pods that start from now on where the API server is (`KUBERNETES_SERVICE_HOST` and `_PORT`): a recorder,
+    /// for one namespace or for all others.
+    pub fn in_cluster_endpoint(&self, namespace: Option<&str>, endpoint: SocketAddr) {
+        self.lab.endpoints.set(namespace, endpoint);
+    }
+
+    /// What the containers of a pod have written so far, also of one that is gone, one after the other.
+    pub fn pod_log(&self, namespace: &str, pod: &str) -> String {
+        let prefix = container::log_name(namespace, pod, "");
+        let prefix = prefix.trim_end_matches(".log");
+        let entries = fs::read_dir(&self.lab.logs).into_iter().flatten().flatten();
+        let mut logs: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path())
+            .collect();
+        logs.sort();
+        logs.iter().filter_map(|log| fs::read(log).ok()).map(|log| String::from_utf8_lossy(&log).into_owned()).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Pods first, so that their processes are gone before their folders. Within the runtime there is no waiting.
+        if tokio::runtime::Handle::try_current().is_err() {
+            runtime().block_on(async {
+                self.services.shutdown().await;
+                self.nodes.shut_down().await;
+            });
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The life of one pod on its node: containers, status, termination.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::client::{ApiError, STRATEGIC_MERGE_PATCH};
+use super::container;
+use super::lab::Lab;
+use super::spec::Pod;
+use super::status::{Conditions, ContainerState, Waiting, status_patch};
+
+/// Between two attempts to tell the API server something.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A pod and what its node has for it. The address and the folder are given back when it is dropped.
+pub(crate) struct PodContext {
+    pub(crate) lab: Arc<Lab>,
+    pub(crate) pod: Pod,
+    /// The loopback address that stands for the pod's.
+    pub(crate) address: Ipv4Addr,
+    /// Roots of its containers, and volumes that they share.
+    pub(crate) directory: PathBuf,
+    containers: Mutex<Vec<ContainerState>>,
+    changed: Notify,
+}
+
+/// Runs a pod until it is deleted and terminated. `updates` has the object as the API server last had it. Whoever drops
+/// this future kills the pod.
+pub(crate) async fn run(lab: Arc<Lab>, mut updates: watch::Receiver<Arc<Value>>) {
+    let object = updates.borrow_and_update().clone();
+    let pod: Pod = match serde_json::from_value((*object).clone()) {
+        Ok(pod) => pod,
+        Err(error) => return refuse(&lab, &object, &format!("the lab cannot read this pod: {error}")).await,
+    };
+    if !pod.spec.init_containers.is_empty() {
+        return refuse(&lab, &object, "the lab's nodes run no init containers").await;
+    }
+    let has_ended = matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let context = Arc::new(PodContext::new(lab, pod));
+    let mut conditions = Conditions::default();
+
+    let (stop, stopped) = watch::channel(None);
+    let mut containers = JoinSet::new();
+    let is_terminating = context.pod.metadata.deletion_timestamp.is_some();
+    if !has_ended && !is_terminating {
+        context.start(&mut containers, &stopped);
+    }
+    let grace = loop {
+        if let Some(grace) = termination(&updates.borrow_and_update()) {
+            break grace;
+        }
+        tokio::select! {
+            () = context.changed.notified() => context.report(&mut conditions).await,
+            update = updates.changed() => if update.is_err() { return },
+        }
+    };
+
+    stop.send_replace(Some(grace));
+    {
+        let mut all_ended = std::pin::pin!(async { while containers.join_next().await.is_some() {} });
+        loop {
+            tokio::select! {
+                () = &mut all_ended => break,
+                () = context.changed.notified() => context.report(&mut conditions).await,
+            }
+        }
+    }
+    context.report(&mut conditions).await;
+    context.delete().await;
+}
+
+/// The grace period of a pod that is being deleted.
+fn termination(object: &Value) -> Option<Duration> {
+    let metadata = &object["metadata"];
+    metadata["deletionTimestamp"].as_str()?;
+    Some(Duration::from_secs(metadata["deletionGracePeriodSeconds"].as_u64().unwrap_or_default()))
+}
+
+impl PodContext {
+    fn new(lab: Arc<Lab>, pod: Pod) -> PodContext {
+        let restarts_of = |name: &str| {
+            let statuses = pod.status["containerStatuses"].as_array()?;
+            let before = statuses.iter().find(|status| status["name"] == name)?;
+            let ran = before["state"]["waiting"].is_null();
+            Some(before["restartCount"].as_u64()? + u64::from(ran))
+        };
+        let containers = pod.spec.containers.iter();
+        let containers = containers.map(|c| ContainerState::new(restarts_of(&c.name).unwrap_or_default())).collect();
+        let address = lab.slot.pod_address();
+        let directory = lab.slot.directory().join("pods").join(&pod.metadata.uid);
+        PodContext { lab, pod, address, directory, containers: Mutex::new(containers), changed: Notify::new() }
+    }
+
+    /// Starts the containers; without traffic, they are merely said to run.
+    fn start(self: &Arc<Self>, containers: &mut JoinSet<()>, stop: &watch::Receiver<Option<Duration>>) {
+        for (index, spec) in self.pod.spec.containers.iter().enumerate() {
+            if self.lab.traffic {
+                let (context, stop) = (self.clone(), stop.clone());
+                containers.spawn(async move { container::run(&context, index, stop).await });
+                continue;
+            }
+            self.update(index, |state| match self.lab.find_image(&spec.image) {
+                Some(_) => {
+                    state.run();
+                    state.started = true;
+                    state.ready = true;
+                }
+                None => state.wait(&Waiting::no_image(&spec.image)),
+            });
+        }
+        self.changed.notify_one();
+    }
+
+    /// Changes what is known of a container; the API server hears of it if that is something new.
+    pub(crate) fn update(&self, index: usize, change: impl FnOnce(&mut ContainerState)) {
+        let mut containers = self.containers.lock().expect("no one panics while holding it");
+        let before = containers[index].clone();
+        change(&mut containers[index]);
+        if containers[index] != before {
+            self.changed.notify_one();
+        }
+    }
+
+    async fn report(&self, conditions: &mut Conditions) {
+        let patch = {
+            let containers = self.containers.lock().expect("no one panics while holding it");
+            status_patch(&self.pod, &paper_address(self.address).to_string(), &containers, conditions)
+        };
+        let path = format!("{}/status", self.path());
+        match self.lab.client.patch(&path, STRATEGIC_MERGE_PATCH, &patch).await {
+            Err(error) if is_passing(&error) => {
+                tokio::time::sleep(RETRY).await;
+                self.changed.notify_one();
+            }
+            // Gone, or another pod of the same name: the watch tells.
+            _ => {}
+        }
+    }
+
+    /// Nothing of it runs any more: takes the object away.
+    async fn delete(&self) {
+        let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod.metadata.uid}});
+        while let Err(error) = self.lab.client.delete(&self.path(), &options).await {
+            if !is_passing(&error) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods/{}", self.pod.metadata.namespace, self.pod.metadata.name)
+    }
+}
+
+impl Drop for PodContext {
+    fn drop(&mut self) {
+        self.lab.slot.release_pod(self.address);
+        // What is left is removed with the slot.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// EndpointSlices refuse loopback addresses. So on paper a pod at 127.100.x.y is at 10.244.x.y, to which nobody ever
+/// sends anything.
+pub(crate) fn paper_address(address: Ipv4Addr) -> Ipv4Addr {
+    let [_, _, high, low] = address.octets();
+    Ipv4Addr::new(10, 244, high, low)
+}
+
+/// The reverse of [`paper_address`].
+pub(crate) fn loopback_address(paper: Ipv4Addr, port: u16) -> SocketAddr {
+    let [_, _, high, low] = paper.octets();
+    SocketAddr::from((Ipv4Addr::new(127, 100, high, low), port))
+}
+
+/// Whether another attempt may succeed.
+fn is_passing(error: &ApiError) -> bool {
+    matches!(error.status, 0 | 429 | 500..)
+}
+
+/// Says why nothing of this pod is run.
+async fn refuse(lab: &Lab, object: &Value, message: &str) {
+    let metadata = &object["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+    let path = format!("/api/v1/namespaces/{}/pods/{}/status", text("namespace"), text("name"));
+    let patch = json!({
+        "metadata": {"uid": metadata["uid"]},
+        "status": {"phase": "Failed", "reason": "NotInTheLab", "message": message},
+    });
+    let _ = lab.client.patch(&path, STRATEGIC_MERGE_PATCH, &patch).await;
+}

@@ -1,0 +1,147 @@
+//! Startup, readiness and liveness probes by HTTP and TCP, against the pod's own address, timed as the kubelet does.
+//! (`exec` and `grpc` are refused when the container is put together: the images of the lab have no shell.)
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::spec::{Container, HttpGet, PortRef, Probe};
+
+/// What the probes find out.
+pub(crate) trait Outcome {
+    /// The startup probe has passed, or there is none.
+    fn started(&self);
+    fn ready(&self, ready: bool);
+}
+
+/// Runs all probes of a container that has just been started. Ends only with the reason to start it anew.
+pub(crate) async fn run(container: &Container, address: Ipv4Addr, outcome: &impl Outcome) -> String {
+    let prober = |probe| Prober { probe, container, address, successes: 0, failures: 0 };
+    if let Some(startup) = &container.startup_probe {
+        let mut startup = prober(startup);
+        startup.delay().await;
+        if let Err(message) = startup.verdict().await {
+            return format!("Startup probe failed: {message}");
+        }
+    }
+    outcome.started();
+    let readiness = async {
+        let Some(probe) = &container.readiness_probe else {
+            outcome.ready(true);
+            return std::future::pending().await;
+        };
+        let mut readiness = prober(probe);
+        readiness.delay().await;
+        loop {
+            outcome.ready(readiness.verdict().await.is_ok());
+            readiness.period().await;
+        }
+    };
+    let liveness = async {
+        let Some(probe) = &container.liveness_probe else { return std::future::pending().await };
+        let mut liveness = prober(probe);
+        liveness.delay().await;
+        loop {
+            if let Err(message) = liveness.verdict().await {
+                return format!("Liveness probe failed: {message}");
+            }
+            liveness.period().await;
+        }
+    };
+    tokio::select! {
+        message = liveness => message,
+        never = readiness => never,
+    }
+}
+
+/// Why this container cannot be probed, if so.
+pub(crate) fn unsupported(container: &Container) -> Option<String> {
+    let probes = [
+        ("startup", &container.startup_probe),
+        ("readiness", &container.readiness_probe),
+        ("liveness", &container.liveness_probe),
+    ];
+    let is_unsupported = |probe: &Probe| probe.http_get.is_none() && probe.tcp_socket.is_none();
+    let (name, _) = probes.into_iter().find(|(_, probe)| probe.as_ref().is_some_and(is_unsupported))?;
+    Some(format!("the lab's nodes run httpGet and tcpSocket probes only, and the {name} probe is neither"))
+}
+
+struct Prober<'a> {
+    probe: &'a Probe,
+    container: &'a Container,
+    address: Ipv4Addr,
+    /// In a row; one of the two is zero.
+    successes: u32,
+    failures: u32,
+}
+
+impl Prober<'_> {
+    async fn delay(&self) {
+        tokio::time::sleep(Duration::from_secs(self.probe.initial_delay_seconds)).await;
+    }
+
+    async fn period(&self) {
+        tokio::time::sleep(Duration::from_secs(self.probe.period_seconds)).await;
+    }
+
+    /// Probes until one of the thresholds is reached.
+    async fn verdict(&mut self) -> Result<(), String> {
+        loop {
+            match self.once().await {
+                Ok(()) => (self.successes, self.failures) = (self.successes + 1, 0),
+                Err(message) => {
+                    (self.successes, self.failures) = (0, self.failures + 1);
+                    if self.failures >= self.probe.failure_threshold {
+                        return Err(message);
+                    }
+                }
+            }
+            if self.successes >= self.probe.success_threshold {
+                return Ok(());
+            }
+            self.period().await;
+        }
+    }
+
+    async fn once(&self) -> Result<(), String> {
+        let attempt = async {
+            match (&self.probe.http_get, &self.probe.tcp_socket) {
+                (Some(get), _) => self.http_get(get).await,
+                (_, Some(socket)) => self.connect(&socket.port).await.map(drop),
+                (None, None) => Err("not a probe of the lab".into()),
+            }
+        };
+        let limit = Duration::from_secs(self.probe.timeout_seconds);
+        tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+    }
+
+    async fn connect(&self, port: &PortRef) -> Result<TcpStream, String> {
+        let named = |name: &String| self.container.ports.iter().find(|port| port.name == *name);
+        let port = match port {
+            PortRef::Number(port) => *port,
+            PortRef::Name(name) => named(name).ok_or_else(|| format!("no port is named {name}"))?.container_port,
+        };
+        TcpStream::connect((self.address, port)).await.map_err(|error| format!("{}:{port}: {error}", self.address))
+    }
+
+    async fn http_get(&self, get: &HttpGet) -> Result<(), String> {
+        let mut stream = self.connect(&get.port).await?;
+        let path = if get.path.is_empty() { "/" } else { &get.path };
+        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        for header in &get.http_headers {
+            request += &format!("{}: {}\r\n", header.name, header.value);
+        }
+        request += "User-Agent: kube-probe/1.36\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.map_err(|error| error.to_string())?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+        match status {
+            Some(200..=399) => Ok(()),
+            Some(status) => Err(format!("HTTP probe failed with statuscode: {status}")),
+            None => Err(format!("{line:?} is no answer in HTTP")),
+        }
+    }
+}

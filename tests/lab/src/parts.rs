@@ -1,0 +1,369 @@
+//! The real parts of the lab, built from the Go modules in `tools/` into a cache outside of git.
+//!
+//! Each module has a folder `${XDG_CACHE_HOME:-~/.cache}/fly-tunnel-operator/HASH/`, where the hash is that of all
+//! that goes into the build. A build writes into a folder beside its results and moves them into place when all is
+//! done, so one that was interrupted is never taken for a finished one; and one lab builds at a time, while others
+//! wait for it. Modules are built side by side. Helm is left to the wrapper of [`Parts::link_into`].
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use ring::digest::{Context, SHA256};
+
+use crate::process::{Process, Spawn, tail};
+
+/// Programs of the multi-call binary, which runs what it is called as.
+const CONTROL_PLANE_NAMES: [&str; 5] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+
+const KUBERNETES: Module = Module {
+    what: "the control plane (once, some 5 minutes)",
+    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/kubernetes"),
+    // Without the version, the API server reports none. It is that of go.mod.
+    ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+              -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
+    packages: &["."],
+    programs: &["kubernetes"],
+};
+
+const FRP: Module = Module {
+    what: "frps and frpc (once, a minute)",
+    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/frp"),
+    ldflags: "-s -w",
+    packages: &["github.com/fatedier/frp/cmd/frps", "github.com/fatedier/frp/cmd/frpc"],
+    programs: &["frps", "frpc"],
+};
+
+const HELM: Module = Module {
+    what: "helm (once, 2 minutes)",
+    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/helm"),
+    ldflags: "-s -w",
+    packages: &["helm.sh/helm/v4/cmd/helm"],
+    programs: &["helm"],
+};
+
+/// Paths of the programs that the lab runs.
+pub struct Parts {
+    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl, by `argv[0]`.
+    pub control_plane: PathBuf,
+    pub frps: PathBuf,
+    pub frpc: PathBuf,
+    helm: PathBuf,
+}
+
+impl Parts {
+    /// All parts but helm, built if they are not in the cache. Progress goes to standard error.
+    ///
+    /// # Errors
+    /// Go is missing or too old, or a build fails; the message tells which.
+    pub fn get() -> io::Result<&'static Parts> {
+        static PARTS: OnceLock<io::Result<Parts>> = OnceLock::new();
+        PARTS.get_or_init(Parts::find_or_build).as_ref().map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn find_or_build() -> io::Result<Parts> {
+        let cache = cache_folder()?;
+        build(&[&KUBERNETES, &FRP], &cache)?;
+        let frp = FRP.results(&cache)?;
+        Ok(Parts {
+            control_plane: KUBERNETES.results(&cache)?.join("kubernetes"),
+            frps: frp.join("frps"),
+            frpc: frp.join("frpc"),
+            helm: HELM.results(&cache)?.join("helm"),
+        })
+    }
+
+    /// Fills a folder for `PATH`: kubectl, kube-scheduler and the others, frpc, frps, the operator if given, and a
+    /// `helm` that builds itself on first use.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn link_into(&self, folder: &Path, operator: Option<&Path>) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        for name in CONTROL_PLANE_NAMES {
+            symlink(&self.control_plane, folder.join(name))?;
+        }
+        symlink(&self.frps, folder.join("frps"))?;
+        symlink(&self.frpc, folder.join("frpc"))?;
+        if let Some(operator) = operator {
+            symlink(operator, folder.join("fly-tunnel-operator"))?;
+        }
+        let helm = folder.join("helm");
+        fs::write(&helm, self.helm_wrapper())?;
+        fs::set_permissions(&helm, fs::Permissions::from_mode(0o755))
+    }
+
+    /// A script, since it has to work for whoever has the folder in `PATH`, long after the test or lab that made it.
+    fn helm_wrapper(&self) -> String {
+        format!(
+            r#"#!/bin/sh
+# Builds helm on first use, then runs it.
+set -e
+helm='{helm}'
+if [ ! -x "$helm" ]; then
+    mkdir -p "${{helm%/*}}"
+    CGO_ENABLED=0 go build -C '{folder}' -v -trimpath -buildvcs=false -ldflags '{ldflags}' -o "$helm.$$" {packages} \
+        >"$helm.$$.log" 2>&1 &
+    seconds=0
+    while kill -0 $! 2>/dev/null; do
+        sleep 1
+        seconds=$((seconds + 1))
+        [ $((seconds % 2)) = 1 ] || echo "lab: building {what}: $seconds s, $(wc -l <"$helm.$$.log") packages" >&2
+    done
+    wait $! || {{ cat "$helm.$$.log" >&2; exit 1; }}
+    rm "$helm.$$.log"
+    mv "$helm.$$" "$helm"
+fi
+exec "$helm" "$@"
+"#,
+            helm = self.helm.display(),
+            folder = HELM.folder,
+            ldflags = HELM.ldflags,
+            packages = HELM.packages.join(" "),
+            what = HELM.what,
+        )
+    }
+}
+
+/// A Go module and what is built from it.
+struct Module {
+    what: &'static str,
+    folder: &'static str,
+    ldflags: &'static str,
+    packages: &'static [&'static str],
+    /// Names of the results, one a package.
+    programs: &'static [&'static str],
+}
+
+impl Module {
+    /// Where the results are, or will be.
+    fn results(&self, cache: &Path) -> io::Result<PathBuf> {
+        let mut inputs: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(self.folder)? {
+            inputs.push(entry?.path());
+        }
+        inputs.sort();
+        let mut hash = Context::new(&SHA256);
+        for input in inputs {
+            hash.update(&fs::read(input)?);
+        }
+        hash.update(self.ldflags.as_bytes());
+        let hex: String = hash.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(cache.join(hex))
+    }
+
+    fn is_built(&self, cache: &Path) -> io::Result<bool> {
+        let results = self.results(cache)?;
+        Ok(self.programs.iter().all(|program| results.join(program).exists()))
+    }
+}
+
+fn cache_folder() -> io::Result<PathBuf> {
+    let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) => PathBuf::from(home).join(".cache"),
+        _ => return Err(io::Error::other("neither XDG_CACHE_HOME nor HOME is set")),
+    };
+    Ok(base.join("fly-tunnel-operator"))
+}
+
+/// Builds those of `modules` that the cache lacks.
+fn build(modules: &[&Module], cache: &Path) -> io::Result<()> {
+    let missing = || -> io::Result<Vec<&Module>> {
+        let mut missing = Vec::new();
+        for module in modules {
+            if !module.is_built(cache)? {
+                missing.push(*module);
+            }
+        }
+        Ok(missing)
+    };
+    if missing()?.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(cache)?;
+    let _lock = wait_for_lock(&cache.join("lock"))?;
+    // Somebody else may have built them meanwhile.
+    let missing = missing()?;
+    check_go(missing.first().map_or(cache, |module| Path::new(module.folder)))?;
+    let mut builds = Vec::new();
+    for module in missing {
+        builds.push(Build::start(module, cache)?);
+    }
+    let mut progress = Progress::new();
+    while !builds.is_empty() {
+        std::thread::sleep(Duration::from_millis(100));
+        let mut running = Vec::new();
+        for mut build in builds {
+            match build.process.exit_status() {
+                None => running.push(build),
+                Some(status) if status.success() => build.finish()?,
+                Some(_) => {
+                    let tail = tail(&build.log, 30);
+                    return Err(io::Error::other(format!("building {} failed:\n{tail}", build.module.what)));
+                }
+            }
+        }
+        builds = running;
+        progress.every_two_seconds(|seconds| {
+            for build in &builds {
+                eprintln!("lab: building {}: {seconds} s, {}", build.module.what, build.progress());
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Takes the lock under which one lab builds.
+fn wait_for_lock(path: &Path) -> io::Result<File> {
+    let lock = File::create(path)?;
+    let mut progress = Progress::new();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
+        }
+        progress.every_two_seconds(|seconds| eprintln!("lab: another lab builds the parts, waiting: {seconds} s"));
+    }
+}
+
+/// Go itself tells, and says it well, when it is older than the module asks for.
+fn check_go(module: &Path) -> io::Result<()> {
+    let go = Command::new("go").arg("version").current_dir(module).output().map_err(|error| {
+        io::Error::other(format!("the lab builds its parts with Go 1.26 or newer, but `go` does not start: {error}"))
+    })?;
+    if go.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("the lab needs a newer Go: {}", String::from_utf8_lossy(&go.stderr).trim())))
+}
+
+/// One `go build` under way.
+struct Build<'a> {
+    module: &'a Module,
+    process: Process,
+    results: PathBuf,
+    unfinished: PathBuf,
+    log: PathBuf,
+}
+
+impl<'a> Build<'a> {
+    fn start(module: &'a Module, cache: &Path) -> io::Result<Build<'a>> {
+        let results = module.results(cache)?;
+        let unfinished = results.join("unfinished");
+        // Of a build that was interrupted: nobody else builds while we hold the lock.
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        let log = unfinished.join("log");
+        let mut args = vec!["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", module.ldflags, "-o"];
+        let output = format!("{}/", unfinished.display());
+        args.push(&output);
+        args.extend(module.packages);
+        let process = Process::spawn(Spawn {
+            program: "go".into(),
+            argv0: None,
+            args: args.into_iter().map(str::to_owned).collect(),
+            env: std::env::vars().chain([("CGO_ENABLED".into(), "0".into())]).collect(),
+            dir: module.folder.into(),
+            log: log.clone(),
+        })?;
+        Ok(Build { module, process, results, unfinished, log })
+    }
+
+    fn finish(self) -> io::Result<()> {
+        for program in self.module.programs {
+            fs::rename(self.unfinished.join(program), self.results.join(program))?;
+        }
+        fs::remove_dir_all(&self.unfinished)
+    }
+
+    /// With `-v`, go prints a line for each package that it compiles, and one for each module that it downloads.
+    fn progress(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let downloads = log.lines().filter(|line| line.starts_with("go: downloading")).count();
+        let packages = log.lines().count() - downloads;
+        let last = log.lines().last().unwrap_or("looking at what is there");
+        format!("{downloads} modules downloaded, {packages} packages compiled, last: {last}")
+    }
+}
+
+/// Tells when it is time to say something.
+struct Progress {
+    start: Instant,
+    next: Duration,
+}
+
+impl Progress {
+    const INTERVAL: Duration = Duration::from_secs(2);
+
+    fn new() -> Progress {
+        Progress { start: Instant::now(), next: Progress::INTERVAL }
+    }
+
+    fn every_two_seconds(&mut self, say: impl FnOnce(u64)) {
+        let elapsed = self.start.elapsed();
+        if elapsed >= self.next {
+            self.next = elapsed + Progress::INTERVAL;
+            say(elapsed.as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module that builds in a second, and a cache for it.
+    fn tiny(name: &str, source: &str) -> (Module, PathBuf) {
+        let base = std::env::temp_dir().join(format!("lab-parts-{name}-{}", std::process::id()));
+        let folder = base.join("module");
+        fs::create_dir_all(&folder).expect("writable");
+        fs::write(folder.join("go.mod"), "module example.com/tiny\n\ngo 1.26.0\n").expect("writable");
+        fs::write(folder.join("main.go"), source).expect("writable");
+        let folder = folder.to_str().expect("UTF-8").to_owned().leak();
+        (Module { what: "tiny", folder, ldflags: "", packages: &["."], programs: &["tiny"] }, base)
+    }
+
+    #[test]
+    fn an_interrupted_build_is_not_taken_for_a_finished_one() {
+        let (module, base) = tiny("interrupted", "package main\n\nfunc main() {}\n");
+        let cache = base.join("cache");
+        let results = module.results(&cache).expect("readable");
+        // As a lab leaves it that was killed while it built.
+        fs::create_dir_all(results.join("unfinished")).expect("writable");
+        fs::write(results.join("unfinished/tiny"), "half a program").expect("writable");
+        assert!(!module.is_built(&cache).expect("readable"));
+        build(&[&module], &cache).expect("builds");
+        assert!(Command::new(results.join("tiny")).status().expect("runs").success());
+        assert!(!results.join("unfinished").exists());
+        fs::remove_dir_all(base).expect("removable");
+    }
+
+    #[test]
+    fn a_failed_build_leaves_nothing_and_says_why() {
+        let (module, base) = tiny("failed", "package main\n\nfunc main() { nonsense }\n");
+        let cache = base.join("cache");
+        let error = build(&[&module], &cache).expect_err("nonsense is not defined").to_string();
+        assert!(error.contains("undefined: nonsense"), "{error}");
+        assert!(!module.is_built(&cache).expect("readable"));
+        fs::remove_dir_all(base).expect("removable");
+    }
+
+    #[test]
+    fn a_changed_source_is_another_build() {
+        let (module, base) = tiny("changed", "package main\n\nfunc main() {}\n");
+        let before = module.results(&base).expect("readable");
+        fs::write(Path::new(module.folder).join("main.go"), "package main\n\nfunc main() { println() }\n")
+            .expect("writable");
+        assert_ne!(module.results(&base).expect("readable"), before);
+        fs::remove_dir_all(base).expect("removable");
+    }
+}

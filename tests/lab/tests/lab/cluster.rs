@@ -1,0 +1,101 @@
+//! Clusters as a whole: side by side, nodes that are lost, clusters without traffic.
+
+use std::time::Instant;
+
+use lab::cluster::{Cluster, ClusterOptions};
+use serde_json::{Value, json};
+
+use crate::support::{DEADLINE, Namespace, http_get, is_ready, wait_for};
+
+fn deployment(name: &str, replicas: usize, spec: Value) -> Value {
+    let labels = json!({"app": name});
+    json!({"metadata": {"name": name}, "spec": {
+        "replicas": replicas,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": spec},
+    }})
+}
+
+#[test]
+fn two_clusters_live_side_by_side() {
+    let other = Cluster::start(ClusterOptions::default());
+    let (here, there) = (Namespace::shared(), Namespace::of(&other));
+    for namespace in [&here, &there] {
+        namespace.pod("web", json!({"image": "echo", "ports": [{"containerPort": 8080}]}), json!({}));
+        let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 8080}]});
+        let service = namespace.create("services", json!({"metadata": {"name": "web"}, "spec": spec}));
+        let ip: std::net::IpAddr =
+            service["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse().ok()).expect("an address");
+        wait_for(|| http_get((ip, 8080).into()), || format!("answer from {ip}"));
+    }
+    let directory = other.slot().directory().to_owned();
+    drop(there);
+    drop(other);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn kubectl_and_the_tools_are_at_hand() {
+    let cluster = Cluster::shared();
+    let output = cluster.kubectl(&["version", "-o", "json"]);
+    let version: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(version["serverVersion"]["gitVersion"], "v1.36.3");
+    for tool in ["kubectl", "kube-scheduler", "helm", "frpc", "frps"] {
+        assert!(cluster.bin().join(tool).exists(), "{tool} is missing");
+    }
+}
+
+#[test]
+fn pods_of_a_lost_node_end_and_come_back_with_it() {
+    let cluster = Cluster::start(ClusterOptions { nodes: 2, ..ClusterOptions::default() });
+    let namespace = Namespace::of(&cluster);
+    let on_node = |node: &str| json!({"nodeName": node, "terminationGracePeriodSeconds": 1});
+    let container = json!({"image": "echo", "ports": [{"containerPort": 8080}]});
+    namespace.pod("stays", container.clone(), on_node("node-1"));
+    namespace.pod("lost", container, on_node("node-2"));
+    let address = |name: &str| {
+        let pod = namespace.wait_pod(name, is_ready);
+        let paper: std::net::Ipv4Addr =
+            pod["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok()).expect("an address");
+        let [_, _, high, low] = paper.octets();
+        std::net::SocketAddr::from(([127, 100, high, low], 8080))
+    };
+    let (stays, lost) = (address("stays"), address("lost"));
+    assert_eq!(http_get(lost).as_deref(), Some("lost\n"));
+
+    cluster.node_down("node-2");
+    wait_for(|| http_get(lost).is_none().then_some(()), || "end of the lost pod".into());
+    assert!(http_get(stays).is_some());
+    // The controller manager finds out, and says of its pods that they are not ready.
+    namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, |node| {
+        let taints = node.and_then(|node| node["spec"]["taints"].as_array());
+        taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/unreachable"))
+    });
+    namespace.wait_pod("lost", |pod| !is_ready(pod));
+
+    cluster.node_up("node-2");
+    assert!(http_get(address("lost")).is_some());
+    let pod = namespace.wait_pod("lost", is_ready);
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
+}
+
+#[test]
+fn without_traffic_pods_are_states_only_and_many() {
+    let cluster = Cluster::start(ClusterOptions { traffic: false, ..ClusterOptions::default() });
+    let namespace = Namespace::of(&cluster);
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments", namespace.name);
+    let spec = json!({"containers": [{"name": "frpc", "image": "frpc"}], "automountServiceAccountToken": false});
+    let start = Instant::now();
+    namespace.kube().create(&path, &deployment("many", 200, spec)).expect("created");
+    let many = format!("{path}/many");
+    let available = |deployment: Option<&Value>| {
+        deployment.is_some_and(|deployment| deployment["status"]["availableReplicas"] == json!(200))
+    };
+    namespace.kube().wait_until(&many, DEADLINE, available);
+    eprintln!("200 pods were available after {:?}", start.elapsed());
+    namespace.kube().merge_patch(&many, &json!({"spec": {"replicas": 0}})).expect("patched");
+    wait_for(
+        || namespace.kube().list(&namespace.path("pods")).expect("listed").is_empty().then_some(()),
+        || "end of the pods".into(),
+    );
+}
