@@ -36,18 +36,14 @@ impl Place {
 }
 
 /// Starts all checks of a Machine that has just started. They end when the set is dropped.
-pub(crate) fn start(
-    shared: &Arc<Shared>,
-    key: &Key,
-    config: &MachineConfig,
-    address: Option<Ipv4Addr>,
-) -> JoinSet<()> {
+pub(crate) fn start(shared: &Arc<Shared>, key: &Key, config: &MachineConfig, address: Option<Ipv4Addr>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let of_services = config.services().iter().enumerate().flat_map(|(service, definition)| {
         let checks = definition.checks.iter().flatten().enumerate();
         checks.map(move |(check, definition)| (Place::Service(service, check), definition))
     });
-    let top_level = config.checks.iter().flatten().enumerate().map(|(check, (_, definition))| (Place::TopLevel(check), definition));
+    let top_level =
+        config.checks.iter().flatten().enumerate().map(|(check, (_, definition))| (Place::TopLevel(check), definition));
     for (place, definition) in of_services.chain(top_level) {
         tasks.spawn_on(run(shared.clone(), key.clone(), place, definition.clone(), address), crate::runtime().handle());
     }

@@ -61,7 +61,9 @@ impl Edge {
             }
             match open(listener, app, Arc::downgrade(shared)) {
                 Ok(tasks) => drop(listeners.insert(listener, tasks)),
-                Err(error) => eprintln!("lab: the edge cannot listen on {}:{}: {error}", listener.address, listener.port),
+                Err(error) => {
+                    eprintln!("lab: the edge cannot listen on {}:{}: {error}", listener.address, listener.port)
+                }
             }
         }
     }

@@ -128,9 +128,13 @@ mod tests {
         assert_eq!(argv(config(snow, Init::default())), ["/usr/bin/frps -c /etc/frp/frps.toml"]);
         assert_eq!(argv(config(snow, Init { cmd: words("-c /x"), ..Init::default() })), ["/usr/bin/frps -c /x"]);
         assert_eq!(argv(config(snow, Init { entrypoint: words("frps"), ..Init::default() })), ["frps"]);
-        assert_eq!(argv(config(snow, Init { exec: words("frps -v"), cmd: words("x"), ..Init::default() })), ["frps -v"]);
+        assert_eq!(
+            argv(config(snow, Init { exec: words("frps -v"), cmd: words("x"), ..Init::default() })),
+            ["frps -v"]
+        );
         let process = |exec| ProcessConfig { exec: words(exec), ..ProcessConfig::default() };
-        let two = MachineConfig { processes: Some(vec![process("frps a"), process("frps b")]), ..MachineConfig::default() };
+        let two =
+            MachineConfig { processes: Some(vec![process("frps a"), process("frps b")]), ..MachineConfig::default() };
         assert_eq!(argv(two), ["frps a", "frps b"]);
     }
 }

@@ -40,7 +40,8 @@ mod tests {
     fn both_versions() {
         let (source, destination) = (SocketAddr::from(([192, 0, 2, 1], 4660)), SocketAddr::from(([192, 0, 2, 2], 443)));
         assert_eq!(header(ProxyProtoVersion::V1, source, destination), b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 443\r\n");
-        let mut expected = vec![0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x21, 0x11, 0, 12];
+        let mut expected =
+            vec![0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x21, 0x11, 0, 12];
         expected.extend([192, 0, 2, 1, 192, 0, 2, 2, 0x12, 0x34, 0x01, 0xBB]);
         assert_eq!(header(ProxyProtoVersion::V2, source, destination), expected);
     }

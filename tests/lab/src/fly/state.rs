@@ -112,7 +112,6 @@ impl State {
             State::LaunchFailed => "launch_failed",
         }
     }
-
 }
 
 pub(crate) struct Machine {
@@ -314,7 +313,8 @@ impl Machine {
     pub(crate) fn configure(&mut self, config: MachineConfig) {
         let control_port = frps_bind_port(&config);
         self.services = config.services().iter().map(|service| ServiceState::new(service, control_port)).collect();
-        self.top_level_checks = config.checks.iter().flatten().map(|(name, check)| CheckState::new(name, check)).collect();
+        self.top_level_checks =
+            config.checks.iter().flatten().map(|(name, check)| CheckState::new(name, check)).collect();
         self.config = config;
         self.updated_at = SystemTime::now();
         let version = super::ids::ulid();

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Caller, Fly, read};
 use crate::fly::error::{FlyError, FlyResult};
+use crate::fly::regions;
 use crate::fly::state::Address;
 use crate::fly::types::{AddressType, AssignAddress};
-use crate::fly::regions;
 
 /// The one address that all Apps share, from a range for documentation: nothing listens there.
 const SHARED_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -46,11 +46,16 @@ pub(super) async fn assign(
     let app = world.app(&caller, &name)?;
     let ip: IpAddr = match kind {
         AddressType::V4 if !account.dedicated_v4 => {
-            return Err(FlyError::new(StatusCode::BAD_REQUEST, "dedicated IPv4 addresses are not available on a trial"));
+            return Err(FlyError::new(
+                StatusCode::BAD_REQUEST,
+                "dedicated IPv4 addresses are not available on a trial",
+            ));
         }
         AddressType::V4 => shared.slot.public_address().into(),
         // On paper only: a prefix for documentation.
-        AddressType::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, app.number as u16, 0, 0, 0, app.addresses.len() as u16 + 1).into(),
+        AddressType::V6 => {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, app.number as u16, 0, 0, 0, app.addresses.len() as u16 + 1).into()
+        }
         AddressType::SharedV4 => SHARED_V4.into(),
         AddressType::PrivateV6 | AddressType::EgressV4 | AddressType::EgressV6 | AddressType::EgressPair => {
             return Err(FlyError::new(StatusCode::BAD_REQUEST, "the lab has no private and no egress addresses"));

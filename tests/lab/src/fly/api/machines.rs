@@ -43,7 +43,8 @@ pub(super) async fn create(
     let mut machine = build(&shared, &app, Identity { id: id.clone(), name, region, launches }, config);
     // A Machine whose services are not registered is one that no edge sends anything to.
     machine.cordoned = request.skip_service_registration == Some(true);
-    machine.lease = request.lease_ttl.filter(|ttl| *ttl > 0).map(|ttl| Lease::new(Duration::from_secs(ttl), String::new()));
+    machine.lease =
+        request.lease_ttl.filter(|ttl| *ttl > 0).map(|ttl| Lease::new(Duration::from_secs(ttl), String::new()));
     let body = with_nonce(&machine);
     if launches {
         // Its task has only just started; it is there to take it.
@@ -103,7 +104,9 @@ fn check_name(name: &str) -> FlyResult<()> {
     if name.len() <= 63 && allowed {
         return Ok(());
     }
-    Err(FlyError::invalid_argument(format!("name {name:?} must have at most 63 letters, digits, dashes and underscores")))
+    Err(FlyError::invalid_argument(format!(
+        "name {name:?} must have at most 63 letters, digits, dashes and underscores"
+    )))
 }
 
 /// The first of the regions asked for that has room, for an account that may have the Machine.
@@ -120,7 +123,8 @@ fn place(world: &World, caller: &str, request: &str, config: &MachineConfig) -> 
     };
     let region = candidates.iter().find(has_room).ok_or_else(FlyError::insufficient_capacity)?;
     if let Some(quota) = account.memory_quota {
-        let memory = |config: &MachineConfig| config.guest.as_ref().and_then(|guest| guest.memory_mb).unwrap_or_default();
+        let memory =
+            |config: &MachineConfig| config.guest.as_ref().and_then(|guest| guest.memory_mb).unwrap_or_default();
         let ours = world.machines_in(region).filter(|(app, _)| app.organisation == caller);
         let used: u32 = ours.map(|(_, machine)| memory(&machine.config)).sum();
         if used + memory(config) > quota {
@@ -236,7 +240,8 @@ pub(super) async fn update(
     check_lease(machine, &headers)?;
     let config = request.config.ok_or_else(|| FlyError::invalid_argument("config is required"))?;
     let config = normalise(config).map_err(FlyError::invalid_argument)?;
-    let other = |given: &Option<String>, current: &str| given.as_deref().is_some_and(|new| !new.is_empty() && new != current);
+    let other =
+        |given: &Option<String>, current: &str| given.as_deref().is_some_and(|new| !new.is_empty() && new != current);
     if other(&request.region, &machine.region) || other(&request.name, &machine.name) {
         return Err(FlyError::invalid_argument("region and name of a machine cannot be changed"));
     }

@@ -23,7 +23,8 @@ pub(super) async fn wait(
 ) -> FlyResult<Json<Value>> {
     let deadline = Instant::now() + timeout(&query)?;
     let states = states(&query)?;
-    let version = parameter(&query, "version").or(parameter(&query, "instance_id")).filter(|version| !version.is_empty());
+    let version =
+        parameter(&query, "version").or(parameter(&query, "instance_id")).filter(|version| !version.is_empty());
     loop {
         let (mut changes, current) = {
             let mut world = shared.world();
@@ -62,7 +63,8 @@ fn failed(states: &[String], current: &str) -> FlyError {
 /// 1 to 60 s, 60 where none is given.
 fn timeout(query: &Query) -> FlyResult<Duration> {
     let text = parameter(query, "timeout").filter(|text| !text.is_empty()).unwrap_or("60");
-    let seconds: u64 = text.parse().map_err(|_| FlyError::invalid_argument(format!("timeout: {text:?} is no number")))?;
+    let seconds: u64 =
+        text.parse().map_err(|_| FlyError::invalid_argument(format!("timeout: {text:?} is no number")))?;
     if !(1..=60).contains(&seconds) {
         let why = "invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]";
         return Err(FlyError::invalid_argument(why));

@@ -94,7 +94,9 @@ fn guest(guest: Option<Guest>, size: Option<String>) -> Result<Guest, String> {
         (Some(guest), None) => guest,
         (None, size) => {
             let name = size.as_deref().unwrap_or("shared-cpu-1x");
-            return Preset::named(name).map(|preset| preset.guest()).ok_or(format!("config.size: unknown size {name:?}"));
+            return Preset::named(name)
+                .map(|preset| preset.guest())
+                .ok_or(format!("config.size: unknown size {name:?}"));
         }
     };
     let kind = guest.cpu_kind.unwrap_or(CpuKind::Shared);

@@ -1,0 +1,103 @@
+//! What `scripts/lab` serves at `LAB_URL`: what exists, what was asked, and levers to break things by.
+//!
+//! | request | |
+//! |---|---|
+//! | `GET /state` | Apps with addresses and Machines, as they are now |
+//! | `GET /requests` | every request through the recorder, in order |
+//! | `PUT /faults` | a list of faults ([`crate::recorder::Rule`]); `[]` clears |
+//! | `PUT /capacity` | `{"ord": 0}`: Machines that a region takes; those not named take any number |
+//! | `POST /machines/ID/crash` | the Machine's main process dies |
+//! | `POST /hosts/ID/down`, `/up` | the host of Machine ID is lost, or back |
+//! | `POST /nodes/NAME/down`, `/up` | the same for a node of the cluster |
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use crate::homelab::Homelab;
+use crate::recorder::Rule;
+
+type Lab = State<Arc<Homelab>>;
+
+/// A running server; it ends when dropped.
+pub struct Control {
+    address: SocketAddr,
+    server: AbortHandle,
+}
+
+impl Control {
+    /// Serves `lab` on a free port.
+    pub fn start(lab: Arc<Homelab>) -> Control {
+        let router = Router::new()
+            .route("/state", get(async |State(lab): Lab| Json(lab.fly().state())))
+            .route("/requests", get(async |State(lab): Lab| Json(json!(lab.requests()))))
+            .route("/faults", put(set_faults))
+            .route("/capacity", put(set_capacity))
+            .route("/machines/{id}/crash", post(crash))
+            .route("/hosts/{id}/{way}", post(host))
+            .route("/nodes/{name}/{way}", post(node))
+            .with_state(lab);
+        let listener = crate::runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let server = crate::runtime().spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Control { address, server }
+    }
+
+    /// The value of `LAB_URL`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn set_faults(State(lab): Lab, Json(rules): Json<Vec<Value>>) -> Result<StatusCode, (StatusCode, String)> {
+    let rules: Result<Vec<Rule>, String> = rules.into_iter().map(Rule::try_from).collect();
+    lab.faults(rules.map_err(|error| (StatusCode::BAD_REQUEST, error))?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn set_capacity(State(lab): Lab, Json(regions): Json<BTreeMap<String, usize>>) -> StatusCode {
+    lab.fly().set_capacity(regions);
+    StatusCode::NO_CONTENT
+}
+
+async fn crash(State(lab): Lab, Path(id): Path<String>) -> StatusCode {
+    done(lab.fly().crash(&id))
+}
+
+async fn host(State(lab): Lab, Path((id, way)): Path<(String, String)>) -> StatusCode {
+    match way.as_str() {
+        "down" => done(lab.fly().host_down(&id)),
+        "up" => done(lab.fly().host_up(&id)),
+        _ => StatusCode::NOT_FOUND,
+    }
+}
+
+async fn node(State(lab): Lab, Path((name, way)): Path<(String, String)>) -> StatusCode {
+    if !lab.cluster().node_names().contains(&name) || !matches!(way.as_str(), "down" | "up") {
+        return StatusCode::NOT_FOUND;
+    }
+    // The cluster's calls block, which tasks of the runtime must not.
+    let act = move || if way == "down" { lab.cluster().node_down(&name) } else { lab.cluster().node_up(&name) };
+    match tokio::task::spawn_blocking(act).await {
+        Ok(()) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn done(found: bool) -> StatusCode {
+    if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}

@@ -1,0 +1,234 @@
+//! What one test sees: the cluster, a Fly of its own, and recorders before both.
+//!
+//! The cluster may be shared; all else is the test's: its organisation at Fly, log and faults, namespaces, load
+//! balancer class and cluster name. So tests run side by side, and each sees only what it did itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, kubeconfig};
+use crate::fly::{Fly, Settings};
+use crate::operator::Operator;
+use crate::parts::Parts;
+use crate::recorder::{Recorder, Request, Rule};
+use crate::service::ServiceBuilder;
+
+/// A homelab with its Fly. Everything of it goes when it is dropped; drop operators first.
+pub struct Homelab {
+    fly: Fly,
+    recorder: Recorder,
+    fly_address: SocketAddr,
+    api_server: SocketAddr,
+    /// Unique among the labs of this process.
+    name: String,
+    directory: PathBuf,
+    namespace: OnceLock<String>,
+    operator_namespace: OnceLock<String>,
+    /// All that were created.
+    namespaces: Mutex<Vec<String>>,
+    cluster: Arc<Cluster>,
+}
+
+/// How a homelab is to be.
+pub struct Builder {
+    settings: Settings,
+    traffic: bool,
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl Builder {
+    /// How its Fly behaves.
+    pub fn fly(self, settings: Settings) -> Builder {
+        Builder { settings, ..self }
+    }
+
+    /// Whether Machines run frps and the edge listens. It should be as in the cluster.
+    pub fn traffic(self, traffic: bool) -> Builder {
+        Builder { traffic, ..self }
+    }
+
+    /// Another cluster than [`Cluster::shared`].
+    pub fn cluster(self, cluster: &Arc<Cluster>) -> Builder {
+        Builder { cluster: Some(cluster.clone()), ..self }
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// A part of the lab does not start.
+    pub fn start(self) -> Homelab {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let cluster = self.cluster.unwrap_or_else(|| Cluster::shared().clone());
+        let name = format!("lab-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = cluster.slot().directory().join(&name);
+        std::fs::create_dir(&directory).expect("the slot's directory can be written");
+        let frps = Parts::get().expect("the cluster has built the parts").frps.clone();
+        let fly = Fly::start(cluster.slot(), frps, self.traffic, self.settings);
+        let mut recorder = Recorder::default();
+        let fly_address = recorder.before_fly(fly.address());
+        let api_server = recorder.before_kubernetes(cluster.api_server(), cluster.authority());
+        let user = json!({ "token": cluster.admin_token() });
+        let config = kubeconfig(api_server, cluster.authority().certificate_pem(), &user);
+        std::fs::write(directory.join("kubeconfig"), config.to_string()).expect("its own directory can be written");
+        Homelab {
+            fly,
+            recorder,
+            fly_address,
+            api_server,
+            name,
+            directory,
+            namespace: OnceLock::new(),
+            operator_namespace: OnceLock::new(),
+            namespaces: Mutex::default(),
+            cluster,
+        }
+    }
+}
+
+impl Homelab {
+    /// One on the shared cluster, with a quick Fly.
+    pub fn new() -> Homelab {
+        Homelab::builder().start()
+    }
+
+    pub fn builder() -> Builder {
+        Builder { settings: Settings::default(), traffic: true, cluster: None }
+    }
+
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    pub fn fly(&self) -> &Fly {
+        &self.fly
+    }
+
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// The base URL of Fly's API, through the recorder.
+    pub fn fly_url(&self) -> String {
+        format!("http://{}", self.fly_address)
+    }
+
+    /// The API server, through the recorder.
+    pub fn api_server(&self) -> SocketAddr {
+        self.api_server
+    }
+
+    /// A kubeconfig file of an administrator, through the recorder.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
+    /// Scratch space, removed with the lab.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the operators of this lab are told as `CLUSTER_NAME`.
+    pub fn cluster_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The load balancer class of this lab.
+    pub fn class(&self) -> String {
+        format!("{}.fly-tunnel-operator.dev/lb", self.name)
+    }
+
+    /// The namespace for apps, created on first use.
+    pub fn namespace(&self) -> &str {
+        self.namespace.get_or_init(|| self.new_namespace("apps"))
+    }
+
+    /// The namespace where the operator works, created on first use.
+    pub fn operator_namespace(&self) -> &str {
+        self.operator_namespace.get_or_init(|| {
+            let namespace = self.new_namespace("operator");
+            self.cluster.in_cluster_endpoint(Some(&namespace), self.api_server);
+            namespace
+        })
+    }
+
+    /// Creates another namespace; it goes with the lab. Gives its whole name.
+    pub fn new_namespace(&self, name: &str) -> String {
+        let namespace = format!("{}-{name}", self.name);
+        self.cluster.create_namespace(&namespace);
+        self.namespaces.lock().expect("no one panics while holding it").push(namespace.clone());
+        namespace
+    }
+
+    /// Replaces all faults of the recorder.
+    pub fn faults(&self, rules: impl IntoIterator<Item = Rule>) {
+        self.recorder.set_faults(rules);
+    }
+
+    /// Every request to Fly and to the API server that came through the recorder, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.recorder.requests()
+    }
+
+    /// Waits until `holds` does of the log.
+    ///
+    /// # Panics
+    /// It does not after `deadline`.
+    pub fn wait_requests(&self, deadline: Duration, holds: impl Fn(&[Request]) -> bool) {
+        let found = self.recorder.wait_requests(deadline, |requests| holds(requests).then_some(()));
+        found.expect("the requests were made in time");
+    }
+
+    /// An operator that is told all about this lab; start it when it is told the rest.
+    pub fn operator(&self, binary: &Path) -> Operator<'_> {
+        Operator::new(self, binary)
+    }
+
+    /// A Service of this lab's class in [`Self::namespace`], and a backend for it.
+    pub fn service(&self, name: &str) -> ServiceBuilder<'_> {
+        ServiceBuilder::new(self, name)
+    }
+
+    /// The address that a Service shows.
+    ///
+    /// # Panics
+    /// It shows none after `deadline`.
+    pub fn address_of(&self, namespace: &str, name: &str, deadline: Duration) -> IpAddr {
+        let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
+        let shown = |service: &Value| service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned);
+        let has_address = |service: Option<&Value>| service.and_then(shown).is_some();
+        let service = self.cluster.kube().wait_until(&path, deadline, has_address);
+        shown(&service).and_then(|ip| ip.parse().ok()).expect("the status holds an IP address")
+    }
+
+    /// Lets go of whatever in a namespace waits for an operator that will not come, and deletes it.
+    fn remove_namespace(&self, namespace: &str) {
+        let kube = self.cluster.kube();
+        let services = format!("/api/v1/namespaces/{namespace}/services");
+        for service in kube.list(&services).unwrap_or_default() {
+            let name = service["metadata"]["name"].as_str().unwrap_or_default();
+            if service["metadata"]["finalizers"].is_array() {
+                // What fails here fails again below, and keeps nobody from going on.
+                let _ = kube.merge_patch(&format!("{services}/{name}"), &json!({ "metadata": { "finalizers": null } }));
+            }
+        }
+        let _ = kube.delete(&format!("/api/v1/namespaces/{namespace}"));
+    }
+}
+
+impl Default for Homelab {
+    fn default() -> Homelab {
+        Homelab::new()
+    }
+}
+
+impl Drop for Homelab {
+    fn drop(&mut self) {
+        let namespaces = std::mem::take(&mut *self.namespaces.lock().expect("no one panics while holding it"));
+        namespaces.iter().for_each(|namespace| self.remove_namespace(namespace));
+    }
+}

@@ -1,0 +1,121 @@
+//! The built operator as a process beside the cluster, as its users run it to debug.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::homelab::Homelab;
+use crate::process::{Process, Spawn};
+
+/// An operator that is about to be started. Its environment tells it of its lab, asks for short intervals, and leaves
+/// the election of a leader out.
+pub struct Operator<'a> {
+    lab: &'a Homelab,
+    binary: PathBuf,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl<'a> Operator<'a> {
+    pub(crate) fn new(lab: &'a Homelab, binary: &Path) -> Operator<'a> {
+        let http_port =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let environment = [
+            ("KUBECONFIG", lab.kubeconfig().display().to_string()),
+            ("FLY_FLAPS_BASE_URL", lab.fly_url()),
+            ("FLY_API_TOKEN", lab.fly().token().to_owned()),
+            ("FLY_ORG", lab.fly().organisation().to_owned()),
+            ("FLY_REGION", "ord".to_owned()),
+            ("OPERATOR_NAMESPACE", lab.operator_namespace().to_owned()),
+            ("CLUSTER_NAME", lab.cluster_name().to_owned()),
+            ("LOAD_BALANCER_CLASS", lab.class()),
+            ("POLL_INTERVAL", "500ms".to_owned()),
+            ("RESYNC_INTERVAL", "5s".to_owned()),
+            ("FLY_SETTLE_TIME", "2s".to_owned()),
+            ("DRAIN_TIMEOUT", "3s".to_owned()),
+            ("LEADER_ELECT", "false".to_owned()),
+            ("HTTP_BIND_ADDRESS", http_port.to_string()),
+            ("RUST_LOG", "debug".to_owned()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        Operator { lab, binary: binary.to_owned(), arguments: Vec::new(), environment }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a variable out of its environment.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// The binary cannot be run.
+    pub fn start(self) -> RunningOperator {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = self.lab.directory().join(format!("operator-{number}.log"));
+        let process = Process::spawn(Spawn {
+            program: self.binary,
+            argv0: None,
+            args: self.arguments,
+            env: self.environment.into_iter().collect(),
+            dir: self.lab.directory().to_owned(),
+            log: log.clone(),
+        });
+        RunningOperator { process: process.expect("the operator can be started"), log }
+    }
+}
+
+/// An operator at work. Killed when dropped.
+pub struct RunningOperator {
+    process: Process,
+    log: PathBuf,
+}
+
+impl RunningOperator {
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Ends it with SIGKILL, between two of its instructions.
+    pub fn kill(self) {
+        self.process.kill();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.process.signal(libc::SIGTERM);
+    }
+
+    /// What it has printed so far, both streams.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How it ended, or `None` while it runs.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process.exit_status()
+    }
+
+    /// Waits until it ends; `None` after `deadline`.
+    pub fn wait(&mut self, deadline: Duration) -> Option<ExitStatus> {
+        let wait = async { tokio::time::timeout(deadline, self.process.wait()).await };
+        crate::runtime().block_on(wait).ok()
+    }
+}

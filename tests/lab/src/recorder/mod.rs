@@ -1,0 +1,122 @@
+//! The recorder: a proxy before Fly and one before the API server. It logs every request, in order and without
+//! headers, and can strike it with a fault.
+//!
+//! ```text
+//!  operator ── http ───► recorder ── http ───► Fly
+//!           └─ https ──►          └─ https ──► API server
+//! ```
+//!
+//! To stop time at a request, hold it at a [`Gate`]: the test then knows that it has arrived, that it has not been
+//! ([`Fault::Hold`]) or has been ([`Fault::HoldReply`]) carried out, and that no reply was given.
+
+mod faults;
+mod log;
+mod proxy;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use self::faults::{Answer, Fault, Gate, Rule};
+pub use self::log::{Request, Target};
+use self::proxy::Front;
+use crate::pki::Authority;
+
+/// Proxies that share a log and faults. They end when it is dropped.
+#[derive(Default)]
+pub struct Recorder {
+    log: Arc<log::Log>,
+    faults: Arc<faults::Faults>,
+    fronts: Vec<AbortHandle>,
+}
+
+impl Recorder {
+    /// Starts a plain proxy before a Fly; gives its address.
+    pub fn before_fly(&mut self, fly: SocketAddr) -> SocketAddr {
+        self.start(Target::Fly, fly, None)
+    }
+
+    /// Starts a TLS proxy before an API server; both have certificates of `authority`. Clients must use tokens: the
+    /// API server does not see their certificates.
+    pub fn before_kubernetes(&mut self, api_server: SocketAddr, authority: &Authority) -> SocketAddr {
+        let tls = (Arc::new(server_config(authority)), Arc::new(client_config(authority)));
+        self.start(Target::Kubernetes, api_server, Some(tls))
+    }
+
+    fn start(
+        &mut self,
+        to: Target,
+        backend: SocketAddr,
+        tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+    ) -> SocketAddr {
+        let front = Front { to, backend, tls, log: self.log.clone(), faults: self.faults.clone() };
+        let (address, task) = front.start();
+        self.fronts.push(task);
+        address
+    }
+
+    /// Replaces all faults.
+    pub fn set_faults(&self, rules: impl IntoIterator<Item = Rule>) {
+        self.faults.set(rules.into_iter().collect());
+    }
+
+    /// Adds one.
+    pub fn add_fault(&self, rule: Rule) {
+        self.faults.add(rule);
+    }
+
+    /// Every request so far, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.log.all()
+    }
+
+    /// Waits for the `n`-th request (the first is 1) for which `wanted` holds; `None` after `deadline`.
+    pub fn wait_for_request(&self, n: usize, deadline: Duration, wanted: impl Fn(&Request) -> bool) -> Option<Request> {
+        self.log.wait(deadline, |requests| requests.iter().filter(|request| wanted(request)).nth(n - 1).cloned())
+    }
+
+    /// Waits until `found` finds something in the log; `None` after `deadline`.
+    pub fn wait_requests<T>(&self, deadline: Duration, found: impl FnMut(&[Request]) -> Option<T>) -> Option<T> {
+        self.log.wait(deadline, found)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.fronts.iter().for_each(AbortHandle::abort);
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn server_config(authority: &Authority) -> ServerConfig {
+    let (certificate, key) = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the protocols")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("the authority writes PEM"), key.expect("the authority writes PEM"))
+        .expect("the key is the certificate's")
+}
+
+fn client_config(authority: &Authority) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority.certificate_pem().as_bytes()) {
+        roots.add(certificate.expect("the authority writes PEM")).expect("a certificate that can be a root");
+    }
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the protocols")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
