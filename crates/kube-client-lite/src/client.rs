@@ -8,10 +8,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::config::{Config, ConfigError};
 use crate::delete::DeleteOptions;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::patch::{self, PatchOperation};
 use crate::reply::{self, OBJECT_LIMIT};
-use crate::transport::{Method, Request, Transport};
+use crate::request::{JSON, Method, Request};
+use crate::transport::Transport;
 use crate::version::Version;
 
 /// A client of one API server. Clones share their connections and may be used from many threads.
@@ -70,7 +71,7 @@ impl Client {
     /// # Errors
     /// [`Error::is_not_found`] where there is none.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.run(&Request::new(Method::Get, path))
+        self.run(Request::new(Method::Get, path))
     }
 
     /// Creates an object, in the collection that `path` names.
@@ -79,7 +80,7 @@ impl Client {
     /// [`Error::is_already_exists`] where the name is taken. A creation whose reply was lost is not
     /// repeated: it may have happened.
     pub fn create<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        self.write(path, body, Method::Post, Request::new)
+        self.run(Request::new(Method::Post, path).with_body(JSON, body)?)
     }
 
     /// Changes an object by a JSON patch.
@@ -90,11 +91,8 @@ impl Client {
     /// # Errors
     /// [`Error::is_invalid`] where a test failed or a path is not there: read the object again.
     pub fn json_patch<T: DeserializeOwned>(&self, path: &str, patch: &[PatchOperation]) -> Result<T, Error> {
-        let method = |body| Method::Patch("application/json-patch+json", body);
-        self.write(path, &patch, method, |method, path| Request {
-            repeatable: patch::is_guarded(patch),
-            ..Request::new(method, path)
-        })
+        let request = Request { repeatable: patch::is_guarded(patch), ..Request::new(Method::Patch, path) };
+        self.run(request.with_body("application/json-patch+json", &patch)?)
     }
 
     /// Creates an object or changes it, by server-side apply: `field_manager` owns the fields in `body`,
@@ -109,13 +107,14 @@ impl Client {
         field_manager: &str,
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        // JSON is YAML. To apply the same twice is to apply it once.
-        let method = |body| Method::Patch("application/apply-patch+yaml", body);
-        self.write(path, body, method, |method, path| Request {
+        let request = Request {
             query: vec![("fieldManager", field_manager), ("force", "true")],
+            // To apply the same twice is to apply it once.
             repeatable: true,
-            ..Request::new(method, path)
-        })
+            ..Request::new(Method::Patch, path)
+        };
+        // JSON is YAML.
+        self.run(request.with_body("application/apply-patch+yaml", body)?)
     }
 
     /// Deletes an object. It may stay for a while: for its finalizers, for its grace period, or because its
@@ -124,8 +123,8 @@ impl Client {
     /// # Errors
     /// [`Error::is_not_found`] where it is gone already, [`Error::is_conflict`] where a precondition does not hold.
     pub fn delete(&self, path: &str, options: &DeleteOptions) -> Result<(), Error> {
-        let request = |method, path| Request { repeatable: options.is_guarded(), ..Request::new(method, path) };
-        self.write::<IgnoredAny>(path, &options.body(), Method::Delete, request).map(|_| ())
+        let request = Request { repeatable: options.is_guarded(), ..Request::new(Method::Delete, path) };
+        self.run::<IgnoredAny>(request.with_body(JSON, &options.body())?).map(|_| ())
     }
 
     /// Which version the server has. Needs no right but to be known to the server.
@@ -136,25 +135,9 @@ impl Client {
         self.get("/version")
     }
 
-    /// Sends `body` by the method and in the request that the caller makes of it.
-    fn write<'a, T: DeserializeOwned>(
-        &self,
-        path: &'a str,
-        body: &impl Serialize,
-        method: impl Fn(Vec<u8>) -> Method,
-        request: impl Fn(Method, &'a str) -> Request<'a>,
-    ) -> Result<T, Error> {
-        match serde_json::to_vec(body) {
-            Ok(body) => self.run(&request(method(body), path)),
-            Err(error) => Err(request(method(Vec::new()), path).error(Kind::Body(error))),
-        }
-    }
-
-    fn run<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
-        let reply = self.transport.send(request)?;
-        match reply::decode(reply, OBJECT_LIMIT) {
-            Ok((value, _)) => Ok(value),
-            Err(kind) => Err(request.error(kind)),
-        }
+    fn run<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
+        let reply = self.transport.send(&request)?;
+        let decoded = reply::decode(reply, OBJECT_LIMIT);
+        decoded.map(|(value, _)| value).map_err(|kind| request.error(kind))
     }
 }

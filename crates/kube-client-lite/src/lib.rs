@@ -35,6 +35,7 @@ mod list;
 mod meta;
 mod patch;
 mod reply;
+mod request;
 mod resource;
 mod tls;
 mod transport;

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::meta::PartialObject;
 use crate::reply;
-use crate::transport::{JSON, Method, Request};
+use crate::request::{JSON, Method, Request};
 
 /// Objects in a page; client-go's default.
 const PAGE: &str = "500";

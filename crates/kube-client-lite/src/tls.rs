@@ -17,7 +17,7 @@ use crate::config::ConfigError;
 /// What a configuration says of TLS, all in PEM.
 #[derive(Default)]
 pub(crate) struct TlsSettings {
-    /// Who may vouch for the server; `None`: the authorities of the public web.
+    /// Who may vouch for the server; `None`: the authorities of the public web (Mozilla's list, compiled in).
     pub authorities: Option<Vec<u8>>,
     pub client: Option<ClientIdentity>,
     /// Take any server for the right one.

@@ -14,56 +14,14 @@ use crate::config::{Config, ConfigError};
 use crate::credentials::{Credentials, Secret};
 use crate::error::{Error, Kind};
 use crate::reply::{self, Reply};
+use crate::request::{Method, Request};
 use crate::tls;
 
 /// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
 const BUFFER: usize = 16 << 10;
-/// Idle connections are closed after this time: longer than any sensible interval of polling, shorter
-/// than what routers between forget, and the API server's own limit (3 minutes without HTTP/2).
-const IDLE: Duration = Duration::from_secs(90);
-
-/// What is to be asked of the server.
-pub(crate) struct Request<'a> {
-    pub method: Method,
-    /// As the API names it, with a leading slash.
-    pub path: &'a str,
-    pub query: Vec<(&'static str, &'a str)>,
-    pub accept: &'static str,
-    /// Sent twice, it does no more than sent once.
-    pub repeatable: bool,
-}
-
-pub(crate) enum Method {
-    Get,
-    Post(Vec<u8>),
-    /// With its content type.
-    Patch(&'static str, Vec<u8>),
-    Delete(Vec<u8>),
-}
-
-pub(crate) const JSON: &str = "application/json";
-
-impl<'a> Request<'a> {
-    pub(crate) fn new(method: Method, path: &'a str) -> Request<'a> {
-        Request { repeatable: matches!(method, Method::Get), method, path, query: Vec::new(), accept: JSON }
-    }
-
-    /// An error of this request.
-    pub(crate) fn error(&self, kind: Kind) -> Error {
-        Error::new(format!("{} {}", self.method.name(), self.path), kind)
-    }
-}
-
-impl Method {
-    fn name(&self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Post(_) => "POST",
-            Method::Patch(..) => "PATCH",
-            Method::Delete(_) => "DELETE",
-        }
-    }
-}
+/// Idle connections are closed after this time. The API server closes them after 90 s (`IdleTimeout` in apiserver's
+/// `secure_serving.go`): better to be first.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The way to one server.
 #[derive(Debug)]
@@ -149,16 +107,13 @@ impl Transport {
     ) -> Result<Reply, ureq::Error> {
         let url = format!("{}{}", self.base, request.path);
         let parts = Parts { request, token, time_left: deadline.saturating_duration_since(Instant::now()) };
-        match &request.method {
-            Method::Get => parts.add_to(self.agent.get(url)).call(),
-            Method::Post(body) => parts.add_to(self.agent.post(url)).header(CONTENT_TYPE, JSON).send(&body[..]),
-            Method::Patch(content_type, body) => {
-                parts.add_to(self.agent.patch(url)).header(CONTENT_TYPE, *content_type).send(&body[..])
-            }
-            Method::Delete(body) => {
-                parts.add_to(self.agent.delete(url).force_send_body()).header(CONTENT_TYPE, JSON).send(&body[..])
-            }
-        }
+        let with_body = match request.method {
+            Method::Get => return parts.add_to(self.agent.get(url)).call(),
+            Method::Post => self.agent.post(url),
+            Method::Patch => self.agent.patch(url),
+            Method::Delete => self.agent.delete(url).force_send_body(),
+        };
+        parts.add_to(with_body).header(CONTENT_TYPE, request.content_type).send(&request.body[..])
     }
 }
 
