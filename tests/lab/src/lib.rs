@@ -5,11 +5,16 @@ use std::sync::OnceLock;
 use tokio::runtime::Runtime;
 
 pub mod cluster;
+pub mod control;
 pub mod fly;
+pub mod homelab;
+pub mod operator;
 pub mod parts;
 pub mod pki;
 pub mod process;
+pub mod recorder;
 pub mod root_fs;
+pub mod service;
 pub mod slot;
 
 /// The one runtime of the crate. What the crate offers to tests is blocking; all its servers and nodes are tasks here.
