@@ -44,7 +44,7 @@ pub(crate) async fn run(lab: Arc<Lab>, mut updates: watch::Receiver<Arc<Value>>)
     }
     let has_ended = matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"));
     let context = Arc::new(PodContext::new(lab, pod));
-    let mut conditions = Conditions::default();
+    let mut reporter = Reporter { context: context.clone(), conditions: Conditions::default(), version: 0 };
 
     let (stop, stopped) = watch::channel(None);
     let mut containers = JoinSet::new();
@@ -53,11 +53,15 @@ pub(crate) async fn run(lab: Arc<Lab>, mut updates: watch::Receiver<Arc<Value>>)
         context.start(&mut containers, &stopped);
     }
     let grace = loop {
-        if let Some(grace) = termination(&updates.borrow_and_update()) {
+        let object = updates.borrow_and_update().clone();
+        if let Some(grace) = termination(&object) {
             break grace;
         }
+        if reporter.is_overwritten_by(&object) {
+            context.changed.notify_one();
+        }
         tokio::select! {
-            () = context.changed.notified() => context.report(&mut conditions).await,
+            () = context.changed.notified() => reporter.report().await,
             update = updates.changed() => if update.is_err() { return },
         }
     };
@@ -68,11 +72,11 @@ pub(crate) async fn run(lab: Arc<Lab>, mut updates: watch::Receiver<Arc<Value>>)
         loop {
             tokio::select! {
                 () = &mut all_ended => break,
-                () = context.changed.notified() => context.report(&mut conditions).await,
+                () = context.changed.notified() => reporter.report().await,
             }
         }
     }
-    context.report(&mut conditions).await;
+    reporter.report().await;
     context.delete().await;
 }
 
@@ -128,22 +132,6 @@ impl PodContext {
         }
     }
 
-    async fn report(&self, conditions: &mut Conditions) {
-        let patch = {
-            let containers = self.containers.lock().expect("no one panics while holding it");
-            status_patch(&self.pod, &paper_address(self.address).to_string(), &containers, conditions)
-        };
-        let path = format!("{}/status", self.path());
-        match self.lab.client.patch(&path, STRATEGIC_MERGE_PATCH, &patch).await {
-            Err(error) if is_passing(&error) => {
-                tokio::time::sleep(RETRY).await;
-                self.changed.notify_one();
-            }
-            // Gone, or another pod of the same name: the watch tells.
-            _ => {}
-        }
-    }
-
     /// Nothing of it runs any more: takes the object away.
     async fn delete(&self) {
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod.metadata.uid}});
@@ -158,6 +146,53 @@ impl PodContext {
     fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/pods/{}", self.pod.metadata.namespace, self.pod.metadata.name)
     }
+}
+
+/// Tells the API server how a pod is.
+struct Reporter {
+    context: Arc<PodContext>,
+    conditions: Conditions,
+    /// The object's version after the last report; 0 before the first.
+    version: u64,
+}
+
+impl Reporter {
+    async fn report(&mut self) {
+        let context = &self.context;
+        let patch = {
+            let containers = context.containers.lock().expect("no one panics while holding it");
+            status_patch(&context.pod, &paper_address(context.address).to_string(), &containers, &mut self.conditions)
+        };
+        let path = format!("{}/status", context.path());
+        match context.lab.client.patch(&path, STRATEGIC_MERGE_PATCH, &patch).await {
+            Ok(object) => self.version = version(&object),
+            Err(error) if is_passing(&error) => {
+                tokio::time::sleep(RETRY).await;
+                context.changed.notify_one();
+            }
+            // Gone, or another pod of the same name: the watch tells.
+            Err(error) if matches!(error.status, 404 | 409) => {}
+            Err(error) => eprintln!("lab: the API server refuses the status of pod {}: {error}", context.path()),
+        }
+    }
+
+    /// Whether somebody else has written since what we know better: the controller manager says that the pods of a lost
+    /// node are not ready, and may still be at it when the node is back.
+    fn is_overwritten_by(&self, object: &Value) -> bool {
+        let containers = self.context.containers.lock().expect("no one panics while holding it");
+        let ready = containers.iter().all(|container| container.ready);
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let says = |status: &str| {
+            let mut conditions = conditions.clone();
+            conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == status)
+        };
+        self.version != 0 && version(object) > self.version && says(if ready { "False" } else { "True" })
+    }
+}
+
+/// Versions are numbers that grow (guaranteed since Kubernetes 1.35).
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 impl Drop for PodContext {

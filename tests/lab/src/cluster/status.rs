@@ -115,7 +115,8 @@ pub(crate) fn status_patch(
         "containerStatuses": statuses,
         "hostIP": PAPER_NODE_IP,
         "podIP": paper_ip,
-        "podIPs": [{"ip": paper_ip}],
+        // Else the address that a pod had on a node before it was lost would stay beside the new one.
+        "podIPs": [{"ip": paper_ip}, {"$patch": "replace"}],
     });
     // With the uid, so that a pod of the same name that came after is left alone.
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
