@@ -15,7 +15,17 @@ fn the_product_links_what_the_list_says() {
 
 /// Names of all crates, a name twice where two versions are linked. Macros that only run at build time are left out.
 fn linked_crates() -> String {
-    let arguments = ["tree", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}", "--package", "fly-tunnel-operator"];
+    let arguments = [
+        "tree",
+        "--edges",
+        "normal,no-proc-macro",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "--package",
+        "fly-tunnel-operator",
+    ];
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)

@@ -1,0 +1,182 @@
+//! A change goes to a new lane beside the old one, and loses no connection.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lab::fly::Settings;
+use lab::homelab::Homelab;
+use lab::operator::RunningOperator;
+use lab::service::ServiceHandle;
+use serde_json::json;
+
+use crate::client::{Stream, assert_answers};
+use crate::{DEADLINE, apps, assert_one_of_everything, binary, objects, start, wait_for_reason, wait_until};
+
+/// Edges that learn of checks and cordons two seconds late, the users' and frpc's alike.
+fn late_edges() -> Homelab {
+    let delay = Duration::from_secs(2);
+    Homelab::builder().fly(Settings { edge_delay: delay, control_edge_delay: delay, ..Settings::default() }).start()
+}
+
+/// An operator that gives those edges their time.
+fn patient(lab: &Homelab) -> RunningOperator {
+    lab.operator(binary()).env("FLY_SETTLE_TIME", "3s").env("DRAIN_TIMEOUT", "4s").start()
+}
+
+fn machine(lab: &Homelab) -> String {
+    apps(lab)[0]["machines"][0]["id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until the lane of that Machine has gone and another serves.
+#[track_caller]
+fn wait_replaced(lab: &Homelab, old: &str) {
+    wait_until("another lane has taken over", DEADLINE, || {
+        let machines = apps(lab)[0]["machines"].as_array().cloned().unwrap_or_default();
+        machines.len() == 1 && machines[0]["id"] != old && objects(lab).len() == 3
+    });
+}
+
+#[track_caller]
+fn assert_none_lost(stream: &Stream) {
+    let lost = stream.lost.lock().expect("nobody panicked");
+    assert!(lost.is_empty(), "{} of {}: {lost:#?}", lost.len(), stream.answered.load(Ordering::Relaxed));
+    assert!(stream.answered.load(Ordering::Relaxed) > 100, "the clients were busy all the while");
+}
+
+#[test]
+fn a_change_of_ports_loses_no_connection() {
+    let lab = late_edges();
+    let _operator = patient(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let old = machine(&lab);
+    let stream = Stream::during(8, ip, 8080, "web", |_| {
+        web.set_ports(&[8080, 9090]);
+        wait_replaced(&lab, &old);
+    });
+    assert_none_lost(&stream);
+    assert_answers(ip, 9090, "web");
+    wait_for_reason(&web, "Serving");
+    assert_eq!(web.address(DEADLINE), ip, "the address stays");
+    assert_one_of_everything(&lab);
+}
+
+#[test]
+fn a_change_taken_back_before_the_old_lane_is_gone_loses_no_connection() {
+    let lab = late_edges();
+    let _operator = patient(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let old = machine(&lab);
+    let cordoned = |id: &str| {
+        let machines = apps(&lab)[0]["machines"].as_array().cloned().unwrap_or_default();
+        machines.iter().any(|machine| machine["id"] == id && machine["cordoned"] == true)
+    };
+    let stream = Stream::during(8, ip, 8080, "web", |_| {
+        web.set_ports(&[8080, 9090]);
+        wait_until("the old lane is cordoned", DEADLINE, || cordoned(&old));
+        web.set_ports(&[8080]);
+        wait_until("the old lane is back alone", DEADLINE, || {
+            let machines = apps(&lab)[0]["machines"].as_array().cloned().unwrap_or_default();
+            machines.len() == 1 && machines[0]["id"] == old.as_str() && !cordoned(&old)
+        });
+    });
+    assert_none_lost(&stream);
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+}
+
+#[test]
+fn a_change_of_region_and_of_size_moves_the_tunnel_and_keeps_the_address() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    for (annotation, value) in [("fly-region", "iad"), ("fly-machine-size", "shared-cpu-2x")] {
+        let old = machine(&lab);
+        let change =
+            json!({ "metadata": { "annotations": { format!("fly-tunnel-operator.dev/{annotation}"): value } } });
+        lab.cluster().kube().merge_patch(&web.path(), &change).expect("the annotation is set");
+        wait_replaced(&lab, &old);
+        assert_answers(ip, 8080, "web");
+    }
+    assert_eq!(apps(&lab)[0]["machines"][0]["region"], "iad");
+    assert_eq!(web.address(DEADLINE), ip);
+}
+
+/// A Service deleted and made again between two polls has another ClusterIP, and is the same tunnel.
+#[test]
+fn a_change_of_the_cluster_ip_is_followed() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    operator.kill();
+    let object = web.object();
+    recreate(&lab, &web, &object);
+    assert_ne!(web.object()["spec"]["clusterIP"], object["spec"]["clusterIP"]);
+    let _operator = start(&lab);
+    wait_for_reason(&web, "Serving");
+    assert_eq!(web.address(DEADLINE), ip, "the App and its address are those of the name");
+    assert_answers(ip, 8080, "web");
+    assert_one_of_everything(&lab);
+}
+
+fn recreate(lab: &Homelab, web: &ServiceHandle, object: &serde_json::Value) {
+    let kube = lab.cluster().kube();
+    web.delete();
+    kube.merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } })).expect("the finalizer is taken away");
+    web.wait_gone(DEADLINE);
+    let again = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": web.name },
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": object["spec"]["loadBalancerClass"],
+            "allocateLoadBalancerNodePorts": false,
+            "selector": object["spec"]["selector"],
+            "ports": object["spec"]["ports"],
+        },
+    });
+    kube.create(&format!("/api/v1/namespaces/{}/services", web.namespace), &again).expect("the Service is accepted");
+}
+
+/// The one change that breaks before it makes, and says so.
+#[test]
+fn the_control_port_of_the_live_lane_can_become_a_port_of_the_service() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let old = machine(&lab);
+    web.set_ports(&[8080, 7000]);
+    wait_replaced(&lab, &old);
+    wait_for_reason(&web, "Serving");
+    assert_answers(ip, 7000, "web");
+    assert_answers(ip, 8080, "web");
+}
+
+/// No room for the new lane: the old one serves on.
+#[test]
+fn a_lane_that_cannot_be_made_leaves_the_old_one_running() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    lab.fly().set_capacity([("ord".to_owned(), 0)]);
+    web.set_ports(&[8080, 9090]);
+    let message = wait_for_reason(&web, "FlyCapacity");
+    assert!(message.contains("region"), "{message}");
+    assert_answers(ip, 8080, "web");
+    assert_eq!(web.address(DEADLINE), ip);
+    lab.fly().set_capacity([]);
+    wait_for_reason(&web, "Serving");
+    assert_answers(ip, 9090, "web");
+}

@@ -1,0 +1,135 @@
+//! The operator is killed, or its Service deleted, at each request of a creation and of a deletion. The points come
+//! from the request log: a gate before the n-th request, or before its reply.
+
+use lab::homelab::Homelab;
+use lab::operator::RunningOperator;
+use lab::recorder::{Fault, Gate, Request, Rule, Target};
+
+use crate::client::assert_answers;
+use crate::{
+    DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, binary, condition, side_by_side,
+    wait_for_reason, wait_until,
+};
+
+/// How many cases run at once: most of their time is waiting.
+const AT_ONCE: usize = 10;
+
+/// A point in a story: the n-th request to one of the two, before it counts or before its reply.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    to: Target,
+    number: u32,
+    counted: bool,
+}
+
+impl Point {
+    /// Requests of the operator that are about a tunnel. The polls are not.
+    const OF_A_TUNNEL: &str = "/apps|/namespaces/";
+
+    fn rule(self, gate: &Gate) -> Rule {
+        let fault = if self.counted { Fault::HoldReply(gate.clone()) } else { Fault::Hold(gate.clone()) };
+        Rule::new(fault).to(self.to).path(Point::OF_A_TUNNEL).skip(self.number)
+    }
+
+    /// One before and one after each of these requests.
+    fn all(requests: &[Request]) -> Vec<Point> {
+        let about_a_tunnel = |r: &&Request| r.path.contains("/apps") || r.path.contains("/namespaces/");
+        let count = |to| requests.iter().filter(|r| r.to == to).filter(about_a_tunnel).count();
+        let mut points = Vec::new();
+        for to in [Target::Fly, Target::Kubernetes] {
+            let numbers = 0..u32::try_from(count(to)).expect("few");
+            points.extend(numbers.flat_map(|number| [false, true].map(|counted| Point { to, number, counted })));
+        }
+        points
+    }
+}
+
+/// An operator that looks again on its own only after a minute, so that stories are the same each time.
+fn start(lab: &Homelab) -> RunningOperator {
+    lab.operator(binary()).env("RESYNC_INTERVAL", "60s").start()
+}
+
+/// The requests of a creation that nothing disturbs.
+fn creation() -> Vec<Request> {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    lab.requests()
+}
+
+/// The requests of a deletion that nothing disturbs.
+fn deletion() -> Vec<Request> {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let before = lab.requests().len();
+    web.delete();
+    web.wait_gone(DEADLINE);
+    lab.requests().split_off(before)
+}
+
+#[test]
+fn killed_at_any_request_of_a_creation_it_ends_with_one_of_everything() {
+    side_by_side(AT_ONCE, Point::all(&creation()), |point| {
+        let lab = Homelab::new();
+        let gate = Gate::default();
+        lab.faults([point.rule(&gate)]);
+        let operator = start(&lab);
+        let web = lab.service("web").port(8080).create();
+        // Late points may not be reached: a poll of the Machine more or less.
+        wait_until("the point, or the end", DEADLINE, || {
+            gate.wait(std::time::Duration::from_millis(100)).is_some() || condition(&web.object()).0 == "Serving"
+        });
+        operator.kill();
+        gate.drop_held();
+        lab.faults([]);
+        let _operator = start(&lab);
+        let ip = web.address(DEADLINE);
+        wait_for_reason(&web, "Serving");
+        assert_one_of_everything(&lab);
+        assert_answers(ip, 8080, "web");
+    });
+}
+
+#[test]
+fn killed_at_any_request_of_a_deletion_it_leaves_nothing() {
+    side_by_side(AT_ONCE, Point::all(&deletion()), |point| {
+        let lab = Homelab::new();
+        let operator = start(&lab);
+        let web = lab.service("web").port(8080).create();
+        wait_for_reason(&web, "Serving");
+        let gate = Gate::default();
+        lab.faults([point.rule(&gate)]);
+        web.delete();
+        wait_until("the point, or the end", DEADLINE, || {
+            gate.wait(std::time::Duration::from_millis(100)).is_some() || web.object().is_null()
+        });
+        operator.kill();
+        gate.drop_held();
+        lab.faults([]);
+        let _operator = start(&lab);
+        web.wait_gone(LONG_DEADLINE);
+        assert_nothing_left(&lab);
+    });
+}
+
+#[test]
+fn deleted_at_any_request_of_its_creation_a_service_leaves_nothing() {
+    let points = Point::all(&creation()).into_iter().filter(|point| !point.counted);
+    side_by_side(AT_ONCE, points, |point| {
+        let lab = Homelab::new();
+        let gate = Gate::default();
+        lab.faults([point.rule(&gate)]);
+        let _operator = start(&lab);
+        let web = lab.service("web").port(8080).create();
+        wait_until("the point, or the end", DEADLINE, || {
+            gate.wait(std::time::Duration::from_millis(100)).is_some() || condition(&web.object()).0 == "Serving"
+        });
+        web.delete();
+        gate.open();
+        web.wait_gone(LONG_DEADLINE);
+        assert_nothing_left(&lab);
+    });
+}

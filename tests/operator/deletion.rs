@@ -1,0 +1,104 @@
+//! A Service that goes leaves nothing, and its finalizer goes last.
+
+use std::time::Duration;
+
+use lab::fly::Settings;
+use lab::homelab::Homelab;
+use lab::recorder::{Request, Target};
+use serde_json::json;
+
+use crate::{
+    DEADLINE, FINALIZER, LONG_DEADLINE, apps, assert_nothing_left, condition, start, wait_for_reason, wait_until,
+};
+
+#[test]
+fn nothing_is_left_and_the_finalizer_goes_last() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let before = lab.requests().len();
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+
+    let requests = lab.requests().split_off(before);
+    let position = |what: &str, wanted: &dyn Fn(&Request) -> bool| {
+        requests.iter().rposition(wanted).unwrap_or_else(|| panic!("no {what} in {requests:#?}"))
+    };
+    let deleted = |what: &str| position(what, &|r| r.method == "DELETE" && r.path.contains(what));
+    let order = [
+        deleted("/deployments/"),
+        deleted("/ip_assignments/"),
+        deleted("/machines/"),
+        deleted("?force=true"),
+        position("404 of the App", &|r| r.to == Target::Fly && r.status == Some(404)),
+        position("finalizer", &|r| r.method == "PATCH" && r.body.contains("/metadata/finalizers/0")),
+    ];
+    let app_deleted = requests.iter().position(|r| r.method == "DELETE" && r.path.ends_with("?force=true"));
+    assert!(app_deleted.is_some());
+    assert!(order.is_sorted(), "{order:?} in {requests:#?}");
+    let after: Vec<_> = requests[order[5] + 1..].iter().filter(|r| r.to == Target::Fly).collect();
+    assert!(after.is_empty(), "{after:?}");
+}
+
+/// The API server itself clears class and status then; the finalizer is what tells that the Service was ours.
+#[test]
+fn a_service_that_is_no_load_balancer_any_more_is_cleaned_up() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let change = json!({ "spec": { "type": "ClusterIP" } });
+    lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
+    wait_until("the finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
+    assert_nothing_left(&lab);
+    assert_eq!(condition(&web.object()).0, "", "our condition goes too");
+}
+
+/// The same while no operator looks: the next one finds it by its finalizer.
+#[test]
+fn a_type_changed_behind_our_back_is_found_at_the_start() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    operator.kill();
+    let change = json!({ "spec": { "type": "ClusterIP" } });
+    lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
+    let _operator = start(&lab);
+    wait_until("the finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
+    assert_nothing_left(&lab);
+}
+
+/// Fly answers 404 for a while, also to the DELETE. The finalizer stays until nothing is left.
+#[test]
+fn an_app_that_fly_does_not_show_yet_is_not_forgotten() {
+    let late = Settings { app_appears_after: Duration::from_secs(8), ..Settings::default() };
+    let lab = Homelab::builder().fly(late).start();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let made = |r: &Request| r.to == Target::Fly && r.method == "POST" && r.path.starts_with("/v1/apps");
+    lab.wait_requests(DEADLINE, |requests| requests.iter().any(|r| made(r) && r.status.is_some()));
+    web.delete();
+    wait_until("nothing is left", LONG_DEADLINE, || {
+        let gone = web.object().is_null();
+        assert!(!gone || apps(&lab).is_empty(), "the finalizer went while the App was there");
+        gone
+    });
+    assert_nothing_left(&lab);
+}
+
+/// A Service whose finalizer somebody took away by force costs nothing either.
+#[test]
+fn a_service_that_vanished_is_taken_down() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    assert!(web.object()["metadata"]["finalizers"][0].as_str().is_some_and(|name| name.starts_with(FINALIZER)));
+    web.delete();
+    let _ = lab.cluster().kube().merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } }));
+    wait_until("nothing is left", LONG_DEADLINE, || apps(&lab).is_empty());
+    wait_until("nothing is left in the cluster", DEADLINE, || crate::objects(&lab).is_empty());
+}

@@ -1,0 +1,131 @@
+//! What a user sets, and what becomes of what is wrong: exit codes and messages; what may pass is tried again.
+
+use std::process::Command;
+use std::time::Duration;
+
+use lab::homelab::Homelab;
+use lab::recorder::{Answer, Fault, Rule, Target};
+
+use crate::client::assert_answers;
+use crate::{DEADLINE, binary, start, wait_for_reason, wait_until};
+
+/// Runs the binary with nothing but these in its environment; gives its exit code and what it said.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = Command::new(binary()).args(arguments).env_clear().envs(environment.iter().copied()).output();
+    let output = output.expect("the binary runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_bad_or_missing_value_ends_it_with_2_and_says_what_is_allowed() {
+    let token = ("FLY_API_TOKEN", "fo1_secret");
+    for (arguments, environment, told) in [
+        (&["--fly-region", "ord"][..], &[token][..], "--fly-org"),
+        (&["--fly-org", "personal"], &[token], "--fly-region"),
+        (&["--fly-org", "personal", "--fly-region", "ord"], &[], "fly tokens create org"),
+        (&["--fly-org", "personal", "--fly-region", "ord", "--fly-machine-size", "huge"], &[token], "shared-cpu-1x"),
+        (&["--fly-org", "personal", "--fly-region", "ord", "--poll-interval", "soon"], &[token], "--poll-interval"),
+        (&["--fly-org", "personal", "--fly-region", "ord", "--kubeconfig", "/nowhere"], &[token], "/nowhere"),
+        (&["--fly-org", "personal", "--fly-region", "ord"], &[token, ("HOME", "/nowhere")], "--kubeconfig"),
+        (&["--fly-regoin", "ord"], &[token], "--fly-regoin"),
+        (&["--fly-api-token", "fo1_x"], &[], "--fly-api-token"),
+    ] {
+        let (code, said) = run(arguments, environment);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(told), "{arguments:?}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(!said.contains("fo1_secret"), "{said}");
+    }
+}
+
+#[test]
+fn help_and_version_are_told_and_end_it_with_0() {
+    let (code, said) = run(&["--help"], &[]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("--fly-org SLUG  [FLY_ORG]") && said.contains("(default: 5s)"), "{said}");
+    let (code, said) = run(&["--version"], &[]);
+    assert_eq!((code, said.trim()), (Some(0), concat!("fly-tunnel-operator ", env!("CARGO_PKG_VERSION"))));
+}
+
+fn count(log: &str, text: &str) -> usize {
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn an_unreachable_cluster_is_tried_again_and_said_once() {
+    let lab = Homelab::new();
+    lab.faults([Rule::new(Fault::Refuse).to(Target::Kubernetes).times(4)]);
+    let operator = lab.operator(binary()).without("CLUSTER_NAME").start();
+    lab.wait_requests(DEADLINE, |requests| requests.iter().filter(|r| r.status == Some(200)).count() > 1);
+    let log = operator.log();
+    assert_eq!(count(&log, "the cluster cannot be asked"), 1, "{log}");
+    let tries = lab.requests();
+    assert!(tries.len() >= 5, "{tries:?}");
+    let times: Vec<_> = tries.iter().take(5).map(|r| humantime(&r.time)).collect();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.last() > pauses.first(), "later each time: {pauses:?}");
+}
+
+/// Seconds of the day of an RFC 3339 time.
+fn humantime(time: &str) -> f64 {
+    let parts: Vec<f64> = time[11..].trim_end_matches('Z').split(':').filter_map(|part| part.parse().ok()).collect();
+    parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]
+}
+
+#[test]
+fn a_token_that_fly_refuses_is_told_once_and_tried_again() {
+    let lab = Homelab::new();
+    let operator = lab.operator(binary()).env("FLY_API_TOKEN", "fo1_wrong").start();
+    let web = lab.service("web").port(8080).create();
+    let message = wait_for_reason(&web, "FlyUnauthorized");
+    assert!(message.contains("fly tokens create org"), "{message}");
+    let refused = |requests: &[lab::recorder::Request]| requests.iter().filter(|r| r.status == Some(401)).count();
+    lab.wait_requests(DEADLINE, |requests| refused(requests) >= 4);
+    let log = operator.log();
+    assert_eq!(count(&log, "FlyUnauthorized"), 1, "{log}");
+    assert!(!log.contains("fo1_wrong"), "{log}");
+    operator.kill();
+    let _operator = start(&lab);
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+#[test]
+fn a_rotated_token_needs_no_restart() {
+    let lab = Homelab::new();
+    let file = lab.directory().join("token");
+    std::fs::write(&file, "fo1_old\n").expect("a file");
+    let path = file.display().to_string();
+    let _operator = lab.operator(binary()).without("FLY_API_TOKEN").env("FLY_API_TOKEN_FILE", &path).start();
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "FlyUnauthorized");
+    std::fs::write(&file, format!("{}\n", lab.fly().token())).expect("a file");
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+#[test]
+fn a_fly_that_is_down_is_tried_again_and_the_address_stays() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"down\"}".into() };
+    lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(u32::MAX)]);
+    wait_for_reason(&web, "FlyUnavailable");
+    assert_eq!(web.address(Duration::from_secs(1)), ip);
+    assert_answers(ip, 8080, "web");
+    assert_eq!(count(&operator.log(), "FlyUnavailable"), 1, "{}", operator.log());
+    lab.faults([]);
+    wait_for_reason(&web, "Serving");
+}
+
+#[test]
+fn it_ends_with_0_when_it_is_told_to() {
+    let lab = Homelab::new();
+    let mut operator = start(&lab);
+    wait_until("it has polled", DEADLINE, || !lab.requests().is_empty());
+    operator.terminate();
+    let status = operator.wait(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
+}

@@ -1,0 +1,107 @@
+//! What is not ours is never touched: Services, Apps, and what the Go operator left.
+
+use lab::homelab::Homelab;
+use lab::recorder::Target;
+use serde_json::json;
+
+use crate::client::assert_answers;
+use crate::{DEADLINE, LONG_DEADLINE, apps, start, wait_for_reason};
+
+#[test]
+fn services_of_another_class_and_of_none_are_left_alone() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let other = lab.service("other").class(Some("example.com/lb")).port(8080).create();
+    let none = lab.service("none").class(None).port(8080).create();
+    let plain = lab
+        .service("plain")
+        .class(None)
+        .spec(json!({ "type": "ClusterIP", "allocateLoadBalancerNodePorts": null }))
+        .port(8080)
+        .create();
+    let before: Vec<_> =
+        [&other, &none, &plain].map(|service| service.object()["metadata"]["resourceVersion"].clone()).into();
+    // What was created later is served, so the polls saw the others too.
+    let ours = lab.service("ours").port(8080).create();
+    assert_answers(ours.address(DEADLINE), 8080, "ours");
+    wait_for_reason(&ours, "Serving");
+    let after: Vec<_> =
+        [&other, &none, &plain].map(|service| service.object()["metadata"]["resourceVersion"].clone()).into();
+    assert_eq!(before, after);
+    assert_eq!(apps(&lab).len(), 1);
+    for request in lab.requests() {
+        let named = ["other", "none", "plain"].iter().any(|name| request.path.contains(&format!("/services/{name}")));
+        assert!(!named, "{request:?}");
+    }
+}
+
+#[test]
+fn apps_of_others_in_the_organisation_are_left_alone() {
+    let lab = Homelab::new();
+    let org = lab.fly().organisation().to_owned();
+    lab.fly().add_app(&org, "lb-default-web-somebody", "default");
+    lab.fly().add_app(&org, "theirs", "their-network");
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    web.delete();
+    web.wait_gone(DEADLINE);
+    let mut names: Vec<String> = apps(&lab).iter().filter_map(|app| app["name"].as_str().map(Into::into)).collect();
+    names.sort();
+    assert_eq!(names, ["lb-default-web-somebody", "theirs"]);
+    for request in lab.requests().iter().filter(|request| request.to == Target::Fly) {
+        assert!(!request.path.contains("theirs") && !request.path.contains("somebody"), "{request:?}");
+    }
+}
+
+/// The name of the App that a Service of this lab gets: from a creation that is undone.
+fn app_name(lab: &Homelab) -> String {
+    let operator = start(lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let name = apps(lab)[0]["name"].as_str().expect("a name").to_owned();
+    web.delete();
+    web.wait_gone(DEADLINE);
+    operator.kill();
+    let deployment = format!("/apis/apps/v1/namespaces/{}/deployments/web", lab.namespace());
+    lab.cluster().kube().delete(&deployment).expect("the backend is deleted");
+    lab.cluster().kube().wait_until(&deployment, DEADLINE, |deployment| deployment.is_none());
+    name
+}
+
+#[test]
+fn an_app_of_the_wanted_name_that_is_not_ours_stays_as_it_is() {
+    for foreign in [false, true] {
+        let lab = Homelab::new();
+        let name = app_name(&lab);
+        let org = if foreign { "somebody" } else { lab.fly().organisation() }.to_owned();
+        if foreign {
+            lab.fly().add_organisation(&org);
+        }
+        lab.fly().add_app(&org, &name, "somebodys-network");
+        let theirs = lab.fly().state()["apps"].clone();
+        let before = lab.requests().len();
+
+        let _operator = start(&lab);
+        let web = lab.service("web").port(8080).create();
+        let message = wait_for_reason(&web, "NameConflict");
+        assert!(message.contains(&name), "{message}");
+        web.delete();
+        web.wait_gone(LONG_DEADLINE);
+        assert_eq!(lab.fly().state()["apps"], theirs, "the App is as it was");
+        for request in lab.requests().split_off(before).iter().filter(|request| request.to == Target::Fly) {
+            assert!(request.method == "GET" || request.path == "/v1/apps", "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn a_service_of_the_go_operator_is_not_touched() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-app", "old-app").create();
+    let message = wait_for_reason(&web, "LegacyTunnel");
+    assert!(message.contains("fly-app"), "{message}");
+    assert!(apps(&lab).is_empty());
+    assert!(web.object()["metadata"]["finalizers"].is_null(), "{}", web.object());
+}
