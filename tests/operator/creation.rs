@@ -43,8 +43,9 @@ fn one_name_in_two_namespaces_and_long_names_are_apps_of_their_own() {
         lab.service(&longer).port(8080).create(),
     ];
     for service in &services {
+        let answer = get(service.address(DEADLINE), 8080, "/").expect("an answer");
         // A pod's name holds only the first letters of a long name.
-        assert_answers(service.address(DEADLINE), 8080, &service.name[..service.name.len().min(40)]);
+        assert!(answer.contains(&service.name[..service.name.len().min(40)]), "{answer:?}");
     }
     let names: Vec<String> = apps(&lab).iter().filter_map(|app| app["name"].as_str().map(str::to_owned)).collect();
     assert_eq!(names.len(), 4, "{names:?}");
