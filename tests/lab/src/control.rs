@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
@@ -26,6 +28,7 @@ use crate::homelab::Homelab;
 use crate::recorder::Rule;
 
 type Lab = State<Arc<Homelab>>;
+type Answer = Result<StatusCode, (StatusCode, String)>;
 
 /// A running server; it ends when dropped.
 pub struct Control {
@@ -38,7 +41,7 @@ impl Control {
     pub fn start(lab: Arc<Homelab>) -> Control {
         let router = Router::new()
             .route("/state", get(async |State(lab): Lab| Json(lab.fly().state())))
-            .route("/requests", get(async |State(lab): Lab| Json(json!(lab.requests()))))
+            .route("/requests", get(async |State(lab): Lab| Json(lab.requests())))
             .route("/faults", put(set_faults))
             .route("/capacity", put(set_capacity))
             .route("/machines/{id}/crash", post(crash))
@@ -63,15 +66,26 @@ impl Drop for Control {
     }
 }
 
-async fn set_faults(State(lab): Lab, Json(rules): Json<Vec<Value>>) -> Result<StatusCode, (StatusCode, String)> {
+async fn set_faults(State(lab): Lab, body: Bytes) -> Answer {
+    let rules: Vec<Value> = read(&body)?;
     let rules: Result<Vec<Rule>, String> = rules.into_iter().map(Rule::try_from).collect();
-    lab.faults(rules.map_err(|error| (StatusCode::BAD_REQUEST, error))?);
+    lab.faults(rules.map_err(bad_request)?);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn set_capacity(State(lab): Lab, Json(regions): Json<BTreeMap<String, usize>>) -> StatusCode {
+async fn set_capacity(State(lab): Lab, body: Bytes) -> Answer {
+    let regions: BTreeMap<String, usize> = read(&body)?;
     lab.fly().set_capacity(regions);
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads a body whatever its type says it is: `curl -d` says that it is a form.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, String)> {
+    serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))
+}
+
+fn bad_request(why: String) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, format!("{why}\n"))
 }
 
 async fn crash(State(lab): Lab, Path(id): Path<String>) -> StatusCode {

@@ -44,7 +44,7 @@ pub(super) struct Listener {
 #[derive(Default)]
 pub(super) struct Edge {
     listeners: Mutex<HashMap<Listener, JoinSet<()>>>,
-    /// Goes round among Machines that are equally busy.
+    /// Counts connections, so that Machines that are equally busy take turns.
     turn: AtomicUsize,
 }
 
@@ -152,10 +152,18 @@ struct Candidate {
     machine: String,
     target: SocketAddr,
     proxy_protocol: Option<ProxyProtoVersion>,
-    connections: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
-/// One of the least busy of the Machines that the edge believes to be well, without those already `tried`.
+/// How busy a service of a Machine is.
+#[derive(Default)]
+pub(super) struct Load {
+    connections: AtomicUsize,
+    last_turn: AtomicUsize,
+}
+
+/// The least busy of the Machines that the edge believes to be well, without those already `tried`; of several that
+/// are equally busy the one whose last turn is longest ago.
 fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Option<Candidate> {
     let settings = shared.settings();
     let now = Instant::now();
@@ -168,23 +176,22 @@ fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Optio
         if !service.routable.as_of(now, delay) || tried.contains(&machine.id) {
             continue;
         }
-        let busy = service.connections.load(Ordering::Relaxed);
+        let busy = service.load.connections.load(Ordering::Relaxed);
         let limits = service.definition.concurrency.clone().unwrap_or_default();
         if limits.hard_limit.is_some_and(|limit| busy >= limit as usize) {
             continue;
         }
         let full = busy >= limits.soft_limit.unwrap_or(DEFAULT_SOFT_LIMIT) as usize;
-        candidates.push(((full, busy), machine, service, address));
+        let rank = (full, busy, service.load.last_turn.load(Ordering::Relaxed));
+        candidates.push((rank, machine, service, address));
     }
-    let least = candidates.iter().map(|(rank, ..)| *rank).min()?;
-    candidates.retain(|(rank, ..)| *rank == least);
-    let turn = shared.edge.turn.fetch_add(1, Ordering::Relaxed);
-    let (_, machine, service, address) = candidates[turn % candidates.len()];
+    let (_, machine, service, address) = candidates.into_iter().min_by_key(|(rank, ..)| *rank)?;
+    service.load.last_turn.store(shared.edge.turn.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     Some(Candidate {
         machine: machine.id.clone(),
         target: SocketAddr::from((address, service.definition.internal_port.unwrap_or_default())),
         proxy_protocol: service.port(Protocol::Tcp, port).and_then(|port| port.proxy_protocol()),
-        connections: service.connections.clone(),
+        load: service.load.clone(),
     })
 }
 
@@ -201,7 +208,7 @@ pub(super) fn services(app: &App, protocol: Protocol, port: u16) -> impl Iterato
 
 /// Copies both ways until both ends are done, or one breaks.
 async fn pass_on(mut client: TcpStream, mut machine: TcpStream, candidate: Candidate) {
-    let _open = Open::new(candidate.connections);
+    let _open = Open::new(candidate.load);
     // A proxy that waits to fill a packet would only add latency; that it fails is no reason to fail.
     let _ = (client.set_nodelay(true), machine.set_nodelay(true));
     if let Some(version) = candidate.proxy_protocol {
@@ -223,17 +230,17 @@ fn reset(stream: TcpStream) {
 }
 
 /// Counts a connection for as long as it lives.
-struct Open(Arc<AtomicUsize>);
+struct Open(Arc<Load>);
 
 impl Open {
-    fn new(count: Arc<AtomicUsize>) -> Open {
-        count.fetch_add(1, Ordering::Relaxed);
-        Open(count)
+    fn new(load: Arc<Load>) -> Open {
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        Open(load)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::delayed::Delayed;
+use super::edge::Load;
 use super::error::{FlyError, FlyResult};
 use super::machine::Order;
 use super::types::*;
@@ -153,7 +153,7 @@ pub(crate) struct ServiceState {
     pub(crate) routable: Delayed,
     /// Whether frps listens there for its clients.
     pub(crate) is_control: bool,
-    pub(crate) connections: Arc<AtomicUsize>,
+    pub(super) load: Arc<Load>,
 }
 
 #[derive(Clone)]
@@ -395,7 +395,7 @@ impl ServiceState {
                 .collect(),
             routable: Delayed::default(),
             is_control: definition.internal_port.is_some() && definition.internal_port == control_port,
-            connections: Arc::default(),
+            load: Arc::default(),
         }
     }
 

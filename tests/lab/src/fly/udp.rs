@@ -2,6 +2,7 @@
 //! `fly-global-services`, and on the external port, for it is not rewritten (Fly docs, UDP and TCP).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -35,14 +36,17 @@ pub(super) async fn serve(socket: UdpSocket, app: String, shared: Weak<Shared>) 
             Some(_) = flows.join_next() => continue,
         };
         clients.retain(|_, queue| !queue.is_closed());
-        if !clients.contains_key(&client) {
-            let Some(target) = shared.upgrade().and_then(|shared| owner(&shared, &app, port)) else { continue };
-            let (queue, datagrams) = mpsc::channel(QUEUE);
-            clients.insert(client, queue);
-            flows.spawn(flow(socket.clone(), client, target, datagrams));
-        }
+        let queue = match clients.entry(client) {
+            Entry::Occupied(queue) => queue.into_mut(),
+            Entry::Vacant(place) => {
+                let Some(target) = shared.upgrade().and_then(|shared| owner(&shared, &app, port)) else { continue };
+                let (queue, datagrams) = mpsc::channel(QUEUE);
+                flows.spawn(flow(socket.clone(), client, target, datagrams));
+                place.insert(queue)
+            }
+        };
         // A queue that is full loses the datagram.
-        let _ = clients[&client].try_send(buffer[..length].to_vec());
+        let _ = queue.try_send(buffer[..length].to_vec());
     }
 }
 

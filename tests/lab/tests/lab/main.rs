@@ -1,7 +1,14 @@
 //! The lab's own tests: one binary, so that all of them share one control plane. A module a subject.
 
 mod cluster;
+mod containers;
+mod fly_apps;
+mod fly_edge;
+mod fly_lab;
+mod fly_machines;
+mod homelab;
 mod pods;
 mod processes;
+mod recorder;
 mod services;
 mod support;

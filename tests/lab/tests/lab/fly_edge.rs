@@ -1,0 +1,280 @@
+//! The way of users' connections, through the real frps and frpc.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use lab::fly::Settings;
+use serde_json::{Value, json};
+
+use crate::fly_lab::{FlyLab, Frpc, backend, base64, frps, quick};
+use crate::support::{DEADLINE, http_get, wait_for};
+
+const A: u16 = 7001;
+const B: u16 = 7002;
+const WEB: u16 = 8443;
+
+/// A lane with an frpc, whose backend answers with a name.
+fn lane(lab: &FlyLab, public: IpAddr, control: u16, ports: &[u16], name: &'static str) -> (String, Frpc) {
+    let id = lab.machine("a", name, frps(control, ports));
+    (id, Frpc::start(public, control, ports, backend(name)))
+}
+
+fn passing(lab: &FlyLab, id: &str, checks: usize) {
+    lab.wait_checks("a", id, &vec!["passing"; checks]);
+}
+
+fn answers(public: IpAddr, port: u16, count: usize) -> Vec<String> {
+    let mut names: Vec<String> =
+        (0..count).map(|_| http_get((public, port).into()).unwrap_or_else(|| "nothing".to_owned())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn post(lab: &FlyLab, machine: &str, action: &str) {
+    lab.api("POST", &format!("/apps/a/machines/{machine}/{action}"), Value::Null).good();
+}
+
+#[test]
+fn a_port_leads_to_the_machines_that_expose_it() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    // Each frpc reaches its own frps by its control port; users on the common port reach both.
+    let (a, _a) = lane(&lab, public, A, &[WEB], "one");
+    let (b, _b) = lane(&lab, public, B, &[WEB], "two");
+    passing(&lab, &a, 1);
+    passing(&lab, &b, 1);
+    assert_eq!(answers(public, WEB, 10), ["one", "two"]);
+    post(&lab, &a, "cordon");
+    assert_eq!(answers(public, WEB, 6), ["two"]);
+    post(&lab, &a, "uncordon");
+    assert_eq!(answers(public, WEB, 10), ["one", "two"]);
+}
+
+#[test]
+fn a_check_gates_its_own_service_only() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let id = lab.machine("a", "m", frps(A, &[WEB, WEB + 1]));
+    let _frpc = Frpc::start(public, A, &[WEB], backend("one"));
+    // The second port has nobody behind it, which must not matter to the first.
+    lab.wait_checks("a", &id, &["passing", "critical"]);
+    assert_eq!(answers(public, WEB, 3), ["one"]);
+    let mut waiting = TcpStream::connect((public, WEB + 1)).expect("the edge takes the connection");
+    waiting.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout");
+    let error = waiting.read(&mut [0]).expect_err("nobody answers and nobody closes");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_connection_waits_for_a_machine() {
+    let lab = FlyLab::new(Settings { machine_boot: Duration::from_secs(1), ..quick() });
+    let public = lab.app("a");
+    let (_, _frpc) = lane(&lab, public, A, &[WEB], "one");
+    // At once: neither frps nor frpc is there.
+    assert_eq!(answers(public, WEB, 1), ["one"]);
+}
+
+#[test]
+fn checks_may_pass_late() {
+    let lab = FlyLab::new(Settings { checks_pass_late: Duration::from_millis(800), ..quick() });
+    let public = lab.app("a");
+    let (id, _frpc) = lane(&lab, public, A, &[WEB], "one");
+    assert_ne!(lab.checks("a", &id), ["passing"]);
+    assert_eq!(answers(public, WEB, 1), ["one"]);
+    assert_eq!(lab.checks("a", &id), ["passing"], "no connection got through before");
+}
+
+#[test]
+fn edges_learn_late_users_and_frpc_apart() {
+    let delay = Duration::from_millis(1500);
+    let lab = FlyLab::new(Settings { edge_delay: delay, ..quick() });
+    let public = lab.app("a");
+    let (a, _a) = lane(&lab, public, A, &[WEB], "one");
+    // Control connections pass at once, or this would take longer still.
+    passing(&lab, &a, 1);
+    let passed = Instant::now();
+    assert_eq!(answers(public, WEB, 1), ["one"]);
+    assert!(passed.elapsed() > delay / 2, "the users' edge heard of it later");
+    let (b, _b) = lane(&lab, public, B, &[WEB], "two");
+    passing(&lab, &b, 1);
+    wait_for(|| (answers(public, WEB, 4).len() == 2).then_some(()), || "both".to_owned());
+    post(&lab, &a, "cordon");
+    let cordoned = Instant::now();
+    assert_eq!(answers(public, WEB, 4), ["one", "two"], "the edge has not heard of the cordon");
+    wait_for(|| (answers(public, WEB, 4) == ["two"]).then_some(()), || "only two".to_owned());
+    assert!(cordoned.elapsed() >= delay);
+}
+
+#[test]
+fn the_control_edge_has_a_delay_of_its_own() {
+    let lab = FlyLab::new(Settings { control_edge_delay: Duration::from_secs(2), ..quick() });
+    let public = lab.app("a");
+    let start = Instant::now();
+    let (id, _frpc) = lane(&lab, public, A, &[WEB], "one");
+    passing(&lab, &id, 1);
+    assert!(start.elapsed() >= Duration::from_secs(2), "frpc got through early");
+}
+
+#[test]
+fn an_established_connection_outlives_a_cordon_and_dies_with_its_machine() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let (id, _frpc) = lane(&lab, public, A, &[WEB], "one");
+    passing(&lab, &id, 1);
+    let mut stream = TcpStream::connect((public, WEB)).expect("connected");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream.write_all(b"GET / HT").expect("half a request");
+    post(&lab, &id, "cordon");
+    stream.write_all(b"TP/1.1\r\n\r\n").expect("the other half");
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).expect("an answer");
+    assert!(String::from_utf8_lossy(&answer[..length]).starts_with("HTTP/1.1 200"));
+    lab.api("DELETE", &format!("/apps/a/machines/{id}?force=true"), Value::Null).good();
+    assert_eq!(stream.read(&mut answer).unwrap_or_default(), 0, "closed or reset");
+}
+
+#[test]
+fn a_crashed_machine_comes_back_with_its_frps() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let (id, _frpc) = lane(&lab, public, A, &[WEB], "one");
+    passing(&lab, &id, 1);
+    assert!(lab.fly.crash(&id));
+    wait_for(
+        || (answers(public, WEB, 1) == ["one"] && lab.checks("a", &id) == ["passing"]).then_some(()),
+        || "one".to_owned(),
+    );
+    assert!(lab.fly.machine_log(&id).matches("frps started successfully").count() >= 2, "{}", lab.fly.machine_log(&id));
+}
+
+#[test]
+fn a_lost_host_is_passed_over() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let (a, _a) = lane(&lab, public, A, &[WEB], "one");
+    let (b, _b) = lane(&lab, public, B, &[WEB], "two");
+    passing(&lab, &a, 1);
+    passing(&lab, &b, 1);
+    assert!(lab.fly.host_down(&a));
+    wait_for(|| (answers(public, WEB, 6) == ["two"]).then_some(()), || "only two".to_owned());
+    assert!(lab.fly.host_up(&a));
+    wait_for(|| (answers(public, WEB, 10) == ["one", "two"]).then_some(()), || "both".to_owned());
+}
+
+#[test]
+fn the_backend_learns_the_clients_address_by_the_proxy_protocol() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let mut config = frps(A, &[WEB]);
+    config["services"][1]["ports"][0]["handlers"] = json!(["proxy_proto"]);
+    let id = lab.machine("a", "m", config);
+    // The check speaks none, and the backend minds neither.
+    let _frpc = Frpc::start(public, A, &[WEB], backend("one"));
+    passing(&lab, &id, 1);
+    let answer = http_get((public, WEB).into()).expect("an answer");
+    assert!(answer.starts_with("one [PROXY TCP4 127.0.0.1 ") && answer.contains(&format!(" {public} ")), "{answer}");
+    assert!(answer.ends_with(&format!(" {WEB}]")), "{answer}");
+}
+
+#[test]
+fn what_listens_on_the_wrong_address_is_not_reached() {
+    let lab = FlyLab::new(quick());
+    lab.app("a");
+    let mut config = frps(A, &[WEB]);
+    let text = format!("bindAddr = \"127.0.0.1\"\nbindPort = {A}\nauth.token = \"t\"\n");
+    config["files"][0]["raw_value"] = base64(text.as_bytes()).into();
+    let id = lab.machine("a", "m", config);
+    lab.wait_checks("a", &id, &["critical"]);
+}
+
+#[test]
+fn many_connections_at_once_and_much_data_both_ways() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let echo = echo();
+    let id = lab.machine("a", "m", frps(A, &[WEB]));
+    let _frpc = Frpc::start(public, A, &[WEB], echo);
+    passing(&lab, &id, 1);
+    let start = Instant::now();
+    let streams: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect((public, WEB)).expect("connected")).collect();
+    for mut stream in &streams {
+        stream.write_all(b"hello").expect("written");
+    }
+    for mut stream in &streams {
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("echoed");
+        assert_eq!(&answer, b"hello");
+    }
+    eprintln!("500 connections: {:?}", start.elapsed());
+    drop(streams);
+    let start = Instant::now();
+    let mut stream = TcpStream::connect((public, WEB)).expect("connected");
+    let mut writer = stream.try_clone().expect("cloned");
+    const CHUNK: usize = 1 << 20;
+    const CHUNKS: usize = 100;
+    let sender = std::thread::spawn(move || {
+        for number in 0..CHUNKS {
+            writer.write_all(&vec![number as u8; CHUNK]).expect("written");
+        }
+    });
+    let mut chunk = vec![0; CHUNK];
+    for number in 0..CHUNKS {
+        stream.read_exact(&mut chunk).expect("echoed");
+        assert!(chunk.iter().all(|byte| *byte == number as u8));
+    }
+    sender.join().expect("sent");
+    eprintln!("100 MiB there and back: {:?}", start.elapsed());
+}
+
+/// Gives back whatever it gets.
+fn echo() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut writer = client.try_clone().expect("cloned");
+                let _ = std::io::copy(&mut &client, &mut writer);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn udp_goes_to_one_machine_at_its_second_address() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let port = 5353;
+    let service =
+        |protocol: &str, port: u16| json!({"protocol": protocol, "internal_port": port, "ports": [{"port": port}]});
+    let mut config = frps(A, &[]);
+    config["services"] = json!([service("tcp", A), service("udp", port)]);
+    let text = format!("bindPort = {A}\nproxyBindAddr = \"fly-global-services\"\nauth.token = \"t\"\n");
+    config["files"][0]["raw_value"] = base64(text.as_bytes()).into();
+    let id = lab.machine("a", "m", config);
+    lab.wait("a", &id, "started");
+    let backend = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let local = backend.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = backend.recv_from(&mut buffer) {
+            let _ = backend.send_to(&buffer[..length], from);
+        }
+    });
+    let _frpc = Frpc::start_udp(public, A, port, local);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    client.connect((public, port)).expect("connected");
+    client.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let mut answer = [0; 16];
+    // Datagrams before frpc is there are lost.
+    let echoed = || {
+        let _ = client.send(b"hello");
+        client.recv(&mut answer).ok()
+    };
+    assert_eq!(wait_for(echoed, || "echo".to_owned()), 5);
+    assert_eq!(&answer[..5], b"hello");
+}
