@@ -11,7 +11,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 use std::{fmt, vec};
 
@@ -224,13 +224,5 @@ impl fmt::Display for Waiting {
             Waiting::SecondLook => "a second look",
             Waiting::AppGone => "Fly to say that the App is gone",
         })
-    }
-}
-
-/// The address that a tunnel lives on, as far as it is known.
-fn address(seen: &Observed) -> Option<Ipv4Addr> {
-    match &seen.app {
-        Some(App::Ours(app)) => app.address(&seen.shown()),
-        _ => None,
     }
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::lanes::Lanes;
-use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, address, wait_for};
+use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, wait_for};
 use crate::tunnel::Ask;
 use crate::tunnel::lane::Recipe;
 use crate::tunnel::memory::APP;
-use crate::tunnel::observed::{App, KeysSecret, Machine, Objects, OurApp};
+use crate::tunnel::observed::{App, KeysSecret, Objects, OurApp};
 
 /// How long an absence must have been seen before it is believed, where acting on it would cost or break something:
 /// Fly's lists are eventually consistent (facts: reads come from a replicated store).
@@ -70,7 +70,7 @@ impl Context<'_> {
         let objects = self.objects()?;
         let keys = self.keys(objects)?;
         let address = self.address(app)?;
-        let recipe = Recipe::new(ask, &self.settings.lanes, address, &keys.keys.fingerprint());
+        let recipe = self.recipe(ask, address, keys);
         let lanes = Lanes::new(self, app, objects, recipe, &keys.name);
         lanes.free_the_control_port()?;
         lanes.make()?;
@@ -119,6 +119,10 @@ impl Context<'_> {
         }))
     }
 
+    fn recipe(&self, ask: &Ask, address: Ipv4Addr, keys: &KeysSecret) -> Recipe {
+        Recipe::new(ask, &self.settings.lanes, address, &keys.keys.fingerprint())
+    }
+
     fn release_surplus(&self, app: &OurApp, kept: Ipv4Addr) -> Go<()> {
         let surplus = app.addresses.iter().filter(|address| address.dedicated && address.ip != kept);
         all(surplus.map(|address| Step::ReleaseAddress(address.ip)))
@@ -129,23 +133,32 @@ impl Context<'_> {
         all(old.chain(&objects.broken_keys).map(|name| Step::DeleteSecret(name.clone())))
     }
 
-    /// What the Service shows: its address from the moment that traffic passes, for as long as Fly lists it.
+    /// What the Service shows: its address from the moment that a lane of the wanted generation serves, and no other,
+    /// for as long as Fly lists it. A lane of another generation may lead to another place: to the ClusterIP of a
+    /// Service that was deleted and made again, say.
     fn shown(&self, ask: &Ask) -> Shown {
-        let machines: Vec<&Machine> = match &self.seen.app {
-            Some(App::Ours(app)) => app.machines.iter().filter(|m| m.exists() && m.ours.is_some()).collect(),
-            _ => Vec::new(),
+        let app = match &self.seen.app {
+            Some(App::Ours(app)) => Some(app),
+            _ => None,
         };
-        let serves_all = |m: &Machine| self.seen.serves(m) && ask.ports.iter().all(|port| m.ports.contains(port));
-        let serving = machines.iter().any(|m| !m.cordoned && serves_all(m));
-        let open = machines.iter().filter(|m| !m.cordoned).count();
-        let taking_over = machines.iter().any(|m| m.cordoned || self.seen.serves(m));
+        let address = app.and_then(|app| app.address(&self.seen.shown()));
+        let keys = self.seen.objects.as_ref().and_then(|objects| objects.keys.first());
+        let generation = address.zip(keys).map(|(address, keys)| self.recipe(ask, address, keys).generation());
 
-        let address = address(self.seen).map(IpAddr::V4);
+        let machines = || app.into_iter().flat_map(|app| &app.machines).filter(|machine| machine.exists());
+        let ours = || machines().filter_map(|machine| Some((machine, &machine.ours.as_ref()?.generation)));
+        let open = || ours().filter(|(machine, _)| !machine.cordoned);
+        let serves =
+            open().any(|(machine, made_from)| Some(made_from) == generation.as_ref() && self.seen.serves(machine));
+        let serving = serves && open().count() == 1;
+        let taking_over = ours().any(|(machine, _)| machine.cordoned || self.seen.serves(machine));
+
+        let was_shown = |ip: &IpAddr| self.seen.shown().contains(ip);
         let addresses: Vec<IpAddr> =
-            address.into_iter().filter(|ip| serving || self.seen.shown().contains(ip)).collect();
+            address.map(IpAddr::V4).into_iter().filter(|ip| serving || was_shown(ip)).collect();
         let (reason, message) = match addresses.first() {
             None => (Reason::Provisioning, "the tunnel is being made".to_owned()),
-            Some(address) if serving && open == 1 => (Reason::Serving, format!("serving at {address}")),
+            Some(address) if serving => (Reason::Serving, format!("serving at {address}")),
             Some(_) if taking_over => (Reason::Updating, "a new lane takes over from the old one".to_owned()),
             Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
         };

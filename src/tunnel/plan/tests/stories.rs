@@ -132,6 +132,20 @@ fn the_port_on_which_a_live_lane_is_controlled_breaks_before_it_makes() {
     assert_story(&reality, "control-port");
 }
 
+/// A Service that was deleted and made again between two looks: the lane that is there leads to the old ClusterIP.
+#[test]
+fn a_service_made_again_shows_no_address_before_its_own_lane_serves() {
+    let mut reality = serving();
+    reality.service.status = Default::default();
+    reality.service.metadata.uid = "another".into();
+    reality.service.spec.cluster_ip = "10.96.0.8".into();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m2");
+    assert_story(&reality, "made-again");
+}
+
 #[test]
 fn a_deleted_service_leaves_nothing() {
     let mut reality = serving();
