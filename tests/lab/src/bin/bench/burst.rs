@@ -1,0 +1,75 @@
+//! A thousand new Services at once, against one tunnel at a time; and the memory that they take.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use lab::fly::Settings;
+use lab::homelab::Homelab;
+use lab::recorder::Request;
+
+use crate::process::Memory;
+use crate::row::Row;
+use crate::settled::requests_per_poll;
+use crate::{log, progress, services};
+
+const SERVICES: usize = 1000;
+
+/// Services in a page of a list.
+const PAGE: usize = 500;
+
+/// How many are made one after the other, to see how long one takes.
+const SINGLES: usize = 3;
+
+pub fn run(operator: &Path) {
+    let slow =
+        Settings { latency: Duration::from_millis(300), machine_boot: Duration::from_secs(3), ..Settings::default() };
+    let lab = services::lab(slow, false);
+    let running = services::operator(&lab, operator).start();
+    log::wait_for(&lab, 0, 1, log::is_poll);
+
+    progress(format_args!("{SINGLES} Services, one after the other"));
+    let single =
+        (0..SINGLES).map(|number| one_tunnel(&lab, &format!("single{number}"))).sum::<Duration>() / SINGLES as u32;
+    progress(format_args!("one takes {:.1} s; {SERVICES} at once", single.as_secs_f64()));
+    let (first, start) = (lab.requests().len(), Instant::now());
+    services::create(&lab, "burst", SERVICES);
+    log::wait_for(&lab, first, SERVICES, log::shows_address);
+    let all = start.elapsed();
+
+    let one_at_a_time = single * SERVICES as u32;
+    let part = 100.0 * all.as_secs_f64() / one_at_a_time.as_secs_f64();
+    let times = one_at_a_time.as_secs_f64() / all.as_secs_f64();
+    let note = format!("{times:.0} times as fast: {:.0} s, one takes {:.1} s", all.as_secs_f64(), single.as_secs_f64());
+    Row::new("1,000 new Services, against one at a time", part, "%").bound(5.0).note(note).print();
+
+    lab.fly().set(|fly| fly.latency = Duration::ZERO);
+    progress("looking at each once more");
+    log::wait_for(&lab, lab.requests().len(), SERVICES, log::is_look_at_app);
+    memory_row("resident memory, 1,000 Services, after all were made", running.pid());
+    drop(running);
+
+    let restarted = lab.requests().len();
+    let running = services::operator_without_resync(&lab, operator);
+    let per_poll = requests_per_poll(&lab, restarted);
+    memory_row("resident memory, 1,000 Services, after a restart", running.pid());
+    let services = SERVICES + SINGLES;
+    let pages = services.div_ceil(PAGE);
+    Row::new(format!("requests to Kubernetes per poll, {services} Services"), per_poll, "").bound(pages as f64).print();
+}
+
+fn memory_row(name: &str, pid: u32) {
+    let memory = Memory::of(pid);
+    Row::new(name, memory.resident, "MiB").bound(12.0).note(memory.details()).print();
+}
+
+/// From the operator's first request for a Service to the one that shows its address: without the wait for a poll.
+fn one_tunnel(lab: &Homelab, name: &str) -> Duration {
+    let first = lab.requests().len();
+    services::create(lab, name, 1);
+    log::wait_for(lab, first, 1, log::shows_address);
+    let requests = &lab.requests()[first..];
+    let time = |wanted: &dyn Fn(&Request) -> bool| -> SystemTime {
+        log::arrival(requests.iter().find(|request| wanted(request)).expect("the operator has made the tunnel"))
+    };
+    log::since(time(&log::shows_address), time(&|request| request.path.contains(&format!("/services/{name}"))))
+}

@@ -1,0 +1,71 @@
+//! `scripts/bench`: what the operator costs, as sizes, counts and ratios, on a homelab in a box.
+//!
+//! Each part measures in a lab of its own and prints its rows as they come: name, value, bound, `ok` or `over`, and
+//! what else was seen. The bounds are those that the product promises; a row without one is there to be watched. No
+//! row passes or fails by the clock of a busy machine: what is timed is compared with something timed beside it.
+
+mod burst;
+mod creation;
+mod log;
+mod process;
+mod row;
+mod services;
+mod settled;
+mod size;
+mod stalled;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Longer than anything that is waited for takes on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// What can be asked for by name: the name, what it measures, and how.
+type Part = (&'static str, &'static str, fn(&Path));
+
+const PARTS: [Part; 5] = [
+    ("size", "the binary and what it weighs in the image", size::run),
+    ("creation", "requests and time from a Service to its address, with real traffic", creation::run),
+    ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
+    ("settled", "memory, CPU and requests with 0 and 100 Services and nothing to do (4 minutes)", settled::run),
+    ("burst", "1,000 new Services, and the memory they take (5 minutes)", burst::run),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if wanted.iter().any(|word| word == "--help") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = wanted.iter().find(|word| PARTS.iter().all(|(name, ..)| name != word)) {
+        eprintln!("bench: there is no part {unknown:?}; --help lists all");
+        return ExitCode::from(2);
+    }
+    // Named by scripts/bench, which has just built it.
+    let Some(operator) = std::env::var_os("BENCH_OPERATOR").map(PathBuf::from) else {
+        eprintln!("bench: BENCH_OPERATOR names no operator; start it as scripts/bench");
+        return ExitCode::from(2);
+    };
+    row::print_head();
+    for (name, what, run) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            progress(format_args!("{name}: {what}"));
+            run(&operator);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn help() -> String {
+    let mut text = "What the operator costs, on a homelab in a box.\n\nUsage: scripts/bench [PART]...\n\n".to_owned();
+    for (name, what, _) in PARTS {
+        text.push_str(&format!("  {name:<10} {what}\n"));
+    }
+    text
+}
+
+/// Tells whoever waits what is going on; rows go to standard output.
+fn progress(what: impl std::fmt::Display) {
+    eprintln!("bench: {what}");
+}

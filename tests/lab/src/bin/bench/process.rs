@@ -1,0 +1,71 @@
+//! What Linux says of a process (proc(5)).
+
+use std::fs;
+use std::time::Duration;
+
+/// `USER_HZ`: in `/proc` times are in hundredths of a second on every Linux that the lab runs on.
+const TICKS_PER_SECOND: u64 = 100;
+
+const KIB_PER_MIB: f64 = 1024.0;
+
+/// Memory of a process, in MiB.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// All of its pages in memory, those of its program file included.
+    pub resident: f64,
+    /// Those that no file backs: heap and stacks.
+    pub anonymous: f64,
+    /// The most that was ever resident.
+    pub peak: f64,
+}
+
+impl Memory {
+    /// # Panics
+    /// There is no such process. So does [`cpu_time`].
+    pub fn of(pid: u32) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+        let field = |name: &str| number(&status, name).expect("Linux says so of every process");
+        Memory {
+            resident: field("VmRSS:") / KIB_PER_MIB,
+            anonymous: field("RssAnon:") / KIB_PER_MIB,
+            peak: field("VmHWM:") / KIB_PER_MIB,
+        }
+    }
+
+    /// The rest, in words.
+    pub fn details(&self) -> String {
+        format!("{:.1} MiB without the program file; at most {:.1} MiB so far", self.anonymous, self.peak)
+    }
+}
+
+/// The time that all threads of a process, also those that ended, have spent on a CPU. A multiple of 10 ms.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    // The name, in parentheses, may hold spaces. After it, utime and stime are the 12th and the 13th field.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+}
+
+/// The child of this process that runs this program.
+///
+/// # Panics
+/// There is not exactly one.
+pub fn child(program: &str) -> u32 {
+    let parent = f64::from(std::process::id());
+    let pids = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_it = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.starts_with(&format!("Name:\t{program}\n")) && number(&status, "PPid:") == Some(parent)
+    };
+    let found: Vec<u32> = pids.filter(is_it).collect();
+    let [pid] = found[..] else { panic!("{} children are {program}, not one", found.len()) };
+    pid
+}
+
+/// The first number of the line that begins like this.
+fn number(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}

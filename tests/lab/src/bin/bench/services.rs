@@ -1,0 +1,57 @@
+//! Labs and Services by the hundred: nothing behind them, and no processes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use lab::cluster::{Cluster, ClusterOptions};
+use lab::fly::Settings;
+use lab::homelab::Homelab;
+use lab::operator::{Operator, RunningOperator};
+use serde_json::json;
+
+/// How many Services are created at once.
+const CREATORS: usize = 4;
+
+/// A lab on a cluster of its own, so that no list of Services holds those of others.
+pub fn lab(fly: Settings, traffic: bool) -> Homelab {
+    let cluster: Arc<Cluster> = Cluster::start(ClusterOptions { traffic, ..ClusterOptions::default() });
+    Homelab::builder().fly(fly).traffic(traffic).cluster(&cluster).start()
+}
+
+/// An operator at the intervals and the log level that users have.
+pub fn operator<'a>(lab: &'a Homelab, binary: &Path) -> Operator<'a> {
+    let quick = ["POLL_INTERVAL", "RESYNC_INTERVAL", "FLY_SETTLE_TIME", "DRAIN_TIMEOUT", "RUST_LOG"];
+    quick.into_iter().fold(lab.operator(binary), Operator::without)
+}
+
+/// One that looks only once at what is settled.
+pub fn operator_without_resync(lab: &Homelab, binary: &Path) -> RunningOperator {
+    operator(lab, binary).env("RESYNC_INTERVAL", "1h").start()
+}
+
+/// Creates Services of one port, without backends.
+pub fn create(lab: &Homelab, prefix: &str, number: usize) {
+    let kube = lab.cluster().kube();
+    let services = format!("/api/v1/namespaces/{}/services", lab.namespace());
+    let create_one = |number: usize| {
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": format!("{prefix}-{number}") },
+            "spec": {
+                "type": "LoadBalancer",
+                "loadBalancerClass": lab.class(),
+                "allocateLoadBalancerNodePorts": false,
+                "selector": { "app": prefix },
+                "ports": [{ "port": 8080 }],
+            },
+        });
+        kube.create(&services, &service).expect("the Service is accepted");
+    };
+    thread::scope(|scope| {
+        for first in 0..CREATORS {
+            scope.spawn(move || (first..number).step_by(CREATORS).for_each(create_one));
+        }
+    });
+}

@@ -1,0 +1,33 @@
+//! What the operator asks of Fly and of the cluster, as far as the story tells it.
+
+use lab::recorder::{Request, Target};
+use serde_json::Value;
+
+/// Whether a request changes something. The others look.
+pub fn changes(request: &Request) -> bool {
+    request.method != "GET"
+}
+
+/// Whether it changes something at Fly.
+pub fn changes_fly(request: &Request) -> bool {
+    request.to == Target::Fly && changes(request)
+}
+
+/// The path without its query.
+pub fn path(request: &Request) -> &str {
+    request.path.split('?').next().unwrap_or_default()
+}
+
+/// Method, path and answer in one line.
+pub fn line(request: &Request) -> String {
+    let status = request.status.map_or("closed".to_owned(), |status| status.to_string());
+    format!("{:6} {} → {status}", request.method, path(request))
+}
+
+/// Whether it is a JSON patch that does `operation` ("add" or "remove") to the finalizers.
+pub fn patches_finalizers(request: &Request, operation: &str) -> bool {
+    let operations: Vec<Value> = serde_json::from_str(&request.body).unwrap_or_default();
+    operations.iter().any(|patch| {
+        patch["op"] == operation && patch["path"].as_str().is_some_and(|path| path.starts_with("/metadata/finalizers"))
+    })
+}

@@ -1,0 +1,69 @@
+//! A client that opens connection after connection, as fast as a busy person could, and counts the answers.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// No answer takes as long.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Between an answer and the next connection: some hundred connections a second.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a client saw.
+#[derive(Default)]
+pub struct Tally {
+    pub answered: u32,
+    /// Why connections failed, one entry each.
+    pub lost: Vec<String>,
+}
+
+/// A client at work, until it is told to stop.
+pub struct Client {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Tally>,
+}
+
+impl Client {
+    /// Starts to ask `address` again and again for `expected`.
+    pub fn start(address: SocketAddr, expected: String) -> Client {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            let mut tally = Tally::default();
+            while !stopped.load(Ordering::Relaxed) {
+                match get(address) {
+                    Ok(body) if body.trim() == expected => tally.answered += 1,
+                    Ok(body) => tally.lost.push(format!("another answer: {body:?}")),
+                    Err(error) => tally.lost.push(error.to_string()),
+                }
+                thread::sleep(PAUSE);
+            }
+            tally
+        });
+        Client { stop, thread }
+    }
+
+    pub fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// The body of `GET /`.
+///
+/// # Errors
+/// No connection, or no whole answer of success.
+pub fn get(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(format!("not an answer of success: {answer:?}"))),
+    }
+}

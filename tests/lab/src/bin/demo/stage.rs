@@ -1,0 +1,208 @@
+//! What all chapters use: real commands, waiting for what must be seen, and meanwhile the operator's log and its
+//! requests, from the recorder, as they come.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use lab::homelab::Homelab;
+use lab::operator::RunningOperator;
+use lab::recorder::Target;
+use serde_json::Value;
+
+use crate::calls;
+use crate::screen::{Screen, Ticker};
+
+/// What went wrong, for a person.
+pub type Outcome<T = ()> = Result<T, String>;
+
+/// Far longer than anything in the demo takes on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// What a line of the operator's log on the one Service of the story begins with; the App's name follows.
+const SUBJECT: &str = "namespace=default name=web app=";
+
+pub struct Stage<'a> {
+    pub screen: &'a Screen,
+    pub lab: &'a Homelab,
+    operator: Option<RunningOperator>,
+    chapter: usize,
+    chapter_began: SystemTime,
+    /// The App's name, as the operator's log has it.
+    app: String,
+    /// How much of the operator's log was told.
+    log_told: usize,
+    /// Which requests were told or passed over.
+    requests_told: BTreeSet<usize>,
+}
+
+impl<'a> Stage<'a> {
+    pub fn new(screen: &'a Screen, lab: &'a Homelab) -> Stage<'a> {
+        Stage {
+            screen,
+            lab,
+            operator: None,
+            chapter: 0,
+            chapter_began: SystemTime::now(),
+            app: String::new(),
+            log_told: 0,
+            requests_told: BTreeSet::new(),
+        }
+    }
+
+    pub fn chapter(&mut self, title: &str) {
+        self.follow();
+        self.chapter += 1;
+        self.chapter_began = SystemTime::now();
+        self.screen.chapter(self.chapter, title);
+    }
+
+    /// From now on its log is told, and nothing goes on without it.
+    pub fn enter(&mut self, operator: RunningOperator) {
+        self.operator = Some(operator);
+    }
+
+    /// Runs a command as a person would type it, words separated by spaces, in the lab's directory and with the lab's
+    /// programs; shows it with what it prints, and gives back its standard output.
+    ///
+    /// # Errors
+    /// It cannot be started or fails.
+    pub fn run(&mut self, command: &str) -> Outcome<String> {
+        self.screen.command(command);
+        let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
+        let cluster = self.lab.cluster();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new(program)
+            .args(arguments.split(' '))
+            .current_dir(self.lab.directory())
+            .env("PATH", format!("{}:{path}", cluster.bin().display()))
+            .env("KUBECONFIG", cluster.kubeconfig())
+            // For kubectl's caches.
+            .env("HOME", self.lab.directory())
+            .output()
+            .map_err(|error| format!("`{program}` does not start: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("`{command}` failed: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
+        }
+        self.screen.output(&String::from_utf8_lossy(&output.stdout));
+        self.screen.output(&String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until `found` finds what the story goes on with; tells meanwhile what happens.
+    ///
+    /// # Errors
+    /// It is not found in time, or the operator ends.
+    pub fn wait<T>(&mut self, what: &str, mut found: impl FnMut(&Homelab) -> Option<T>) -> Outcome<T> {
+        let mut ticker = Ticker::new();
+        loop {
+            let found = found(self.lab);
+            if self.follow() {
+                ticker.reset();
+            }
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            if let Some(status) = self.operator.as_mut().and_then(RunningOperator::exit_status) {
+                return Err(format!("the operator ended ({status}) before this was seen: {what}"));
+            }
+            if ticker.waited() > DEADLINE {
+                return Err(format!("not seen within {} s: {what}", DEADLINE.as_secs()));
+            }
+            if ticker.is_due() {
+                self.screen.progress(what, ticker.waited());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Goes on only if it is true, and says so.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(&self, what: &str, holds: bool) -> Outcome {
+        if !holds {
+            return Err(format!("this should be true and is not: {what}"));
+        }
+        self.screen.seen(what);
+        Ok(())
+    }
+
+    /// What is left of the operator's log, for whoever looks for what went wrong.
+    pub fn show_log_tail(&self, lines: usize) {
+        let Some(operator) = &self.operator else { return };
+        let log = operator.log();
+        let all: Vec<&str> = log.lines().collect();
+        self.screen.say("");
+        self.screen.say("The end of the operator's log:");
+        self.screen.output(&all[all.len().saturating_sub(lines)..].join("\n"));
+    }
+
+    /// Tells what the operator said and asked for since the last time; whether there was anything.
+    fn follow(&mut self) -> bool {
+        let mut news = self.new_log_lines();
+        news.extend(self.new_requests());
+        news.sort();
+        for (time, who, what) in &news {
+            let at = time.duration_since(self.chapter_began).unwrap_or_default();
+            self.screen.happened(at, who, &self.shorten(what));
+        }
+        !news.is_empty()
+    }
+
+    fn new_log_lines(&mut self) -> Vec<News> {
+        let Some(operator) = &self.operator else { return Vec::new() };
+        let log = operator.log();
+        // A line that is still being written waits for the next time.
+        let complete = log.rfind('\n').map_or(0, |end| end + 1);
+        let mut news = Vec::new();
+        for line in log[self.log_told..complete].lines() {
+            let (at, mut rest) = line.split_once(' ').unwrap_or(("", line));
+            if let Some((_, fields)) = rest.split_once(SUBJECT)
+                && let Some((app, message)) = fields.split_once(' ')
+            {
+                (self.app, rest) = (app.to_owned(), message);
+            }
+            news.push((time(at), "operator", rest.to_owned()));
+        }
+        self.log_told = complete;
+        news
+    }
+
+    fn new_requests(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        for (number, request) in self.lab.requests().iter().enumerate() {
+            // One that is under way is told with its answer.
+            if request.status.is_none() || !self.requests_told.insert(number) || !calls::changes(request) {
+                continue;
+            }
+            let who = match request.to {
+                Target::Fly => "→ Fly",
+                Target::Kubernetes => "→ cluster",
+            };
+            news.push((time(&request.time), who, calls::line(request)));
+        }
+        news
+    }
+
+    /// The App's name is long, and part of many others.
+    fn shorten(&self, text: &str) -> String {
+        if self.app.is_empty() { text.to_owned() } else { text.replace(&self.app, "APP") }
+    }
+}
+
+/// When, who, what.
+type News = (SystemTime, &'static str, String);
+
+fn time(text: &str) -> SystemTime {
+    humantime::parse_rfc3339(text).unwrap_or_else(|_| SystemTime::now())
+}
+
+/// The Apps that Fly has now.
+pub fn apps(lab: &Homelab) -> Vec<Value> {
+    lab.fly().state()["apps"].as_array().cloned().unwrap_or_default()
+}
+
+/// The Machines of an App, in the order in which they were made.
+pub fn machines(app: &Value) -> Vec<Value> {
+    app["machines"].as_array().cloned().unwrap_or_default()
+}
