@@ -117,25 +117,13 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Lanes that are not wanted any more are cordoned once the edges know the new one, drained and destroyed.
+    /// Lanes that are not wanted any more are cordoned once the edges know the one that serves, drained and destroyed.
     pub(super) fn replace(&self) -> Go<()> {
         let Some(current) = self.current else { return Ok(()) };
         let old: Vec<&Machine> = self.machines.iter().copied().filter(|machine| machine.id != current.id).collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        if old.iter().any(|machine| !machine.cordoned && machine.state == State::Started && machine.host_ok) {
-            let context = self.context;
-            let healthy = context.memory.in_service.elapsed(&current.id, context.now).unwrap_or_default();
-            let settle_time = context.settings.lanes.settle_time;
-            if healthy < settle_time {
-                let look = Look::Machines(vec![current.id.clone()]);
-                return Err(Halt(wait_for(Waiting::Settling, look, settle_time - healthy)));
-            }
-        }
         let mut waits = Vec::new();
         for machine in old {
-            match self.retire(machine) {
+            match self.retire(machine, current) {
                 Err(Halt(Next::Wait(wait))) => waits.push(wait),
                 other => other?,
             }
@@ -169,27 +157,30 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// One step on the way out for a lane that is replaced.
-    fn retire(&self, machine: &Machine) -> Go<()> {
-        let context = self.context;
+    /// One step on the way out for a lane that is replaced by a lane that serves.
+    fn retire(&self, machine: &Machine, current: &Machine) -> Go<()> {
+        let Context { settings, memory, now, .. } = *self.context;
         let destroy = || Err(Halt(act(Step::DestroyMachine(machine.id.clone()))));
-        let carries_traffic = machine.state == State::Started && machine.host_ok;
-        if !carries_traffic {
+        // What its frpc lost, or never had, it has no connections of. It may end early.
+        let reached = !machine.checked || !machine.passing.is_empty();
+        if machine.state != State::Started || !machine.host_ok || !reached {
             return destroy();
         }
         if !machine.cordoned {
-            return Err(Halt(act(Step::Cordon(machine.id.clone()))));
+            let healthy = memory.in_service.elapsed(&current.id, now).unwrap_or_default();
+            let settle_time = settings.lanes.settle_time;
+            if healthy >= settle_time {
+                return Err(Halt(act(Step::Cordon(machine.id.clone()))));
+            }
+            let look = Look::Machines(vec![current.id.clone()]);
+            return Err(Halt(wait_for(Waiting::Settling, look, settle_time - healthy)));
         }
         let Some(since) = machine.ours.as_ref().and_then(|ours| ours.draining_since) else {
-            return Err(Halt(act(Step::StartDraining(machine.id.clone(), context.now.wall))));
+            return Err(Halt(act(Step::StartDraining(machine.id.clone(), now.wall))));
         };
-        // Its frpc lost it and cannot log in again: nothing is left to drain.
         self.wait_until_cordon_is_known(machine)?;
-        if machine.checked && machine.passing.is_empty() {
-            return destroy();
-        }
-        let drained = context.now.wall.duration_since(since).unwrap_or_default();
-        let timeout = context.settings.lanes.drain_timeout;
+        let drained = now.wall.duration_since(since).unwrap_or_default();
+        let timeout = settings.lanes.drain_timeout;
         if drained >= timeout {
             return destroy();
         }

@@ -109,6 +109,16 @@ fn other_ports_are_another_lane_that_takes_over() {
 }
 
 #[test]
+fn a_lane_that_never_served_does_not_hold_up_the_next() {
+    let mut reality = reality();
+    while !matches!(reality.turn(), Next::Wait(_)) {}
+    reality.ports(&[8443]);
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert!(reality.now < SHORT, "{}", reality.story);
+}
+
+#[test]
 fn a_change_taken_back_uncordons_the_old_lane() {
     let mut reality = serving();
     reality.ports(&[8443]);
