@@ -7,6 +7,8 @@ pub mod keys;
 pub mod machine;
 pub mod objects;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 /// Serialises an frp configuration.
 fn toml(configuration: &impl serde::Serialize) -> String {

@@ -25,6 +25,9 @@ pub enum Refusal {
 
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
+/// frpc below 0.66 can deadlock on a disconnect from about 100 proxies on (frp#5082, frp#4516).
+const MOST_PORTS: usize = 90;
+
 /// Reads what the Service asks for.
 ///
 /// # Errors
@@ -42,6 +45,11 @@ pub fn read(service: &Service) -> Result<Request, Refusal> {
     ports.dedup();
     if ports.is_empty() {
         return invalid("the Service has no ports");
+    }
+    if ports.len() > MOST_PORTS {
+        return invalid(
+            "the Service has more than 90 ports, with which frpc may lock up when it loses its server; part it in two",
+        );
     }
     let Ok(cluster_ip) = service.spec.cluster_ip.parse() else {
         return invalid("the Service has no ClusterIP, which frpc hands its traffic to");
@@ -109,7 +117,8 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_refused_with_what_to_do() {
         type Edit = fn(&mut Service);
-        let table: [(Edit, &str); 7] = [
+        let table: [(Edit, &str); 8] = [
+            (|s| s.spec.ports = (1..=91).map(|number| port("TCP", number)).collect(), "more than 90 ports"),
             (|s| s.spec.ports.push(port("UDP", 53)), "port 53: this version serves TCP and not yet UDP"),
             (|s| s.spec.ports.push(port("SCTP", 9)), "port 9: SCTP cannot"),
             (|s| s.spec.ports.clear(), "no ports"),

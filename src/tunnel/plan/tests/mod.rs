@@ -1,5 +1,6 @@
 //! The plan, tried in a pure world by the thousand.
 
+mod chaos;
 mod reality;
 mod stories;
 

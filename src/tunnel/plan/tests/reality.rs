@@ -170,7 +170,8 @@ impl Reality {
         let deployments = &self.objects.deployments;
         if let App::Ours(app) = &mut self.app {
             for machine in &mut app.machines {
-                if up.iter().any(|(id, _): &(String, Duration)| *id == machine.id) {
+                let up = up.iter().any(|(id, _): &(String, Duration)| *id == machine.id);
+                if up && machine.state == State::Pending {
                     machine.state = State::Started;
                 }
                 let served = deployments.iter().any(|deployment| deployment.object.machine == machine.id);

@@ -7,7 +7,7 @@ use crate::tunnel::observed::{App, State};
 use crate::tunnel::plan::{Next, Reason};
 
 const SHORT: Duration = Duration::from_secs(10);
-const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Compares with `snapshots/<name>.txt`; with `UPDATE=1` in the environment writes it.
 fn assert_story(reality: &Reality, name: &str) {
@@ -31,7 +31,7 @@ fn reason(reality: &Reality) -> String {
 }
 
 /// One of everything, and the Service shows it.
-fn assert_whole(reality: &Reality) {
+pub fn assert_whole(reality: &Reality) {
     let machines = reality.machines();
     assert_eq!(machines.len(), 1, "{}", reality.story);
     let wanted: Vec<u16> = reality.service.spec.ports.iter().map(|port| port.port).collect();
@@ -47,7 +47,7 @@ fn assert_whole(reality: &Reality) {
     assert_eq!(reason(reality), "Serving", "{}", reality.story);
 }
 
-fn assert_nothing_left(reality: &Reality) {
+pub fn assert_nothing_left(reality: &Reality) {
     assert!(matches!(reality.app, App::Absent), "{}", reality.story);
     let objects = &reality.objects;
     assert!(objects.keys.is_empty() && objects.config_maps.is_empty() && objects.deployments.is_empty());

@@ -1,0 +1,123 @@
+//! What goes over the wire, compared with texts that a person can read; and frp's own judgement of its configurations.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use super::keys::{TOKEN, TunnelKeys};
+use super::objects::Home;
+use super::{frpc, frps, machine};
+use crate::config::PodFile;
+use crate::service::annotations::Resources;
+use crate::tunnel::lane::{Lane, Recipe};
+use crate::tunnel::names::Owner;
+use crate::tunnel::plan::Frpc;
+use crate::tunnel::size::MachineSize;
+use crate::tunnel::{TunnelId, desired};
+
+fn lane() -> Lane {
+    let recipe = Recipe {
+        ports: vec![443, 8443],
+        cluster_ip: "10.96.0.7".parse().expect("an address"),
+        region: "ord,iad".into(),
+        size: MachineSize::parse("shared-cpu-1x").expect("a size"),
+        resources: Resources::default(),
+        address: "192.0.2.1".parse().expect("an address"),
+        keys: "0123abcd".into(),
+        frps_image: "snowdreamtech/frps:0.61.1".into(),
+        frpc_image: "snowdreamtech/frpc:0.61.1".into(),
+        frpc_pod: PodFile::default(),
+        service_checks: true,
+    };
+    Lane { recipe, generation: "0a1b2c3d4e".into(), index: 0, name: "frps-0a1b2c3d4e-0-1".into(), control_port: 7000 }
+}
+
+/// Keys that are none, and the same in every run.
+fn keys() -> TunnelKeys {
+    TunnelKeys::read(|name| Some(format!("<{name}>"))).expect("all entries are there")
+}
+
+/// Compares with `snapshots/<name>`; with `UPDATE=1` in the environment writes it.
+fn assert_snapshot(name: &str, text: &str) {
+    let path = format!("{}/src/render/snapshots/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, text).expect("the snapshot can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{path} has another text; UPDATE=1 accepts this one");
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    format!("{}\n", serde_json::to_string_pretty(value).expect("plain values"))
+}
+
+#[test]
+fn a_lane_is_a_machine() {
+    let mut request = machine::request(&lane(), &keys(), "0123456789ab", "default/web");
+    for file in &mut request.config.files {
+        file.raw_value = format!("<base64, {} characters>", file.raw_value.len());
+    }
+    assert_snapshot("machine.json", &pretty(&request));
+}
+
+#[test]
+fn a_lane_is_two_configurations() {
+    assert_snapshot("frps.toml", &frps::configuration(&lane(), keys().get(TOKEN)));
+    assert_snapshot("frpc.toml", &frpc::configuration(&lane()));
+}
+
+#[test]
+fn a_lane_is_objects_in_the_cluster() {
+    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
+    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
+    let owner_id = owner.id();
+    let home = Home { namespace: "fly-tunnel-operator-system", owner: &owner_id, tunnel: &tunnel };
+    let frpc = Frpc { lane: lane(), machine: "148e21ea7e4589".into(), secret: "the-secret".into() };
+    assert_snapshot("secret.json", &pretty(&home.secret(&keys())));
+    assert_snapshot("config-map.json", &pretty(&home.config_map(&frpc)));
+    assert_snapshot("deployment.json", &pretty(&home.deployment(&frpc)));
+}
+
+#[test]
+fn what_users_say_of_the_frpc_pods_is_in_them() {
+    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
+    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
+    let home = Home { namespace: "n", owner: "o", tunnel: &tunnel };
+    let mut frpc = Frpc { lane: lane(), machine: "m".into(), secret: "s".into() };
+    frpc.lane.recipe.frpc_pod = serde_json::from_str(
+        r#"{"tolerations":[{"key":"pi","operator":"Exists"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{}},
+            "imagePullSecrets":[{"name":"pull"}],"priorityClassName":"high"}"#,
+    )
+    .expect("a pod file");
+    let pod = &home.deployment(&frpc)["spec"]["template"]["spec"];
+    assert_eq!(pod["tolerations"].as_array().map(Vec::len), Some(3), "ours and the user's");
+    assert_eq!(pod["nodeSelector"]["disk"], "ssd");
+    assert!(pod["affinity"]["nodeAffinity"].is_object());
+    assert_eq!(pod["imagePullSecrets"][0]["name"], "pull");
+    assert_eq!(pod["priorityClassName"], "high");
+}
+
+/// The real programs, with `--strict_config` as is their default: an unknown key is an error.
+#[test]
+fn frp_takes_both_configurations() {
+    let parts = lab::parts::Parts::get().expect("the lab's parts");
+    let keys = TunnelKeys::generate("app", SystemTime::now()).expect("keys");
+    let directory = std::env::temp_dir().join(format!("fly-tunnel-operator-render-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a folder");
+    let verify = |program: &Path, file: &str, configuration: &str| {
+        let path = directory.join(file);
+        std::fs::write(&path, configuration).expect("a file");
+        let verify = Command::new(program)
+            .arg("verify")
+            .arg("-c")
+            .arg(&path)
+            .env("POD_NAME", "pod")
+            .env("FRP_TOKEN", "t")
+            .output();
+        let output = verify.expect("frp runs");
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stdout));
+    };
+    verify(&parts.frps, "frps.toml", &frps::configuration(&lane(), keys.get(TOKEN)));
+    verify(&parts.frpc, "frpc.toml", &frpc::configuration(&lane()));
+    std::fs::remove_dir_all(&directory).expect("the folder is ours");
+}

@@ -1,0 +1,75 @@
+//! Random stories: whatever happens in whatever order, the tunnel comes to rest as it should be, and planned once more
+//! there is nothing to do.
+
+use std::time::Duration;
+
+use super::reality::{Reality, reality};
+use super::stories::{LONG, assert_nothing_left, assert_whole};
+use crate::tunnel::observed::State;
+use crate::tunnel::plan::Next;
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// One thing that happens outside of the operator's doing, or to it.
+fn happen(reality: &mut Reality, random: &mut Random) {
+    const PORTS: [&[u16]; 5] = [&[443], &[443, 8443], &[7000], &[7000, 7001], &[80]];
+    let machine = {
+        let ids: Vec<String> = reality.machines().iter().map(|machine| machine.id.clone()).collect();
+        (!ids.is_empty()).then(|| ids[random.below(ids.len() as u64) as usize].clone())
+    };
+    match (random.below(10), machine) {
+        (0, _) => reality.crash(),
+        (1, _) => reality.forget_view(),
+        (2 | 3, _) => reality.ports(PORTS[random.below(5) as usize]),
+        (4, Some(id)) => reality.change(&id, |machine| machine.state = State::Gone),
+        (5, Some(id)) => reality.change(&id, |machine| machine.state = State::Stopped),
+        (6, Some(id)) => reality.change(&id, |machine| machine.host_ok = !machine.host_ok),
+        (7, Some(id)) => reality.change(&id, |machine| machine.cordoned = !machine.cordoned),
+        (8, _) => drop(reality.objects.deployments.pop()),
+        (9, _) => drop(reality.objects.keys.pop()),
+        _ => reality.advance(Duration::from_secs(random.below(90))),
+    }
+}
+
+#[test]
+fn whatever_happens_it_comes_to_rest() {
+    for seed in 0..500 {
+        let mut random = Random(seed);
+        let mut reality = reality();
+        reality.say(&format!("seed {seed}"));
+        for _ in 0..random.below(12) {
+            for _ in 0..random.below(15) {
+                if let Next::Wait(wait) = reality.turn() {
+                    reality.pass(&wait);
+                }
+            }
+            happen(&mut reality, &mut random);
+        }
+        let last = random.below(3) == 0;
+        if last {
+            reality.delete_service();
+        }
+        // An operator looks at everything again after a while.
+        reality.forget_view();
+        let next = reality.run(LONG);
+        if last {
+            assert_eq!(next, Next::Gone, "{}", reality.story);
+            assert_nothing_left(&reality);
+        } else {
+            assert_eq!(next, Next::Settled, "{}", reality.story);
+            assert_whole(&reality);
+            assert_eq!(reality.plan().next, Next::Settled, "{}", reality.story);
+        }
+    }
+}
