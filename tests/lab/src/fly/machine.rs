@@ -178,14 +178,14 @@ impl Runner {
         self.change(|machine| {
             let checks = machine.services.iter_mut().flat_map(|service| &mut service.checks);
             checks.chain(&mut machine.top_level_checks).for_each(|check| check.result = None);
-            machine.enter(State::Starting, "launch", "flyd");
         });
+        self.enter(State::Starting, "launch");
     }
 
     fn started(&mut self) {
         let Some(config) = self.change(|machine| machine.config.clone()) else { return };
         if !image::is_known(config.image.as_deref().unwrap_or_default()) {
-            self.change(|machine| machine.enter(State::LaunchFailed, "launch", "flyd"));
+            self.enter(State::LaunchFailed, "launch");
             self.phase = Phase::Ending(Instant::now() + LAST_WORDS);
             return;
         }
@@ -200,7 +200,7 @@ impl Runner {
             }
         }
         self.phase = Phase::Running;
-        self.change(|machine| machine.enter(State::Started, "start", "flyd"));
+        self.enter(State::Started, "start");
         self.checks = Some(checks::start(&self.shared, &self.key, &config, self.addresses.map(|(tcp, _)| tcp)));
     }
 
@@ -218,7 +218,7 @@ impl Runner {
             AfterStop::Boot => self.boot(Duration::ZERO),
             AfterStop::StayDown => {
                 self.phase = Phase::Down;
-                self.change(|machine| machine.enter(State::Stopped, "exit", "flyd"));
+                self.enter(State::Stopped, "exit");
             }
         }
     }
@@ -233,8 +233,8 @@ impl Runner {
         }
         self.checks = None;
         self.processes.clear();
+        self.enter(State::Stopped, "exit");
         let Some((restart, auto_destroy)) = self.change(|machine| {
-            machine.enter(State::Stopped, "exit", "flyd");
             (machine.config.restart.clone().unwrap_or_default(), machine.config.auto_destroy == Some(true))
         }) else {
             return;
@@ -249,7 +249,7 @@ impl Runner {
         if again {
             self.boot(RESTART_PAUSE);
         } else if auto_destroy {
-            self.change(|machine| machine.enter(State::Destroying, "destroy", "flyd"));
+            self.enter(State::Destroying, "destroy");
             self.phase = Phase::Ending(Instant::now() + LAST_WORDS);
         }
     }
@@ -307,6 +307,15 @@ impl Runner {
             ]
         });
         fly.into_iter().flatten().chain(config.env.clone().into_iter().flatten()).collect()
+    }
+
+    /// Goes to a state, unless the API has said already that the Machine is to be destroyed.
+    fn enter(&self, state: State, event: &str) {
+        self.change(|machine| {
+            if machine.state != State::Destroying {
+                machine.enter(state, event, "flyd");
+            }
+        });
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> Option<T> {

@@ -166,7 +166,7 @@ impl Fly {
     /// An App that somebody else made: in any organisation, with any network (Fly's own is called `default`).
     pub fn add_app(&self, organisation: &str, name: &str, network: &str) {
         let mut world = self.shared.world();
-        let app = App::new(&world, name, organisation, network, Instant::now());
+        let app = App::new(&mut world, name, organisation, network, Instant::now());
         world.apps.insert(name.to_owned(), app);
     }
 
@@ -250,7 +250,7 @@ impl Shared {
     fn add_organisation(&self, slug: &str) -> String {
         let token = ids::token();
         let mut world = self.world();
-        let id = world.organisations.len() as u32 + 1;
+        let id = world.next_number();
         let (slug, account) = (slug.to_owned(), Account::default());
         world.organisations.push(Organisation { slug, id, token: token.clone(), account });
         token
@@ -295,10 +295,10 @@ impl Shared {
 }
 
 impl App {
-    fn new(world: &World, name: &str, organisation: &str, network: &str, visible_from: Instant) -> App {
+    fn new(world: &mut World, name: &str, organisation: &str, network: &str, visible_from: Instant) -> App {
         App {
             id: ids::app(),
-            number: world.apps.len() as u32 + 1,
+            number: world.next_number(),
             name: name.to_owned(),
             organisation: organisation.to_owned(),
             network: if network.is_empty() { "default" } else { network }.to_owned(),

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) apps: BTreeMap<String, App>,
     /// How many Machines a region takes; those not named take any number.
     pub(crate) capacity: BTreeMap<String, usize>,
+    /// How many numbers were given out.
+    numbers: u32,
 }
 
 /// Who pays, and what for.
@@ -197,6 +199,12 @@ pub(crate) struct Lease {
 }
 
 impl World {
+    /// A number that nothing else has.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     pub(crate) fn organisation(&self, slug: &str) -> Option<&Organisation> {
         self.organisations.iter().find(|organisation| organisation.slug == slug)
     }

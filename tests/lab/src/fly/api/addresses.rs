@@ -43,6 +43,7 @@ pub(super) async fn assign(
     }
     let mut world = shared.world();
     let account = world.organisation(&caller).map(|organisation| organisation.account).unwrap_or_default();
+    let number = world.next_number();
     let app = world.app(&caller, &name)?;
     let ip: IpAddr = match kind {
         AddressType::V4 if !account.dedicated_v4 => {
@@ -54,7 +55,8 @@ pub(super) async fn assign(
         AddressType::V4 => shared.slot.public_address().into(),
         // On paper only: a prefix for documentation.
         AddressType::V6 => {
-            Ipv6Addr::new(0x2001, 0xdb8, 0, app.number as u16, 0, 0, 0, app.addresses.len() as u16 + 1).into()
+            let [high, low] = [number >> 16, number & 0xffff].map(|half| half as u16);
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, high, low).into()
         }
         AddressType::SharedV4 => SHARED_V4.into(),
         AddressType::PrivateV6 | AddressType::EgressV4 | AddressType::EgressV6 | AddressType::EgressPair => {

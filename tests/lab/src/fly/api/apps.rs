@@ -45,7 +45,7 @@ pub(super) async fn create(
             if world.apps.contains_key(&name) {
                 return Err(FlyError::name_taken());
             }
-            let app = App::new(&world, &name, organisation, &network, visible_from);
+            let app = App::new(&mut world, &name, organisation, &network, visible_from);
             world.apps.insert(name.clone(), App { idempotency_key: key, ..app });
             name
         }
