@@ -6,9 +6,9 @@
 //!        │  wait for it  │   begin         │   Fly: boot      │  notice     │  pod, login, check  │   finish     │
 //! ```
 //!
-//! The operator's own time is `begin + notice + finish`, less Fly's latency in them: that of all requests in `begin`,
-//! and of the one look that saw the change in `notice` and in `finish`. An frpc that is applied before its Machine has
-//! started leaves no `notice`. The wait for the poll is beside that, and at most the interval.
+//! The operator's own time is `begin + notice + finish`, less the time in which a request to Fly was under way, which is
+//! the latency of the lab's Fly. An frpc that is applied before its Machine has started leaves no `notice`. The wait for
+//! the poll is beside that, and at most the interval.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -90,15 +90,15 @@ impl Creation {
         let applied = first(&|request| request.method == "PATCH" && request.path.contains("/deployments/"));
         let [polled_at, asked_at, applied_at] = [polled, asked, applied].map(|number| log::arrival(&log[number]));
 
-        let to_fly = |request: &Request| request.to == Target::Fly;
+        let to_fly: Vec<&Request> = log.iter().filter(|request| request.to == Target::Fly).collect();
         let waits = log::count(log, log::is_wait);
         let creation = Creation {
-            requests: log::count(log, to_fly) - waits,
+            requests: to_fly.len() - waits,
             waits,
             wait_for_poll: log::since(polled_at, created),
-            begin: log::since(asked_at, polled_at).saturating_sub(LATENCY * log::count(&log[..asked], to_fly) as u32),
-            notice: log::since(applied_at, seen.started).saturating_sub(LATENCY),
-            finish: log::since(seen.shown, seen.passing).saturating_sub(LATENCY),
+            begin: without_latency(polled_at, asked_at, &to_fly),
+            notice: without_latency(seen.started, applied_at, &to_fly),
+            finish: without_latency(seen.passing, seen.shown, &to_fly),
         };
         let after = log::since(seen.shown, created);
         progress(format_args!("{name}: {:.1} s, {} ms of them ours", after.as_secs_f64(), creation.own().as_millis()));
@@ -109,6 +109,15 @@ impl Creation {
     fn own(&self) -> Duration {
         self.begin + self.notice + self.finish
     }
+}
+
+/// The time between the two in which no request to Fly was under way: there is one at a time.
+fn without_latency(from: SystemTime, to: SystemTime, to_fly: &[&Request]) -> Duration {
+    let under_way = to_fly.iter().map(|request| {
+        let arrival = log::arrival(request);
+        log::since(to.min(arrival + LATENCY), from.max(arrival))
+    });
+    log::since(to, from).saturating_sub(under_way.sum())
 }
 
 /// When Fly's state changed, as it knows it itself, and when the Service showed its address.

@@ -177,10 +177,11 @@ fn change(stage: &mut Stage, old: &str) -> Outcome {
     let order = [
         last("POST", "/machines"),
         last("POST", &format!("/machines/{old}/cordon")),
+        last("POST", &format!("/machines/{old}/metadata/fto_draining_since")),
         last("DELETE", &format!("/machines/{old}")),
     ];
     let in_order = order.iter().all(Option::is_some) && order.is_sorted();
-    stage.check("make before break: the new one made, the old one cordoned, drained, destroyed", in_order)
+    stage.check("make before break: the new one made, the old one cordoned, left to drain, destroyed", in_order)
 }
 
 fn the_end(stage: &mut Stage) -> Outcome {

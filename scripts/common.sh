@@ -1,0 +1,44 @@
+# What the scripts in this folder share; to be sourced. Goes to the repository's root.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+
+for tool in cargo go git; do
+    command -v "$tool" >/dev/null || {
+        echo "$0: $tool is missing. It takes Rust (by rustup), Go 1.26 or newer, and git." >&2
+        exit 1
+    }
+done
+
+jobs=()
+# Ends what still runs beside us, each a process group.
+end_jobs() {
+    for job in "${jobs[@]}"; do
+        kill -- "-$job" 2>/dev/null || true
+    done
+}
+trap end_jobs EXIT
+
+# beside_parts WHAT COMMAND...: builds the lab's parts and runs COMMAND at the same time; says every two seconds that
+# COMMAND still runs (the parts tell of themselves). Where one fails, so does the script.
+beside_parts() {
+    local what=$1 start=$SECONDS said=$SECONDS
+    shift
+    # Each in a process group of its own, so that all of it can be ended.
+    setsid "$target/debug/parts" &
+    local parts=$!
+    # Cargo's moving line would be torn apart by the others'.
+    CARGO_TERM_PROGRESS_WHEN=never setsid "$@" &
+    local command=$!
+    jobs=("$parts" "$command")
+    while kill -0 "$command" 2>/dev/null; do
+        sleep 0.1
+        if ((SECONDS >= said + 2)); then
+            said=$SECONDS
+            echo "$what: $((SECONDS - start)) s" >&2
+        fi
+    done
+    wait "$command"
+    wait "$parts"
+    jobs=()
+}
