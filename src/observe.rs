@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use crate::failure::Failure;
 use crate::fly::error::FlyError;
-use crate::render::keys::TunnelKeys;
 use crate::render::machine;
 use crate::render::objects::MACHINE_LABEL;
 use crate::service::Service;
+use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::{Memory, Since};
 use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp};
 use crate::tunnel::plan::Look;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::fly::FlyConfig;
 use crate::fly::token::TokenSource;
 use crate::service::annotations;
-use crate::tunnel::size::MachineSize;
+use crate::service::machine_size::MachineSize;
 use flags::Given;
 
 /// The class that is served unless another is given; its finalizer and Lease have the plain names.
@@ -31,13 +32,6 @@ pub struct Config {
     pub resync_interval: Duration,
     pub workers: usize,
     pub log_format: LogFormat,
-}
-
-#[derive(Clone)]
-pub struct FlyConfig {
-    pub url: String,
-    pub org: String,
-    pub token: TokenSource,
 }
 
 #[derive(Clone)]

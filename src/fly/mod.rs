@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 
-use crate::config::FlyConfig;
 use error::FlyError;
+use token::TokenSource;
 
 /// A Machine with its files is some 20 KiB; a list of all Apps of an organisation some 500 bytes each.
 const REPLY_LIMIT: u64 = 16 << 20;
@@ -24,6 +24,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How we call ourselves, to Fly and to Kubernetes.
 pub const USER_AGENT: &str = concat!("fly-tunnel-operator/", env!("CARGO_PKG_VERSION"));
+
+/// Where Fly is, who we are there, and by what right.
+#[derive(Clone)]
+pub struct FlyConfig {
+    pub url: String,
+    pub org: String,
+    pub token: TokenSource,
+}
 
 /// A client for one organisation. Cheap to share between threads.
 pub struct Fly {

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::frps;
-use super::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
+use super::frp::frps;
 use crate::fly::machine::{
     Concurrency, File, Guest, Init, Machine as Wire, MachineConfig, NewMachine, Port, Restart, Service, ServiceCheck,
 };
+use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
 use crate::tunnel::lane::Lane;
 use crate::tunnel::observed::{Machine, Ours, State};
 

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::frpc;
-use super::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, TOKEN, TunnelKeys};
+use super::frp::frpc;
+use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, TOKEN, TunnelKeys};
 use crate::tunnel::plan::Frpc;
 use crate::tunnel::{Tunnel, names};
 

@@ -4,15 +4,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
-use super::keys::{TOKEN, TunnelKeys};
+use super::frp::{frpc, frps};
+use super::machine;
 use super::objects::Home;
-use super::{frpc, frps, machine};
 use crate::config::PodFile;
 use crate::service::annotations::Resources;
+use crate::service::machine_size::MachineSize;
+use crate::tunnel::keys::{TOKEN, TunnelKeys};
 use crate::tunnel::lane::{Lane, Recipe};
 use crate::tunnel::names::Owner;
 use crate::tunnel::plan::Frpc;
-use crate::tunnel::size::MachineSize;
 use crate::tunnel::{TunnelId, desired};
 
 fn lane() -> Lane {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tunnel::size::MachineSize;
+use crate::service::machine_size::MachineSize;
 
 const PREFIX: &str = "fly-tunnel-operator.dev/";
 

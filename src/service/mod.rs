@@ -1,6 +1,7 @@
 //! What a user asks for: the Service as the API server shows it, and what its annotations mean.
 
 pub mod annotations;
+pub mod machine_size;
 pub mod request;
 
 use std::net::IpAddr;

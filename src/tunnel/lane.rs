@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
-use super::size::MachineSize;
 use super::{Ask, names};
 use crate::config::{LaneConfig, PodFile};
 use crate::service::annotations::Resources;
+use crate::service::machine_size::MachineSize;
 
 /// The format of the frp configuration that render writes. Raise it only where a lane made before would be wrong: it
 /// moves every tunnel.

@@ -7,18 +7,18 @@
 //! ```
 
 pub mod desired;
+pub mod keys;
 pub mod lane;
 pub mod memory;
 pub mod names;
 pub mod observed;
 pub mod plan;
-pub mod size;
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::service::annotations::Resources;
-use size::MachineSize;
+use crate::service::machine_size::MachineSize;
 
 /// Which Service a tunnel serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

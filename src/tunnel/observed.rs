@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
-use crate::render::keys::TunnelKeys;
 use crate::service::Service;
+use crate::tunnel::keys::TunnelKeys;
 
 /// One look at everything that concerns a tunnel. What was not looked at yet is `None`.
 #[derive(Clone, Debug, Default)]

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::serve::{BELIEVED, all};
-use super::{Context, Frpc, Go, Halt, Look, Next, Step, Waiting, act, wait, wait_for};
+use super::{BELIEVED, Context, Frpc, Go, Halt, Look, Next, Step, Waiting, act, all, wait, wait_for};
 use crate::tunnel::lane::{Lane, Recipe, control_port};
 use crate::tunnel::names;
 use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};

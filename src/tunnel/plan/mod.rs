@@ -122,6 +122,10 @@ pub struct Settings {
     pub finalizer: String,
 }
 
+/// How long an absence must have been seen before it is believed, where acting on it would cost or break something:
+/// Fly's lists are eventually consistent (facts: reads come from a replicated store).
+const BELIEVED: Duration = Duration::from_secs(5);
+
 /// Why a step did not let the plan go on.
 struct Halt(Next);
 
@@ -168,6 +172,12 @@ impl Context<'_> {
     fn app(&self) -> Go<&App> {
         self.seen.app.as_ref().ok_or(Halt(Next::Look(Look::Everything)))
     }
+}
+
+/// Halts with these steps, if there are any.
+fn all(steps: impl Iterator<Item = Step>) -> Go<()> {
+    let steps: Vec<Step> = steps.collect();
+    if steps.is_empty() { Ok(()) } else { Err(Halt(Next::Act(steps))) }
 }
 
 fn act(step: Step) -> Next {

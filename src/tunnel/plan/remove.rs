@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::serve::all;
-use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, wait, wait_for};
+use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
 use crate::tunnel::memory::APP;
 use crate::tunnel::observed::{App, Objects, OurApp};
 

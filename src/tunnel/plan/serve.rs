@@ -1,18 +1,13 @@
 //! The plan of a tunnel that is to serve, and of one that must not.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use super::lanes::Lanes;
-use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, wait_for};
+use super::{BELIEVED, Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, all, wait_for};
 use crate::tunnel::Ask;
 use crate::tunnel::lane::Recipe;
 use crate::tunnel::memory::APP;
 use crate::tunnel::observed::{App, KeysSecret, Objects, OurApp};
-
-/// How long an absence must have been seen before it is believed, where acting on it would cost or break something:
-/// Fly's lists are eventually consistent (facts: reads come from a replicated store).
-pub(super) const BELIEVED: Duration = Duration::from_secs(5);
 
 /// The way to a tunnel that serves.
 pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
@@ -170,10 +165,4 @@ impl Context<'_> {
         let shown = Shown { addresses: self.seen.shown(), reason, message };
         Plan { next: Next::Settled, shown: Some(shown) }
     }
-}
-
-/// Halts with these steps, if there are any.
-pub(super) fn all(steps: impl Iterator<Item = Step>) -> Go<()> {
-    let steps: Vec<Step> = steps.collect();
-    if steps.is_empty() { Ok(()) } else { Err(Halt(Next::Act(steps))) }
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use super::super::{Look, Next, Plan, Settings, Shown, Step, Wait, plan};
 use crate::config::{LaneConfig, PodFile};
-use crate::render::keys::TunnelKeys;
+use crate::service::machine_size::MachineSize;
 use crate::service::{CONDITION, Ingress, Port, Service};
+use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::names::{self, Owner};
 use crate::tunnel::observed::{
     Address, App, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
 };
-use crate::tunnel::size::MachineSize;
 use crate::tunnel::{TunnelId, desired};
 
 pub struct Reality {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::agreed::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, POOL, SCOPES, SERVER_NAME};
-use super::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE};
+use super::{Auth, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL};
+use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, SERVER_NAME};
 use crate::tunnel::lane::Lane;
 
 /// Where the pod has its ConfigMap and its Secret.
@@ -19,33 +19,17 @@ pub const TOKEN: &str = "FRP_TOKEN";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Frpc {
+struct Frpc<'a> {
     server_addr: String,
     server_port: u16,
     /// frpc ends at the first login that fails unless told otherwise.
     login_fail_exit: bool,
     /// Tells the pods of a Deployment apart while one follows another.
     user: String,
-    auth: Auth,
+    auth: Auth<'a>,
     log: Log,
     transport: Transport,
     proxies: Vec<Proxy>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Auth {
-    method: &'static str,
-    token: String,
-    additional_scopes: [&'static str; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Log {
-    to: &'static str,
-    level: &'static str,
-    disable_print_color: bool,
 }
 
 #[derive(Serialize)]
@@ -96,14 +80,15 @@ struct Group {
 pub fn configuration(lane: &Lane) -> String {
     let environment = |name| format!("{{{{ .Envs.{name} }}}}");
     let key = |name| format!("{KEYS_FOLDER}/{name}");
+    let token = environment(TOKEN);
     let recipe = &lane.recipe;
     super::toml(&Frpc {
         server_addr: recipe.address.to_string(),
         server_port: lane.control_port,
         login_fail_exit: false,
         user: environment(POD_NAME),
-        auth: Auth { method: "token", token: environment(TOKEN), additional_scopes: SCOPES },
-        log: Log { to: "console", level: "info", disable_print_color: true },
+        auth: Auth::by(&token),
+        log: LOG,
         transport: Transport {
             protocol: "tcp",
             tcp_mux: false,
@@ -129,7 +114,7 @@ pub fn configuration(lane: &Lane) -> String {
                 local_ip: recipe.cluster_ip,
                 local_port: *port,
                 remote_port: *port,
-                load_balancer: Group { group: format!("tcp-{port}"), group_key: environment(TOKEN) },
+                load_balancer: Group { group: format!("tcp-{port}"), group_key: token.clone() },
             })
             .collect(),
     })

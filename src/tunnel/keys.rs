@@ -7,13 +7,15 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::agreed::SERVER_NAME;
-use crate::tunnel::names;
+use super::names;
 
 /// From a day ago: a Raspberry Pi has no clock at boot.
 const VALID_BEFORE_NOW: Duration = Duration::from_secs(24 * 3600);
 /// Ten years.
 const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// In frps' certificate, and what frpc expects there.
+pub const SERVER_NAME: &str = "frps";
 
 /// Names of the entries in the Secret, and of the files that they become.
 pub const SERVER_CERTIFICATE: &str = "frps.crt";

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::agreed::{HEARTBEAT_TIMEOUT, KEEPALIVE, POOL, SCOPES};
-use super::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
+use super::{Auth, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL};
+use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
 use crate::tunnel::lane::Lane;
 
 /// Where the Machine keeps frps' configuration and keys.
@@ -25,22 +25,6 @@ struct Frps<'a> {
 #[derive(Serialize)]
 struct Port {
     single: u16,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Auth<'a> {
-    method: &'a str,
-    token: &'a str,
-    additional_scopes: [&'a str; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Log {
-    to: &'static str,
-    level: &'static str,
-    disable_print_color: bool,
 }
 
 #[derive(Serialize)]
@@ -70,8 +54,8 @@ pub fn configuration(lane: &Lane, token: &str) -> String {
         bind_port: lane.control_port,
         detailed_errors_to_client: false,
         allow_ports: lane.recipe.ports.iter().map(|port| Port { single: *port }).collect(),
-        auth: Auth { method: "token", token, additional_scopes: SCOPES },
-        log: Log { to: "console", level: "info", disable_print_color: true },
+        auth: Auth::by(token),
+        log: LOG,
         transport: Transport {
             tcp_mux: false,
             tcp_keepalive: KEEPALIVE,
