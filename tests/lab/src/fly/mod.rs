@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`types`] | what goes over the wire, strictly read |
 //! | `api` | the handlers, a file for each part of the API |
-//! | `state` | what exists: organisations, Apps, Machines, addresses |
+//! | `state`, `view` | what exists: organisations, Apps, Machines, addresses; and its JSON |
 //! | `machine`, `image` | a Machine over time, and what its image runs |
 //! | `checks` | health checks, run for real |
 //! | `edge`, `udp`, `proxy_protocol`, `delayed` | the way of users' connections |
@@ -32,6 +32,7 @@ mod regions;
 mod state;
 pub mod types;
 mod udp;
+mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::delayed::Delayed;
@@ -14,6 +14,7 @@ use super::edge::Load;
 use super::error::{FlyError, FlyResult};
 use super::machine::Order;
 use super::types::*;
+use super::view::event_json;
 
 /// All that one Fly holds.
 #[derive(Default)]
@@ -123,9 +124,8 @@ pub(crate) struct Machine {
     pub(crate) state: State,
     /// Whether `created` is only its first moment.
     pub(crate) launches: bool,
-    /// `instance_id`: of its current version, and of those before.
+    /// `instance_id`.
     pub(crate) version: String,
-    pub(crate) old_versions: Vec<String>,
     pub(crate) config: MachineConfig,
     pub(crate) cordoned: bool,
     /// Whether its host answers.
@@ -246,40 +246,6 @@ impl App {
     pub(crate) fn live_machines(&self) -> impl Iterator<Item = &Machine> {
         self.machines.values().filter(|machine| machine.exists())
     }
-
-    /// `GET /apps/{app}`, and a row of the organisation's list.
-    pub(crate) fn to_json(&self, organisation: &Organisation) -> Value {
-        let machines = self.live_machines().count();
-        json!({
-            "id": self.id,
-            "name": self.name,
-            "internal_numeric_id": self.number,
-            "network": self.network,
-            "network_cidr": format!("fdaa:{:x}::/48", self.number),
-            "status": if machines > 0 { "deployed" } else { "pending" },
-            "machine_count": machines,
-            "volume_count": 0,
-            "organization": {
-                "name": organisation.slug,
-                "slug": organisation.slug,
-                "internal_numeric_id": organisation.id,
-            },
-        })
-    }
-}
-
-impl Address {
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "ip": self.ip,
-            "region": self.region,
-            "service_name": "",
-            "shared": self.kind == AddressType::SharedV4,
-            "egress": false,
-            "network": null,
-            "created_at": rfc3339(self.created_at),
-        })
-    }
 }
 
 impl Machine {
@@ -319,68 +285,14 @@ impl Machine {
 
     /// Replaces the config, as a new version.
     pub(crate) fn configure(&mut self, config: MachineConfig) {
-        let control_port = frps_bind_port(&config);
-        self.services = config.services().iter().map(|service| ServiceState::new(service, control_port)).collect();
+        let control_ports = frps_bind_ports(&config);
+        self.services = config.services().iter().map(|service| ServiceState::new(service, &control_ports)).collect();
         self.top_level_checks =
             config.checks.iter().flatten().map(|(name, check)| CheckState::new(name, check)).collect();
         self.config = config;
         self.updated_at = SystemTime::now();
-        let version = super::ids::ulid();
-        self.old_versions.push(std::mem::replace(&mut self.version, version));
+        self.version = super::ids::ulid();
         self.touch();
-    }
-
-    /// All checks, those of services and the top-level ones; for as long as they have not run they do not show.
-    fn checks_json(&self) -> Vec<Value> {
-        let mut shown: Vec<&CheckState> = Vec::new();
-        for check in self.services.iter().flat_map(|service| &service.checks).chain(&self.top_level_checks) {
-            if !shown.iter().any(|other| other.name == check.name && other.definition == check.definition) {
-                shown.push(check);
-            }
-        }
-        shown.into_iter().filter_map(CheckState::to_json).collect()
-    }
-
-    /// `GET …/machines/{id}`. A Machine on a host that does not answer has no `config`, only an `incomplete_config`.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut value = json!({
-            "id": self.id,
-            "name": self.name,
-            "state": self.state.name(),
-            "region": self.region,
-            "instance_id": self.version,
-            "version": self.version,
-            "private_ip": self.private_ip,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": rfc3339(self.updated_at),
-            "image_ref": image_ref(self.config.image.as_deref().unwrap_or_default()),
-            "events": &self.events[..self.events.len().min(20)],
-            "checks": self.checks_json(),
-            "host_status": if self.host_up { "ok" } else { "unreachable" },
-            "cordoned": self.cordoned,
-        });
-        let config = if self.host_up { "config" } else { "incomplete_config" };
-        value[config] = json!(self.config);
-        value
-    }
-
-    /// A row of `GET /orgs/{org}/machines`: no checks, cordon, host or instance.
-    pub(crate) fn to_summary_json(&self, app: &str) -> Value {
-        json!({
-            "app_name": app,
-            "id": self.id,
-            "name": self.name,
-            "region": self.region,
-            "state": self.state.name(),
-            "version": self.version,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": rfc3339(self.updated_at),
-            "config": {
-                "guest": self.config.guest,
-                "image": self.config.image,
-                "metadata": self.config.metadata.clone().unwrap_or_default(),
-            },
-        })
     }
 
     /// The lease that holds now.
@@ -390,7 +302,7 @@ impl Machine {
 }
 
 impl ServiceState {
-    fn new(definition: &Service, control_port: Option<u16>) -> ServiceState {
+    fn new(definition: &Service, control_ports: &[u16]) -> ServiceState {
         let checks = definition.checks.iter().flatten().enumerate();
         ServiceState {
             definition: definition.clone(),
@@ -402,7 +314,7 @@ impl ServiceState {
                 })
                 .collect(),
             routable: Delayed::default(),
-            is_control: definition.internal_port.is_some() && definition.internal_port == control_port,
+            is_control: definition.internal_port.is_some_and(|port| control_ports.contains(&port)),
             load: Arc::default(),
         }
     }
@@ -422,16 +334,6 @@ impl CheckState {
     pub(crate) fn passes(&self) -> bool {
         self.result.as_ref().is_some_and(|result| result.status == CheckStatus::Passing)
     }
-
-    fn to_json(&self) -> Option<Value> {
-        let result = self.result.as_ref()?;
-        Some(json!({
-            "name": self.name,
-            "status": result.status.name(),
-            "output": result.output,
-            "updated_at": rfc3339(result.updated_at),
-        }))
-    }
 }
 
 impl Lease {
@@ -440,77 +342,12 @@ impl Lease {
     }
 }
 
-/// An event as Machines and `GET …/events` show it. `timestamp` is in milliseconds.
-fn event_json(kind: &str, status: &str, source: &str) -> Value {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    json!({
-        "id": super::ids::ulid(),
-        "type": kind,
-        "status": status,
-        "source": source,
-        "timestamp": since_epoch.as_millis() as u64,
-    })
-}
-
-/// `registry/repository:tag@digest` in its parts. Docker Hub is meant where no registry is named.
-fn image_ref(image: &str) -> Value {
-    let (name, digest) = image.split_once('@').unwrap_or((image, ""));
-    let (name, tag) = match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
-        Some((name, tag)) => (name, tag),
-        None => (name, if digest.is_empty() { "latest" } else { "" }),
-    };
-    let is_registry = |host: &str| host.contains(['.', ':']) || host == "localhost";
-    let (registry, repository) = match name.split_once('/').filter(|(host, _)| is_registry(host)) {
-        Some(parts) => parts,
-        None => ("docker-hub-mirror.fly.io", name),
-    };
-    json!({ "registry": registry, "repository": repository, "tag": tag, "digest": digest, "labels": {} })
-}
-
-/// The port on which the Machine's frps listens for its clients, by the `frps.toml` among its files.
-fn frps_bind_port(config: &MachineConfig) -> Option<u16> {
-    let texts = config.files.iter().flatten().filter_map(|file| content(file).ok());
-    texts.filter_map(|content| String::from_utf8(content).ok()).find_map(|text| {
+/// The ports on which each frps of the Machine listens for its clients, by the configurations among its files.
+fn frps_bind_ports(config: &MachineConfig) -> Vec<u16> {
+    let contents = config.files.iter().flatten().filter_map(|file| content(file).ok());
+    let bind_port = |text: String| {
         let value = text.lines().find_map(|line| line.trim().strip_prefix("bindPort"))?;
         value.trim().strip_prefix('=')?.trim().parse().ok()
-    })
-}
-
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_micros(time).to_string()
-}
-
-impl App {
-    /// Its part of the lab's `GET /state`.
-    pub(crate) fn to_state(&self) -> Value {
-        let addresses = self.addresses.iter().map(|address| json!({ "ip": address.ip, "type": address.kind }));
-        let machines = self.live_machines().map(Machine::to_state);
-        json!({
-            "name": self.name,
-            "org": self.organisation,
-            "network": self.network,
-            "ips": addresses.collect::<Vec<_>>(),
-            "machines": machines.collect::<Vec<_>>(),
-        })
-    }
-}
-
-impl Machine {
-    fn to_state(&self) -> Value {
-        let ports = self.config.services().iter().flat_map(|service| service.ports.iter().flatten());
-        let mut checks = self.checks_json();
-        checks.iter_mut().filter_map(Value::as_object_mut).for_each(|check| {
-            check.retain(|field, _| matches!(field.as_str(), "name" | "status"));
-        });
-        json!({
-            "id": self.id,
-            "name": self.name,
-            "state": self.state.name(),
-            "region": self.region,
-            "cordoned": self.cordoned,
-            "checks": checks,
-            "metadata": self.config.metadata.clone().unwrap_or_default(),
-            "ports": ports.flat_map(|port| port.range()).collect::<Vec<u16>>(),
-        })
-    }
+    };
+    contents.filter_map(|content| String::from_utf8(content).ok()).filter_map(bind_port).collect()
 }

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::lifecycle::check_reachable;
 use super::{Caller, Fly, Query, ok, parameter, read};
 use crate::fly::error::{FlyError, FlyResult};
-use crate::fly::state::{Lease, Machine, rfc3339};
+use crate::fly::state::{Lease, Machine};
 use crate::fly::types::AcquireLease;
+use crate::fly::view::rfc3339;
 
 const NONCE: &str = "fly-machine-lease-nonce";
 const DEFAULT_TTL: u64 = 30;

@@ -78,7 +78,6 @@ fn build(shared: &Arc<Shared>, app: &str, identity: Identity, config: MachineCon
         state: MachineState::Created,
         launches,
         version: String::new(),
-        old_versions: Vec::new(),
         config: MachineConfig::default(),
         cordoned: false,
         host_up: true,
