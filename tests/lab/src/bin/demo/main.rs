@@ -61,9 +61,7 @@ fn run(screen: &Screen, operator: PathBuf) -> Outcome {
     let mut stage = Stage::new(screen, &lab);
     // The lab panics where it is broken.
     let told = catch_unwind(AssertUnwindSafe(|| story::tell(&mut stage))).unwrap_or_else(|panic| Err(message(panic)));
-    if told.is_err() {
-        stage.show_log_tail(TAIL);
-    }
+    let told = told.map_err(|message| stage.fail(&message, TAIL));
     drop(stage);
     screen.during("the lab ends", || drop((lab, cluster)));
     told

@@ -83,9 +83,10 @@ impl Screen {
         self.line(&self.paint(BOLD_GREEN, &format!("✓ {what}")));
     }
 
+    /// To standard error.
     pub fn failed(&self, message: &str) {
         self.line("");
-        self.line(&self.paint(BOLD_RED, &format!("✗ {message}")));
+        eprintln!("{}", self.paint(BOLD_RED, &format!("✗ {message}")));
     }
 
     /// Says what is waited for, and for how long already.
@@ -121,7 +122,7 @@ impl Screen {
         if self.in_progress.swap(false, Ordering::Relaxed) {
             print!("\r\x1b[K");
         }
-        println!("{text}");
+        println!("{}", text.trim_end());
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {

@@ -26,6 +26,7 @@ pub struct Stage<'a> {
     pub lab: &'a Homelab,
     operator: Option<RunningOperator>,
     chapter: usize,
+    chapter_title: &'static str,
     chapter_began: SystemTime,
     /// The App's name, as the operator's log has it.
     app: String,
@@ -42,6 +43,7 @@ impl<'a> Stage<'a> {
             lab,
             operator: None,
             chapter: 0,
+            chapter_title: "",
             chapter_began: SystemTime::now(),
             app: String::new(),
             log_told: 0,
@@ -49,10 +51,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub fn chapter(&mut self, title: &str) {
+    pub fn chapter(&mut self, title: &'static str) {
         self.follow();
-        self.chapter += 1;
-        self.chapter_began = SystemTime::now();
+        (self.chapter, self.chapter_title, self.chapter_began) = (self.chapter + 1, title, SystemTime::now());
         self.screen.chapter(self.chapter, title);
     }
 
@@ -127,14 +128,17 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// What is left of the operator's log, for whoever looks for what went wrong.
-    pub fn show_log_tail(&self, lines: usize) {
-        let Some(operator) = &self.operator else { return };
-        let log = operator.log();
-        let all: Vec<&str> = log.lines().collect();
-        self.screen.say("");
-        self.screen.say("The end of the operator's log:");
-        self.screen.output(&all[all.len().saturating_sub(lines)..].join("\n"));
+    /// Shows the last `lines` of the operator's log, for whoever looks for what went wrong, and gives the message with
+    /// the place in the story.
+    pub fn fail(&self, message: &str, lines: usize) -> String {
+        if let Some(operator) = &self.operator {
+            let log = operator.log();
+            let all: Vec<&str> = log.lines().collect();
+            self.screen.say("");
+            self.screen.say("The end of the operator's log:");
+            self.screen.output(&all[all.len().saturating_sub(lines)..].join("\n"));
+        }
+        format!("Step {} failed, \"{}\": {message}", self.chapter, self.chapter_title)
     }
 
     /// Tells what the operator said and asked for since the last time; whether there was anything.
