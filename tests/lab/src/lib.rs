@@ -1,4 +1,23 @@
 //! A homelab in a box: a real control plane, nodes that run pods as processes, and a simulated Fly with real frp.
+//!
+//! `README.md` beside this crate says how to use it, from a test and by hand. This is the map:
+//!
+//! ```text
+//!  homelab ── what one test has: operator, service, fly, recorders; on a cluster that tests share
+//!  control, main.rs ── the same for a person: `scripts/lab`, `LAB_URL`
+//!     │
+//!     ├── recorder ── log and faults, before the API server and before Fly
+//!     ├── fly ── the Machines API, Machines that run frps, checks, the edge
+//!     └── cluster ── control plane, nodes, pods, service proxy
+//!            │
+//!            ├── root_fs ── a container's root is a folder
+//!            ├── process ── children that die with the lab
+//!            ├── slot ── addresses and scratch space, beside other labs
+//!            ├── pki ── the lab's certificate authority
+//!            └── parts ── builds the real programs, once
+//! ```
+//!
+//! Arrows point down: nothing below knows of what is above it.
 
 use std::sync::OnceLock;
 

@@ -29,6 +29,7 @@ const KUBERNETES: Module = Module {
               -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
     packages: &["."],
     programs: &["kubernetes"],
+    dependencies: 2711,
 };
 
 const FRP: Module = Module {
@@ -37,6 +38,7 @@ const FRP: Module = Module {
     ldflags: "-s -w",
     packages: &["github.com/fatedier/frp/cmd/frps", "github.com/fatedier/frp/cmd/frpc"],
     programs: &["frps", "frpc"],
+    dependencies: 445,
 };
 
 const HELM: Module = Module {
@@ -45,6 +47,7 @@ const HELM: Module = Module {
     ldflags: "-s -w",
     packages: &["helm.sh/helm/v4/cmd/helm"],
     programs: &["helm"],
+    dependencies: 1183,
 };
 
 /// Paths of the programs that the lab runs.
@@ -113,7 +116,7 @@ if [ ! -x "$helm" ]; then
     while kill -0 $! 2>/dev/null; do
         sleep 1
         seconds=$((seconds + 1))
-        [ $((seconds % 2)) = 1 ] || echo "lab: building {what}: $seconds s, $(wc -l <"$helm.$$.log") packages" >&2
+        [ $((seconds % 2)) = 1 ] || echo "lab: building {what}: $seconds s, $(wc -l <"$helm.$$.log") of {all} packages compiled" >&2
     done
     wait $! || {{ cat "$helm.$$.log" >&2; exit 1; }}
     rm "$helm.$$.log"
@@ -126,6 +129,7 @@ exec "$helm" "$@"
             ldflags = HELM.ldflags,
             packages = HELM.packages.join(" "),
             what = HELM.what,
+            all = HELM.dependencies,
         )
     }
 }
@@ -138,6 +142,8 @@ struct Module {
     packages: &'static [&'static str],
     /// Names of the results, one a package.
     programs: &'static [&'static str],
+    /// How many packages there are to compile (`go list -deps`), for the progress only.
+    dependencies: usize,
 }
 
 impl Module {
@@ -290,8 +296,9 @@ impl<'a> Build<'a> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let downloads = log.lines().filter(|line| line.starts_with("go: downloading")).count();
         let packages = log.lines().count() - downloads;
-        let last = log.lines().last().unwrap_or("looking at what is there");
-        format!("{downloads} modules downloaded, {packages} packages compiled, last: {last}")
+        let last = log.lines().last().unwrap_or("checking what is there, or linking");
+        let all = self.module.dependencies;
+        format!("{downloads} modules downloaded, {packages} of {all} packages compiled, last: {last}")
     }
 }
 
@@ -329,7 +336,7 @@ mod tests {
         fs::write(folder.join("go.mod"), "module example.com/tiny\n\ngo 1.26.0\n").expect("writable");
         fs::write(folder.join("main.go"), source).expect("writable");
         let folder = folder.to_str().expect("UTF-8").to_owned().leak();
-        (Module { what: "tiny", folder, ldflags: "", packages: &["."], programs: &["tiny"] }, base)
+        (Module { what: "tiny", folder, ldflags: "", packages: &["."], programs: &["tiny"], dependencies: 50 }, base)
     }
 
     #[test]

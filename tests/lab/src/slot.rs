@@ -63,7 +63,9 @@ impl Slot {
     fn new(number: u8, base: &Path, lock: File) -> io::Result<Slot> {
         // Never used twice: the reaper of the slot's last holder may still be at work.
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("lab-{number}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("lab-{number}-");
+        remove_leftovers(base, &prefix)?;
+        let name = format!("{prefix}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = base.join(name);
         fs::create_dir(&directory)?;
         let reaper = start_reaper(&directory)?;
@@ -154,6 +156,18 @@ impl Pool {
     }
 }
 
+/// Removes what this slot's earlier holders left, should somebody have killed their reapers too.
+fn remove_leftovers(base: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(base)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            // A reaper that is still at work may be faster.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
 /// Starts the process that removes `directory` once its standard input ends.
 fn start_reaper(directory: &Path) -> io::Result<Child> {
     // Processes of the lab that die at the same moment may still write: hence the retries.
@@ -196,6 +210,18 @@ mod tests {
             pool.take();
         }
         assert_eq!(pool.take(), first);
+    }
+
+    #[test]
+    fn leftovers_of_the_same_slot_are_removed() {
+        let base = std::env::temp_dir().join(format!("lab-leftovers-{}", std::process::id()));
+        for name in ["lab-1-7-0", "lab-11-7-0"] {
+            fs::create_dir_all(base.join(name).join("logs")).expect("writable");
+        }
+        remove_leftovers(&base, "lab-1-").expect("readable");
+        assert!(!base.join("lab-1-7-0").exists());
+        assert!(base.join("lab-11-7-0").exists());
+        fs::remove_dir_all(base).expect("removable");
     }
 
     #[test]

@@ -46,6 +46,11 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl ApiError {
+    /// Whether the same request may succeed later: no answer, too many requests, or an error of the server.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.status, 0 | 429 | 500..)
+    }
+
     fn no_answer(error: impl fmt::Display) -> ApiError {
         ApiError { status: 0, reason: "NoAnswer".into(), message: error.to_string() }
     }

@@ -111,15 +111,16 @@ impl Kube {
         let start = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let seen = match self.find(path) {
-                Ok(seen) => seen,
-                Err(error) => panic!("{path}: {error}"),
-            };
-            if predicate(seen.as_ref()) {
-                return seen.unwrap_or_default();
+            let seen = self.find(path);
+            match &seen {
+                Ok(seen) if predicate(seen.as_ref()) => return seen.clone().unwrap_or_default(),
+                Err(error) if !error.is_passing() => panic!("{path}: {error}"),
+                _ => {}
             }
             if start.elapsed() > deadline {
-                panic!("{path} is not as it should be after {deadline:?}: {:#}", seen.unwrap_or_default());
+                let last =
+                    seen.map_or_else(|error| error.to_string(), |seen| format!("{:#}", seen.unwrap_or_default()));
+                panic!("{path} is not as it should be after {deadline:?}: {last}");
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(160));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use super::client::{ApiError, STRATEGIC_MERGE_PATCH};
+use super::client::STRATEGIC_MERGE_PATCH;
 use super::container;
 use super::lab::Lab;
 use super::spec::Pod;
@@ -136,7 +136,7 @@ impl PodContext {
     async fn delete(&self) {
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod.metadata.uid}});
         while let Err(error) = self.lab.client.delete(&self.path(), &options).await {
-            if !is_passing(&error) {
+            if !error.is_passing() {
                 return;
             }
             tokio::time::sleep(RETRY).await;
@@ -166,7 +166,7 @@ impl Reporter {
         let path = format!("{}/status", context.path());
         match context.lab.client.patch(&path, STRATEGIC_MERGE_PATCH, &patch).await {
             Ok(object) => self.version = version(&object),
-            Err(error) if is_passing(&error) => {
+            Err(error) if error.is_passing() => {
                 tokio::time::sleep(RETRY).await;
                 context.changed.notify_one();
             }
@@ -190,7 +190,7 @@ impl Reporter {
     }
 }
 
-/// Versions are numbers that grow (guaranteed since Kubernetes 1.35).
+/// A version is etcd's revision: a number that grows.
 fn version(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
@@ -214,11 +214,6 @@ pub(crate) fn paper_address(address: Ipv4Addr) -> Ipv4Addr {
 pub(crate) fn loopback_address(paper: Ipv4Addr, port: u16) -> SocketAddr {
     let [_, _, high, low] = paper.octets();
     SocketAddr::from((Ipv4Addr::new(127, 100, high, low), port))
-}
-
-/// Whether another attempt may succeed.
-fn is_passing(error: &ApiError) -> bool {
-    matches!(error.status, 0 | 429 | 500..)
 }
 
 /// Says why nothing of this pod is run.

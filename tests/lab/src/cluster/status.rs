@@ -43,8 +43,7 @@ pub(crate) struct ContainerState {
 impl ContainerState {
     /// A container that has not been started, after so many restarts before this node began.
     pub(crate) fn new(restart_count: u64) -> ContainerState {
-        let now = json!({"waiting": {"reason": "ContainerCreating"}});
-        ContainerState { now, last: json!({}), ready: false, started: false, restart_count }
+        ContainerState { now: creating(), last: json!({}), ready: false, started: false, restart_count }
     }
 
     pub(crate) fn wait(&mut self, waiting: &Waiting) {
@@ -68,7 +67,7 @@ impl ContainerState {
 
     /// It is about to be started again.
     pub(crate) fn restart(&mut self) {
-        self.last = self.now.take();
+        self.last = std::mem::replace(&mut self.now, creating());
         self.restart_count += 1;
     }
 
@@ -79,6 +78,11 @@ impl ContainerState {
     fn exit_code(&self) -> Option<i64> {
         self.now["terminated"]["exitCode"].as_i64()
     }
+}
+
+/// The state of a container that is about to be started.
+fn creating() -> Value {
+    json!({"waiting": {"reason": "ContainerCreating"}})
 }
 
 /// When each condition of a pod last changed.
