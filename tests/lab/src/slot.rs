@@ -4,6 +4,8 @@
 //! dies. With the number come a /20 of each address range (`design.md`, "tests/lab") and a scratch directory. A tiny
 //! process removes the directory when the lab ends: it waits for the end of its standard input, which is a pipe that
 //! the lab alone holds open, so it notices a lab that was killed as well.
+//!
+//! Slots are those of one user: labs of two users on one machine do not know of each other, and would meet.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
