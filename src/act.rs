@@ -45,6 +45,7 @@ impl World {
                 memory.app_deleted = Some(now.monotonic);
             }
             Step::AllocateAddress => {
+                memory.app_created = false; // whatever comes of it, an address may be there
                 let address = self.fly.allocate_v4(app).map_err(no_address)?;
                 our_app(seen).addresses.push(observe::address(address));
             }
@@ -52,7 +53,10 @@ impl World {
                 self.fly.release(app, *ip)?;
                 our_app(seen).addresses.retain(|address| address.ip != *ip);
             }
-            Step::CreateMachine(lane) => self.create_machine(lane, tunnel, seen)?,
+            Step::CreateMachine(lane) => {
+                self.create_machine(lane, tunnel, seen)?;
+                memory.created(now);
+            }
             Step::StartMachine(id) => {
                 self.fly.start_machine(app, id)?;
                 change(seen, id, |machine| machine.state = State::Pending);

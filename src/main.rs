@@ -15,7 +15,7 @@ mod tunnel;
 mod world;
 
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use kube_client_lite::{Client, ClientOptions, PartialObject, Resource};
@@ -66,7 +66,7 @@ fn run() -> Result<(), String> {
     log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
     let options = ClientOptions { idle_connections: config.workers, ..ClientOptions::new(fly::USER_AGENT) };
     let kube = Client::with_options(cluster.config, &options).map_err(|error| error.to_string())?;
-    let cluster_name = config.cluster_name.unwrap_or_else(|| cluster_uid(&kube));
+    let Some(cluster_name) = config.cluster_name.or_else(|| cluster_uid(&kube, &receiver)) else { return Ok(()) };
     let owner = Owner { cluster_name, class: config.class };
     let fly = Fly::new(config.fly, config.workers);
     let pace =
@@ -97,18 +97,21 @@ fn cluster(config: &KubernetesConfig) -> Result<Cluster, String> {
     }
 }
 
-/// The UID of the namespace `kube-system`, which stands for the cluster. Asked until it is answered.
-fn cluster_uid(kube: &Client) -> String {
+/// The UID of the namespace `kube-system`, which stands for the cluster. Asked until it is answered; `None` where the
+/// process is told to end before.
+fn cluster_uid(kube: &Client, events: &Receiver<Event>) -> Option<String> {
     let mut failures = Repeating::default();
     loop {
         match kube.get::<PartialObject>(&format!("{}/kube-system", Resource::NAMESPACES.all())) {
-            Ok(namespace) => return namespace.metadata.uid,
+            Ok(namespace) => return Some(namespace.metadata.uid),
             Err(error) => {
                 let (delay, new) = failures.failed(&error.to_string());
                 if new {
                     log::warn!("the cluster cannot be asked: {error}; trying again");
                 }
-                thread::sleep(delay);
+                if events.recv_timeout(delay).is_ok() {
+                    return None; // the only event that anybody sends yet
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::observed::{App, Observed};
+use super::observed::{App, Observed, State};
 
 /// The clocks, passed in so that a plan is pure.
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +40,15 @@ pub struct Memory {
     pub in_service: Since,
     pub cordoned: Since,
     pub host_lost: Since,
+    /// Machines that are on their way to a state that they do not reach.
+    pub pending: Since,
     /// Machines that an object of ours belongs to and that Fly does not list.
     pub unlisted: Since,
-    /// Since when our App was seen without an address.
+    /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Since,
     /// Since when the App was seen absent.
     pub absent: Since,
-    /// This process made the App, and has not seen an address of it yet: nobody else can have asked for one.
+    /// This process made the App and asked for no address yet, and nobody else can have.
     pub app_created: bool,
     /// When this process saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
@@ -54,12 +56,45 @@ pub struct Memory {
     pub unlisted_app: bool,
     /// `metadata.generation` of the Deployments as this process last applied them: another one was edited.
     pub applied: BTreeMap<String, i64>,
+    /// Machines that were made since one served.
+    creations: Creations,
 }
+
+#[derive(Clone, Debug, Default)]
+struct Creations {
+    count: u32,
+    last: Duration,
+}
+
+/// Pause before a second Machine is made where the first did not come to serve; then twice as long each time, up to
+/// five minutes. Each is billed, and Fly has its limits.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The one key of a [`Since`] that is about the App.
 pub const APP: &str = "app";
 
 impl Memory {
+    /// Takes note of a Machine that was made.
+    pub fn created(&mut self, now: Now) {
+        self.creations = Creations { count: self.creations.count + 1, last: now.monotonic };
+    }
+
+    /// How long to wait before another Machine is made.
+    pub fn pause(&self, now: Now) -> Duration {
+        let Creations { count, last } = self.creations;
+        let pause = match count {
+            0 => Duration::ZERO,
+            _ => LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.pow((count - 1).min(10))),
+        };
+        pause.saturating_sub(now.monotonic.saturating_sub(last))
+    }
+
+    /// Whether Machines were made again and again, and none came to serve.
+    pub fn fails_to_start(&self) -> bool {
+        self.creations.count > 1
+    }
+
     /// Takes note of a look.
     pub fn note(&mut self, seen: &Observed, now: Now) {
         let (absent, ours) = match &seen.app {
@@ -74,9 +109,12 @@ impl Memory {
         let machines = || machines.iter().filter(|machine| machine.exists());
         self.in_service.note(machines().filter(|m| seen.serves(m) && !m.cordoned).map(|m| m.id.as_str()), now);
         self.cordoned.note(machines().filter(|m| m.cordoned).map(|m| m.id.as_str()), now);
+        self.pending.note(machines().filter(|m| m.state == State::Pending).map(|m| m.id.as_str()), now);
+        if machines().any(|machine| seen.serves(machine)) {
+            self.creations = Creations::default();
+        }
         self.host_lost.note(machines().filter(|m| !m.host_ok).map(|m| m.id.as_str()), now);
-        let no_address = ours.is_some_and(|app| !app.addresses.iter().any(|address| address.dedicated));
-        self.app_created &= no_address;
+        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|address| address.dedicated));
         self.no_address.note(no_address.then_some(APP).into_iter(), now);
         if let Some(objects) = &seen.objects {
             let of_lanes = objects.config_maps.iter().chain(objects.deployments.iter().map(|d| &d.object));

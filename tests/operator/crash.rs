@@ -93,6 +93,25 @@ fn killed_at_any_request_of_a_creation_it_ends_with_one_of_everything() {
     });
 }
 
+/// Fly bills each address and each Machine: what was carried out, but never answered, is not asked for again.
+#[test]
+fn a_lost_reply_buys_nothing_twice() {
+    let creates = ["/apps$", "/ip_assignments$", "/machines$"];
+    side_by_side(creates.len(), creates, |path| {
+        let lab = Homelab::new();
+        lab.faults([Rule::new(Fault::LoseReply).to(Target::Fly).method("POST").path(path)]);
+        let _operator = start(&lab);
+        let web = lab.service("web").port(8080).create();
+        wait_for_reason(&web, "Serving");
+        assert_one_of_everything(&lab);
+        let bought = |wanted: &str| {
+            let carried_out = |r: &&Request| r.method == "POST" && r.path.ends_with(wanted) && r.status != Some(409);
+            lab.requests().iter().filter(carried_out).count()
+        };
+        assert_eq!((bought("/ip_assignments"), bought("/machines")), (1, 1), "after {path}");
+    });
+}
+
 #[test]
 fn killed_at_any_request_of_a_deletion_it_leaves_nothing() {
     side_by_side(AT_ONCE, Point::all(&deletion()), |point| {

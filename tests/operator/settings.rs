@@ -121,6 +121,17 @@ fn a_fly_that_is_down_is_tried_again_and_the_address_stays() {
 }
 
 #[test]
+fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
+    let lab = Homelab::new();
+    lab.faults([Rule::new(Fault::Refuse).to(Target::Kubernetes).times(u32::MAX)]);
+    let mut operator = lab.operator(binary()).without("CLUSTER_NAME").start();
+    lab.wait_requests(DEADLINE, |requests| requests.len() >= 2);
+    operator.terminate();
+    let status = operator.wait(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
+}
+
+#[test]
 fn it_ends_with_0_when_it_is_told_to() {
     let lab = Homelab::new();
     let mut operator = start(&lab);

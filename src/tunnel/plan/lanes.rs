@@ -12,6 +12,9 @@ use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
 /// outage is cheaper than a move.
 const HOST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a Machine may be on its way before it counts as failed (flyctl calls it stuck after five minutes).
+const START_PATIENCE: Duration = Duration::from_secs(300);
+
 /// The only lane there is, as long as a tunnel has one.
 const INDEX: u8 = 0;
 
@@ -21,6 +24,7 @@ pub(super) struct Lanes<'a> {
     recipe: Recipe,
     generation: String,
     secret: &'a str,
+    app: &'a OurApp,
     /// Our Machines that exist.
     machines: Vec<&'a Machine>,
     /// Every Machine that exists in the App, whoever made it.
@@ -40,7 +44,7 @@ impl<'a> Lanes<'a> {
         let all: Vec<&Machine> = app.machines.iter().filter(|machine| machine.exists()).collect();
         let machines: Vec<&Machine> = all.iter().copied().filter(|machine| machine.ours.is_some()).collect();
         let generation = recipe.generation();
-        let mut lanes = Lanes { context, objects, recipe, generation, secret, machines, all, current: None };
+        let mut lanes = Lanes { context, objects, recipe, generation, secret, app, machines, all, current: None };
         // Of two Machines for one lane the one in service stays, else the older.
         lanes.current = lanes
             .machines
@@ -49,6 +53,19 @@ impl<'a> Lanes<'a> {
             .filter(|machine| lanes.can_serve(machine))
             .min_by_key(|machine| (machine.cordoned, !context.seen.serves(machine), machine.created_at.clone()));
         lanes
+    }
+
+    /// Machines that serve nobody and never will are destroyed: those that failed, and, as long as another serves, those
+    /// of lanes that were given up before they served.
+    pub(super) fn discard(&self) -> Go<()> {
+        let is_current = |machine: &Machine| self.current.is_some_and(|current| current.id == machine.id);
+        let replaced = || self.machines.iter().copied().filter(|machine| !is_current(machine));
+        let another_serves = replaced().any(|machine| self.context.seen.serves(machine));
+        let useless = |machine: &&Machine| {
+            let never_served = machine.state != State::Started || machine.checked && machine.passing.is_empty();
+            self.has_failed(machine) || machine.host_ok && never_served && another_serves
+        };
+        all(replaced().filter(useless).map(|machine| Step::DestroyMachine(machine.id.clone())))
     }
 
     /// The port on which a live lane is controlled is wanted by the Service itself: Fly would send users to that lane's
@@ -72,7 +89,9 @@ impl<'a> Lanes<'a> {
     /// The lane's Machine is there, runs and is not cordoned.
     pub(super) fn make(&self) -> Go<()> {
         let Some(machine) = self.current else {
+            let pause = self.context.memory.pause(self.context.now);
             return Err(Halt(match self.lane_to_make() {
+                Some(_) if !pause.is_zero() => wait_for(Waiting::MachineStart, Look::Everything, pause),
                 Some(lane) => act(Step::CreateMachine(Box::new(lane))),
                 None => Next::Settled, // every port is taken: the Service would need all 64,512 of them
             }));
@@ -202,8 +221,15 @@ impl<'a> Lanes<'a> {
         let context = self.context;
         let lost = context.memory.host_lost.elapsed(&machine.id, context.now).is_some_and(|lost| lost >= HOST_PATIENCE);
         machine.ours.as_ref().is_some_and(|ours| ours.generation == self.generation && ours.lane == INDEX)
-            && machine.state != State::Failed
+            && !self.has_failed(machine)
             && !lost
+    }
+
+    /// It will not come to run by itself.
+    fn has_failed(&self, machine: &Machine) -> bool {
+        let context = self.context;
+        let stuck = context.memory.pending.elapsed(&machine.id, context.now).is_some_and(|long| long >= START_PATIENCE);
+        machine.state == State::Failed || stuck && machine.host_ok
     }
 
     /// Should two Machines have been given one control port (Fly's lists lag), an frpc may reach the wrong one.
@@ -216,7 +242,8 @@ impl<'a> Lanes<'a> {
 
     fn lane_to_make(&self) -> Option<Lane> {
         let taken = |port| self.recipe.ports.contains(&port) || self.all.iter().any(|m| m.ports.contains(&port));
-        let holders = self.machines.iter().filter(|machine| {
+        // Also one that is being destroyed holds its name for a while.
+        let holders = self.app.machines.iter().filter(|machine| {
             machine.ours.as_ref().is_some_and(|ours| ours.generation == self.generation && ours.lane == INDEX)
         });
         let attempt = holders.filter_map(|machine| names::attempt(&machine.name)).max().unwrap_or(0) + 1;

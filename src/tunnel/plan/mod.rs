@@ -126,6 +126,9 @@ pub struct Settings {
 /// Fly's lists are eventually consistent (facts: reads come from a replicated store).
 const BELIEVED: Duration = Duration::from_secs(5);
 
+/// How long Fly may say "not found" of an App that was just made (fly-go's `WaitForApp` retries for a minute).
+const READS_LAG: Duration = Duration::from_secs(60);
+
 /// Why a step did not let the plan go on.
 struct Halt(Next);
 

@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
+use super::{Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
 use crate::tunnel::memory::APP;
 use crate::tunnel::observed::{App, Objects, OurApp};
-
-/// How long Fly may say "not found" of an App that was just made (fly-go's `WaitForApp` retries for a minute), and how
-/// long a deletion that it accepted may take before it is asked again.
-const APP_MAY_APPEAR: Duration = Duration::from_secs(60);
 
 pub(super) fn plan(context: &Context) -> Plan {
     let next = match context.remove() {
@@ -55,7 +51,8 @@ impl Context<'_> {
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
         let asked = self.memory.app_deleted.map(|at| self.now.monotonic.saturating_sub(at));
         Err(Halt(match asked {
-            Some(ago) if ago < APP_MAY_APPEAR => wait(Waiting::AppGone, Look::App),
+            // A deletion that was accepted and takes so long is asked for again.
+            Some(ago) if ago < READS_LAG => wait(Waiting::AppGone, Look::App),
             _ => act(Step::DeleteApp),
         }))
     }
@@ -67,9 +64,9 @@ impl Context<'_> {
             return Ok(());
         }
         let absent = self.memory.absent.elapsed(APP, self.now).unwrap_or_default();
-        if absent < APP_MAY_APPEAR {
+        if absent < READS_LAG {
             // Looked at all the while: an App that appears is taken down at once.
-            let after = (APP_MAY_APPEAR - absent).min(Duration::from_secs(5));
+            let after = (READS_LAG - absent).min(Duration::from_secs(5));
             return Err(Halt(wait_for(Waiting::AppGone, Look::App, after)));
         }
         if self.memory.unlisted_app { Ok(()) } else { Err(Halt(Next::Look(Look::AppList))) }

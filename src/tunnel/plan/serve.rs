@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::lanes::Lanes;
-use super::{BELIEVED, Context, Go, Halt, Look, Next, Plan, Reason, Shown, Step, Waiting, act, all, wait_for};
+use super::{
+    BELIEVED, Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait_for,
+};
 use crate::tunnel::Ask;
 use crate::tunnel::lane::Recipe;
 use crate::tunnel::memory::APP;
@@ -25,7 +27,7 @@ pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
     match &context.seen.app {
         None => Plan { next, shown: None },
         Some(App::Foreign(who)) => context.halted(Reason::NameConflict, name_conflict(&context.tunnel.app, who)),
-        Some(App::Absent | App::Ours(_)) => Plan { shown: Some(context.shown(ask)), next },
+        Some(App::Absent | App::Ours(_)) => Plan { shown: context.shown(ask), next },
     }
 }
 
@@ -57,6 +59,10 @@ fn name_conflict(app: &str, who: &str) -> String {
     )
 }
 
+fn fails_to_start(app: &str) -> String {
+    format!("Machines of the App {app} do not come to serve and are made again; `fly logs --app {app}` may tell why")
+}
+
 impl Context<'_> {
     /// The steps to a tunnel that serves, in their order.
     fn serve(&self, ask: &Ask) -> Go<()> {
@@ -67,6 +73,7 @@ impl Context<'_> {
         let address = self.address(app)?;
         let recipe = self.recipe(ask, address, keys);
         let lanes = Lanes::new(self, app, objects, recipe, &keys.name);
+        lanes.discard()?;
         lanes.free_the_control_port()?;
         lanes.make()?;
         lanes.connect()?;
@@ -87,7 +94,10 @@ impl Context<'_> {
     fn own_app(&self) -> Go<&OurApp> {
         match self.app()? {
             App::Ours(app) => Ok(app),
-            App::Absent => Err(Halt(act(Step::CreateApp))),
+            App::Absent => match self.address_is_lost() {
+                true => Err(Halt(act(Step::CreateApp))),
+                false => Err(Halt(wait_for(Waiting::SecondLook, Look::App, BELIEVED))),
+            },
             App::Foreign(_) => Err(Halt(Next::Settled)),
         }
     }
@@ -101,17 +111,25 @@ impl Context<'_> {
         objects.keys.first().ok_or(Halt(act(Step::CreateKeys)))
     }
 
-    /// Fly bills every address that is asked for, so a list without one is believed at once only where nobody but this
-    /// process can have asked.
+    /// Fly bills every address that is asked for, so a list without one is believed at once only where nobody can have
+    /// asked.
     fn address(&self, app: &OurApp) -> Go<Ipv4Addr> {
         if let Some(address) = app.address(&self.seen.shown()) {
             return Ok(address);
         }
-        let missing = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
-        Err(Halt(match self.memory.app_created || missing >= BELIEVED {
+        let listed_none = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
+        let nobody_asked = self.memory.app_created || listed_none >= BELIEVED;
+        Err(Halt(match nobody_asked && self.address_is_lost() {
             true => act(Step::AllocateAddress),
-            false => wait_for(Waiting::SecondLook, Look::Everything, BELIEVED - missing),
+            false => wait_for(Waiting::SecondLook, Look::Everything, BELIEVED),
         }))
+    }
+
+    /// An address that people use is given up only when Fly listed neither it nor another for as long as its reads may
+    /// lag.
+    fn address_is_lost(&self) -> bool {
+        let listed_none = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
+        self.seen.shown().is_empty() || listed_none >= READS_LAG
     }
 
     fn recipe(&self, ask: &Ask, address: Ipv4Addr, keys: &KeysSecret) -> Recipe {
@@ -130,13 +148,16 @@ impl Context<'_> {
 
     /// What the Service shows: its address from the moment that a lane of the wanted generation serves, and no other,
     /// for as long as Fly lists it. A lane of another generation may lead to another place: to the ClusterIP of a
-    /// Service that was deleted and made again, say.
-    fn shown(&self, ask: &Ask) -> Shown {
+    /// Service that was deleted and made again, say. `None`, and all stays as it is, while Fly lists none.
+    fn shown(&self, ask: &Ask) -> Option<Shown> {
         let app = match &self.seen.app {
             Some(App::Ours(app)) => Some(app),
             _ => None,
         };
         let address = app.and_then(|app| app.address(&self.seen.shown()));
+        if address.is_none() && !self.address_is_lost() {
+            return None;
+        }
         let keys = self.seen.objects.as_ref().and_then(|objects| objects.keys.first());
         let generation = address.zip(keys).map(|(address, keys)| self.recipe(ask, address, keys).generation());
 
@@ -152,12 +173,14 @@ impl Context<'_> {
         let addresses: Vec<IpAddr> =
             address.map(IpAddr::V4).into_iter().filter(|ip| serving || was_shown(ip)).collect();
         let (reason, message) = match addresses.first() {
+            None if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             None => (Reason::Provisioning, "the tunnel is being made".to_owned()),
             Some(address) if serving => (Reason::Serving, format!("serving at {address}")),
             Some(_) if taking_over => (Reason::Updating, "a new lane takes over from the old one".to_owned()),
+            Some(_) if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
         };
-        Shown { addresses, reason, message }
+        Some(Shown { addresses, reason, message })
     }
 
     /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.

@@ -222,12 +222,15 @@ impl Reality {
                 self.objects.keys.push(KeysSecret { name, keys });
             }
             Step::AllocateAddress => {
+                self.memory.app_created = false;
                 self.addresses_made += 1;
                 let ip = [192, 0, 2, self.addresses_made].into();
                 self.our_app().addresses.push(Address { ip, dedicated: true, created_at });
             }
             Step::ReleaseAddress(ip) => self.our_app().addresses.retain(|address| address.ip != *ip),
             Step::CreateMachine(lane) => {
+                let now = self.clock();
+                self.memory.created(now);
                 self.machines_made += 1;
                 let id = format!("m{}", self.machines_made);
                 let taken = self.machines().iter().any(|machine| machine.name == lane.name);

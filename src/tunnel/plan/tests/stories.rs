@@ -118,6 +118,86 @@ fn a_lane_that_never_served_does_not_hold_up_the_next() {
     assert!(reality.now < SHORT, "{}", reality.story);
 }
 
+/// Somebody types port numbers: each edit is a lane, and only the last is left, beside the one that serves.
+#[test]
+fn lanes_that_were_given_up_before_they_served_are_destroyed_at_once() {
+    let mut reality = serving();
+    for port in [8001, 8002, 8003, 8004] {
+        reality.ports(&[443, port]);
+        while !matches!(reality.turn(), Next::Wait(_)) {}
+        assert!(reality.machines().len() <= 2, "{}", reality.story);
+    }
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+}
+
+/// Each Machine is billed: one that fails is destroyed, and the next is made later each time.
+#[test]
+fn machines_that_fail_to_start_are_made_again_later_each_time() {
+    let mut reality = reality();
+    let mut made = Vec::new();
+    while made.len() < 6 {
+        match reality.turn() {
+            Next::Wait(wait) => reality.pass(&wait),
+            Next::Act(_) => {}
+            other => assert!(matches!(other, Next::Look(_)), "{other:?}"),
+        }
+        let pending: Vec<String> =
+            reality.machines().iter().filter(|m| m.state == State::Pending).map(|m| m.id.clone()).collect();
+        for id in pending {
+            made.push(reality.now.as_secs());
+            reality.change(&id, |machine| machine.state = State::Failed);
+            reality.forget_view();
+        }
+        assert!(reality.machines().len() <= 1, "{}", reality.story);
+    }
+    assert_eq!(made, [0, 2, 6, 14, 30, 62], "{}", reality.story);
+    assert_eq!(reason(&reality), "Degraded", "{}", reality.story);
+}
+
+#[test]
+fn an_app_that_fly_does_not_find_for_a_moment_keeps_its_address_in_the_status() {
+    let mut reality = serving();
+    let app = std::mem::replace(&mut reality.app, App::Absent);
+    reality.forget_view();
+    assert!(matches!(reality.run(Duration::ZERO), Next::Wait(_)));
+    assert_eq!(reason(&reality), "Serving", "{}", reality.story);
+    reality.app = app;
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert!(!reality.story.contains("create"), "{}", reality.story);
+}
+
+#[test]
+fn an_app_that_is_gone_for_a_minute_is_made_again() {
+    let mut reality = serving();
+    reality.app = App::Absent;
+    reality.objects = Default::default();
+    reality.forget_view();
+    let lost = reality.now;
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert!(reality.now - lost >= Duration::from_secs(60), "{}", reality.story);
+}
+
+#[test]
+fn an_address_that_is_not_listed_for_a_moment_is_not_bought_again() {
+    let mut reality = serving();
+    let addresses = std::mem::take(&mut reality.our_app().addresses);
+    reality.forget_view();
+    reality.turn();
+    for _ in 0..8 {
+        let Next::Wait(wait) = reality.turn() else { panic!("{}", reality.story) };
+        reality.pass(&wait);
+        assert_eq!(reason(&reality), "Serving", "{}", reality.story);
+    }
+    reality.our_app().addresses = addresses;
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert!(!reality.story.contains("allocate"), "{}", reality.story);
+}
+
 #[test]
 fn a_change_taken_back_uncordons_the_old_lane() {
     let mut reality = serving();
