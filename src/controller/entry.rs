@@ -25,22 +25,20 @@ pub(super) struct Entry {
     pub(super) work: Option<Box<Work>>,
     /// What the tunnel was to be, and how its Service looked, when it was last worked on.
     pub(super) tunnel: Tunnel,
-    pub(super) fingerprint: u64,
-    /// How the Service looked before the last pass.
-    pub(super) fingerprint_before: u64,
+    fingerprint: u64,
     /// Its Service has our finalizer: something may have been made for it.
-    pub(super) finalized: bool,
+    finalized: bool,
     /// When to work on it next; `None`: when a poll or a worker says so.
     pub(super) due: Option<Instant>,
     /// Nothing is left to do; when to look whether it is still so.
     pub(super) resync: Option<Instant>,
     /// When everything was last looked at, or began to be.
     pub(super) looked: Instant,
-    pub(super) finished: Option<Instant>,
-    /// A poll saw the Service change while a worker had the tunnel.
-    pub(super) changed: bool,
+    finished: Option<Instant>,
+    /// What a poll saw while a worker had the tunnel.
+    listed_meanwhile: Option<(Tunnel, u64)>,
     /// What it waits for, and since when.
-    pub(super) waiting: Option<(Waiting, Instant)>,
+    waiting: Option<(Waiting, Instant)>,
     pub(super) failures: Repeating,
 }
 
@@ -50,7 +48,6 @@ impl Entry {
         let seen = Observed { service, ..Observed::default() };
         Entry {
             fingerprint: fingerprint(seen.service.as_ref()),
-            fingerprint_before: fingerprint(seen.service.as_ref()),
             finalized: true, // until a pass knows better
             work: Some(Box::new(Work { tunnel: tunnel.clone(), seen, memory: Memory::default(), look: None, reread })),
             tunnel,
@@ -58,7 +55,7 @@ impl Entry {
             resync: None,
             looked: now,
             finished: None,
-            changed: false,
+            listed_meanwhile: None,
             waiting: None,
             failures: Repeating::default(),
         }
@@ -66,28 +63,37 @@ impl Entry {
 
     /// A poll shows the Service.
     pub(super) fn listed(&mut self, tunnel: Tunnel, service: Service, began: Instant, now: Instant) {
-        let shown = fingerprint(Some(&service));
-        let changed = tunnel != self.tunnel || shown != self.fingerprint;
-        // A list that began before the last pass ended may be older than what that pass wrote.
-        let older = self.finished.is_some_and(|finished| finished > began);
-        if older && tunnel == self.tunnel && shown == self.fingerprint_before {
+        let Some(work) = &mut self.work else {
+            self.listed_meanwhile = Some((tunnel, fingerprint(Some(&service))));
+            return;
+        };
+        // Older than what the last pass wrote, perhaps: the next poll tells.
+        if self.finished.is_some_and(|finished| finished > began) {
             return;
         }
-        let resync = self.resync.is_some_and(|resync| resync <= now);
-        if !changed && !resync {
-            return;
+        let changed = tunnel != self.tunnel || fingerprint(Some(&service)) != self.fingerprint;
+        if changed || self.resync.is_some_and(|resync| resync <= now) {
+            work.forget();
+            work.reread = false;
+            work.tunnel = tunnel;
+            work.seen.service = Some(service);
+            self.due = Some(now);
         }
-        match &mut self.work {
-            None => self.changed |= changed,
-            Some(_) if older => self.start_anew(now),
-            Some(work) => {
-                work.forget();
-                work.reread = false;
-                work.tunnel = tunnel;
-                work.seen.service = Some(service);
-                self.due = Some(now);
-            }
-        }
+    }
+
+    /// A worker gives the tunnel back. Returns whether a poll saw its Service change meanwhile, beside what the pass
+    /// itself wrote.
+    pub(super) fn returned(&mut self, work: Box<Work>, finalizer: &str, now: Instant) -> bool {
+        let before = std::mem::replace(&mut self.fingerprint, fingerprint(work.seen.service.as_ref()));
+        let changed = self
+            .listed_meanwhile
+            .take()
+            .is_some_and(|(tunnel, shown)| tunnel != work.tunnel || shown != before && shown != self.fingerprint);
+        self.tunnel = work.tunnel.clone();
+        self.finalized = work.seen.service.as_ref().is_some_and(|service| service.has_finalizer(finalizer));
+        self.finished = Some(now);
+        self.work = Some(work);
+        changed
     }
 
     /// No list shows the Service any more. Returns whether the tunnel is still to be worked on.
@@ -107,6 +113,7 @@ impl Entry {
         if let Some(work) = &mut self.work {
             work.forget();
         }
+        self.waiting = None;
         self.due = Some(now);
     }
 
@@ -116,6 +123,7 @@ impl Entry {
             work.forget();
             work.seen = Observed::default();
         }
+        self.waiting = None;
         self.resync = Some(resync);
         // One that is in no list of load balancers is not woken by a poll.
         self.due = (self.tunnel.wanted == Wanted::Removed).then_some(resync);
@@ -139,7 +147,7 @@ impl Entry {
 }
 
 /// Tells whether a Service is as it was left: everything that we read of it beside what makes the tunnel.
-pub(super) fn fingerprint(service: Option<&Service>) -> u64 {
+fn fingerprint(service: Option<&Service>) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let Some(service) = service {
         service.metadata.uid.hash(&mut hasher);
@@ -150,4 +158,76 @@ pub(super) fn fingerprint(service: Option<&Service>) -> u64 {
         }
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::TunnelId;
+    use crate::tunnel::desired;
+    use crate::tunnel::names::Owner;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn service(address: Option<&str>) -> Service {
+        let mut service = Service::default();
+        service.metadata.name = "web".into();
+        service.status.load_balancer.ingress =
+            address.iter().map(|ip| crate::service::Ingress { ip: ip.parse().ok() }).collect();
+        service
+    }
+
+    fn tunnel() -> Tunnel {
+        let owner = Owner { cluster_name: "home".into(), class: "a/lb".into() };
+        desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner)
+    }
+
+    #[test]
+    fn a_poll_wakes_a_settled_tunnel_only_when_its_service_changed() {
+        let now = Instant::now();
+        let mut entry = Entry::new(tunnel(), Some(service(None)), now);
+        let mut work = entry.work.take().expect("nobody has it");
+        work.seen.service = Some(service(Some("192.0.2.1")));
+        assert!(!entry.returned(work, "f", now));
+        entry.settled(now + 60 * SECOND);
+        entry.due = None;
+        entry.listed(tunnel(), service(Some("192.0.2.1")), now + SECOND, now + SECOND);
+        assert_eq!(entry.due, None, "nothing changed");
+        entry.listed(tunnel(), service(None), now - SECOND, now + SECOND);
+        assert_eq!(entry.due, None, "a list that began before the pass ended says nothing");
+        entry.listed(tunnel(), service(None), now + SECOND, now + SECOND);
+        assert_eq!(entry.due, Some(now + SECOND), "somebody took the address away");
+    }
+
+    #[test]
+    fn what_a_pass_wrote_itself_is_no_change() {
+        let now = Instant::now();
+        for (listed, expected) in [(None, false), (Some("192.0.2.1"), false), (Some("192.0.2.9"), true)] {
+            let mut entry = Entry::new(tunnel(), Some(service(None)), now);
+            let mut work = entry.work.take().expect("nobody has it");
+            entry.listed(tunnel(), service(listed), now, now);
+            work.seen.service = Some(service(Some("192.0.2.1")));
+            assert_eq!(entry.returned(work, "f", now), expected, "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_long_is_looked_at_less_often() {
+        let start = Instant::now();
+        let mut entry = Entry::new(tunnel(), None, start);
+        for (after, pause) in [(0, 250), (4, 250), (10, 500), (60, 3000), (600, 5000)] {
+            let now = start + after * SECOND;
+            let look = Look::Machines(vec!["m".into()]);
+            entry.wait(Wait { what: Waiting::MachineStart, look, after: None }, now, 3600 * SECOND);
+            assert_eq!(entry.due, Some(now + Duration::from_millis(pause)), "after {after} s");
+        }
+        entry.wait(
+            Wait { what: Waiting::Traffic, look: Look::Objects, after: None },
+            start + 601 * SECOND,
+            60 * SECOND,
+        );
+        assert_eq!(entry.due, Some(start + 602 * SECOND), "something else is waited for");
+        let look = entry.work.and_then(|work| work.look);
+        assert_eq!(look, Some(Look::Everything), "nobody looked at everything for a minute");
+    }
 }

@@ -18,7 +18,7 @@ use crate::failure::Kind;
 use crate::tunnel::plan::Look;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
-use entry::{Entry, fingerprint};
+use entry::Entry;
 use poll::Poll;
 use work::{Clock, Outcome, Work};
 
@@ -127,20 +127,10 @@ impl Controller {
         let now = Instant::now();
         let id = work.tunnel.id.clone();
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.tunnel = work.tunnel.clone();
-        entry.fingerprint_before = entry.fingerprint;
-        entry.fingerprint = fingerprint(work.seen.service.as_ref());
-        entry.finalized =
-            work.seen.service.as_ref().is_some_and(|service| service.has_finalizer(&self.world.settings.finalizer));
-        entry.finished = Some(now);
-        entry.work = Some(work);
-        if !matches!(outcome, Outcome::Wait(_)) {
-            entry.waiting = None;
-        }
+        let changed = entry.returned(work, &self.world.settings.finalizer, now);
         if !matches!(outcome, Outcome::Failed(_)) {
             entry.failures.succeeded();
         }
-        let changed = std::mem::take(&mut entry.changed);
         match outcome {
             Outcome::Gone if !changed => {
                 self.entries.remove(&id);
