@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 
@@ -46,6 +48,59 @@ fn help_and_version_are_told_and_end_it_with_0() {
     assert!(said.contains("--fly-org SLUG  [FLY_ORG]") && said.contains("(default: 5s)"), "{said}");
     let (code, said) = run(&["--version"], &[]);
     assert_eq!((code, said.trim()), (Some(0), concat!("fly-tunnel-operator ", env!("CARGO_PKG_VERSION"))));
+}
+
+/// Straight to the API server: the recorder takes tokens only.
+#[test]
+fn a_kubeconfig_with_a_client_certificate_is_taken() {
+    let lab = Homelab::new();
+    let cluster = lab.cluster();
+    let (certificate, key) = cluster.authority().client("somebody", "system:masters");
+    let file = |name: &str, text: &str| {
+        let path = lab.directory().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let user = serde_json::json!({ "client-certificate": file("user.crt", &certificate), "client-key": file("user.key", &key) });
+    let config = lab::cluster::kubeconfig(cluster.api_server(), cluster.authority().certificate_pem(), &user);
+    let path = file("certificate.kubeconfig", &config.to_string());
+    let _operator = lab.operator(binary()).env("KUBECONFIG", &path).start();
+    let web = lab.service("web").port(8080).create();
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+/// At any level, in either format, whatever goes wrong.
+#[test]
+fn no_secret_is_in_the_log() {
+    for format in ["text", "json"] {
+        let lab = Homelab::new();
+        let lose = Rule::new(Fault::LoseReply).to(Target::Fly).method("POST").path("/machines$");
+        lab.faults([lose]);
+        let operator = lab.operator(binary()).env("RUST_LOG", "trace").env("LOG_FORMAT", format).start();
+        let web = lab.service("web").port(8080).create();
+        wait_for_reason(&web, "Serving");
+        let secrets = format!("/api/v1/namespaces/{}/secrets", lab.operator_namespace());
+        let secret = lab.cluster().kube().list(&secrets).expect("a list").remove(0);
+        web.delete();
+        web.wait_gone(crate::LONG_DEADLINE);
+        wait_until("the whole story", DEADLINE, || operator.log().contains("remove the finalizer"));
+        let log = operator.log();
+        let data = secret["data"].as_object().expect("data");
+        // The certificates are no secrets, and the last line of a key is the shortest part that tells anything.
+        let keys = ["frps.key", "frpc.key", "token"].map(|name| data[name].as_str().expect("base64"));
+        let tokens = [lab.fly().token(), lab.cluster().admin_token()];
+        for hidden in keys.iter().flat_map(|key| [&key[..40], &key[key.len() - 40..]]).chain(tokens) {
+            assert!(!log.contains(hidden), "{hidden} is in the log");
+        }
+        let plain = |name: &str| {
+            let bytes = STANDARD.decode(data[name].as_str().expect("base64")).expect("base64");
+            String::from_utf8(bytes).expect("text")
+        };
+        for line in plain("frps.key").lines().chain(plain("frpc.key").lines()).chain(plain("token").lines()) {
+            assert!(line.starts_with("-----") || !log.contains(line), "{line} is in the log");
+        }
+        assert!(format == "text" || log.lines().all(|line| line.starts_with('{')), "every line is JSON");
+    }
 }
 
 fn count(log: &str, text: &str) -> usize {

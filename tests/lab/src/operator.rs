@@ -105,7 +105,7 @@ impl RunningOperator {
 
     /// What it has printed so far, both streams.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// How it ended, or `None` while it runs.
