@@ -18,7 +18,8 @@ pub type Outcome<T = ()> = Result<T, String>;
 
 /// Far longer than anything in the demo takes on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(45);
-/// What a line of the operator's log on the one Service of the story begins with; the App's name follows.
+/// What a line of the operator's log says after its level, where it is on the one Service of the story; the App's name
+/// follows. It is left out, being the same each time.
 const SUBJECT: &str = "namespace=default name=web app=";
 
 pub struct Stage<'a> {
@@ -72,15 +73,16 @@ impl<'a> Stage<'a> {
         let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
         let cluster = self.lab.cluster();
         let path = std::env::var("PATH").unwrap_or_default();
-        let output = Command::new(program)
+        let mut process = Command::new(program);
+        process
             .args(arguments.split(' '))
             .current_dir(self.lab.directory())
             .env("PATH", format!("{}:{path}", cluster.bin().display()))
             .env("KUBECONFIG", cluster.kubeconfig())
             // For kubectl's caches.
-            .env("HOME", self.lab.directory())
-            .output()
-            .map_err(|error| format!("`{program}` does not start: {error}"))?;
+            .env("HOME", self.lab.directory());
+        let output = self.screen.during(program, || process.output());
+        let output = output.map_err(|error| format!("`{program}` does not start: {error}"))?;
         if !output.status.success() {
             return Err(format!("`{command}` failed: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
         }
@@ -160,13 +162,15 @@ impl<'a> Stage<'a> {
         let complete = log.rfind('\n').map_or(0, |end| end + 1);
         let mut news = Vec::new();
         for line in log[self.log_told..complete].lines() {
-            let (at, mut rest) = line.split_once(' ').unwrap_or(("", line));
-            if let Some((_, fields)) = rest.split_once(SUBJECT)
+            let (at, rest) = line.split_once(' ').unwrap_or(("", line));
+            let mut text = rest.to_owned();
+            if let Some((level, fields)) = rest.split_once(SUBJECT)
                 && let Some((app, message)) = fields.split_once(' ')
             {
-                (self.app, rest) = (app.to_owned(), message);
+                self.app = app.to_owned();
+                text = format!("{level}{message}");
             }
-            news.push((time(at), "operator", rest.to_owned()));
+            news.push((time(at), "operator", text));
         }
         self.log_told = complete;
         news
@@ -206,7 +210,7 @@ pub fn apps(lab: &Homelab) -> Vec<Value> {
     lab.fly().state()["apps"].as_array().cloned().unwrap_or_default()
 }
 
-/// The Machines of an App, in the order in which they were made.
+/// The Machines of an App.
 pub fn machines(app: &Value) -> Vec<Value> {
     app["machines"].as_array().cloned().unwrap_or_default()
 }
