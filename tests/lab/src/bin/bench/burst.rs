@@ -1,11 +1,10 @@
 //! A thousand new Services at once, against one tunnel at a time; and the memory that they take.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use lab::fly::Settings;
 use lab::homelab::Homelab;
-use lab::recorder::Request;
 
 use crate::process::Memory;
 use crate::row::Row;
@@ -33,7 +32,7 @@ pub fn run(operator: &Path) {
     progress(format_args!("one takes {:.1} s; {SERVICES} at once", single.as_secs_f64()));
     let (first, start) = (lab.requests().len(), Instant::now());
     services::create(&lab, "burst", SERVICES);
-    log::wait_for(&lab, first, SERVICES, log::shows_address);
+    wait_made(&lab, first, SERVICES);
     let all = start.elapsed();
 
     let one_at_a_time = single * SERVICES as u32;
@@ -58,18 +57,25 @@ pub fn run(operator: &Path) {
 }
 
 fn memory_row(name: &str, pid: u32) {
-    let memory = Memory::of(pid);
+    let memory = Memory::highest(pid);
     Row::new(name, memory.resident, "MiB").bound(12.0).note(memory.details()).print();
 }
 
-/// From the operator's first request for a Service to the one that shows its address: without the wait for a poll.
+/// Waits until tunnels have all that they need. Without traffic, Fly's checks pass before there is an frpc, and so the
+/// address may be the first of the two.
+fn wait_made(lab: &Homelab, from: usize, tunnels: usize) {
+    log::wait_for(lab, from, tunnels, log::shows_address);
+    log::wait_for(lab, from, tunnels, log::applies_frpc);
+}
+
+/// From the operator's first request for a Service to the last: without the wait for a poll.
 fn one_tunnel(lab: &Homelab, name: &str) -> Duration {
-    let first = lab.requests().len();
+    let from = lab.requests().len();
     services::create(lab, name, 1);
-    log::wait_for(lab, first, 1, log::shows_address);
-    let requests = &lab.requests()[first..];
-    let time = |wanted: &dyn Fn(&Request) -> bool| -> SystemTime {
-        log::arrival(requests.iter().find(|request| wanted(request)).expect("the operator has made the tunnel"))
-    };
-    log::since(time(&log::shows_address), time(&|request| request.path.contains(&format!("/services/{name}"))))
+    wait_made(lab, from, 1);
+    let requests = &lab.requests()[from..];
+    let first = requests.iter().find(|request| request.path.contains(&format!("/services/{name}")));
+    let last = requests.iter().rfind(|request| log::shows_address(request) || log::applies_frpc(request));
+    let [first, last] = [first, last].map(|request| log::arrival(request.expect("the tunnel was made just now")));
+    log::since(last, first)
 }

@@ -87,7 +87,7 @@ impl Creation {
         let begun = first(&|request| request.path.contains(&format!("/services/{name}")));
         let polled = log[..begun].iter().rposition(log::is_poll).expect("the Service was found by a poll");
         let asked = first(&|request| request.method == "POST" && request.path.ends_with("/machines"));
-        let applied = first(&|request| request.method == "PATCH" && request.path.contains("/deployments/"));
+        let applied = first(&log::applies_frpc);
         let [polled_at, asked_at, applied_at] = [polled, asked, applied].map(|number| log::arrival(&log[number]));
 
         let to_fly: Vec<&Request> = log.iter().filter(|request| request.to == Target::Fly).collect();

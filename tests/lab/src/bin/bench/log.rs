@@ -32,6 +32,11 @@ pub fn shows_address(request: &Request) -> bool {
     request.method == "PATCH" && request.path.contains("/status?") && request.body.contains("\"ip\":")
 }
 
+/// An frpc is made, or made anew.
+pub fn applies_frpc(request: &Request) -> bool {
+    request.method == "PATCH" && request.path.contains("/deployments/")
+}
+
 /// A look at one Machine: it boots, or its checks are awaited.
 pub fn is_wait(request: &Request) -> bool {
     let path = request.path.split('?').next().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What Linux says of a process (proc(5)).
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 /// `USER_HZ`: in `/proc` times are in hundredths of a second on every Linux that the lab runs on.
@@ -30,6 +31,15 @@ impl Memory {
             anonymous: field("RssAnon:") / KIB_PER_MIB,
             peak: field("VmHWM:") / KIB_PER_MIB,
         }
+    }
+
+    /// The most that is resident in the time of two polls at the default interval.
+    pub fn highest(pid: u32) -> Memory {
+        let samples = (0..40).map(|_| {
+            thread::sleep(Duration::from_millis(250));
+            Memory::of(pid)
+        });
+        samples.max_by(|a, b| a.resident.total_cmp(&b.resident)).expect("there are some")
     }
 
     /// The rest, in words.

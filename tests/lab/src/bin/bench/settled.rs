@@ -30,7 +30,7 @@ pub fn run(operator: &Path) {
 fn at_rest(lab: &Homelab, operator: &Path) {
     let running = services::operator_without_resync(lab, operator);
     log::wait_for(lab, 0, 3, log::is_poll);
-    let memory = Memory::of(running.pid());
+    let memory = Memory::highest(running.pid());
     Row::new("resident memory, no Service", memory.resident, "MiB").bound(4.0).note(memory.details()).print();
 
     progress(format_args!("creating {SERVICES} Services"));
@@ -73,6 +73,6 @@ fn in_use(lab: &Homelab, operator: &Path) {
     let name = |to| format!("requests to {to} per minute, {SERVICES} Services settled");
     Row::new(name("Kubernetes"), per_minute(Target::Kubernetes), "").bound(25.0).print();
     Row::new(name("Fly"), per_minute(Target::Fly), "").bound(40.0).print();
-    let memory = Memory::of(running.pid());
+    let memory = Memory::highest(running.pid());
     Row::new(format!("resident memory, {SERVICES} Services"), memory.resident, "MiB").note(memory.details()).print();
 }
