@@ -70,6 +70,30 @@ fn a_change_of_ports_loses_no_connection() {
     assert_one_of_everything(&lab);
 }
 
+/// Edges that hear of a cordon at once and of a check two seconds later: between the two they know of no lane, unless
+/// the operator gives them their time.
+#[test]
+fn edges_that_learn_of_the_new_lane_last_lose_no_connection_either() {
+    let late = Settings { edge_check_delay: Duration::from_secs(2), ..Settings::default() };
+    let lab = Homelab::builder().fly(late).start();
+    let _operator = patient(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    assert_answers(ip, 8080, "web"); // the edge knows the first lane now
+    let old = machine(&lab);
+    let longest = std::sync::Mutex::new(Duration::ZERO);
+    let stream = Stream::during(8, ip, 8080, "web", |stream| {
+        set_ports(&lab, &web, &[8080, 9090]);
+        wait_replaced(&lab, &old);
+        *longest.lock().expect("nobody panicked") = stream.longest();
+    });
+    assert_none_lost(&stream);
+    // The edge holds a connection for which it knows no lane: it is not lost, but it waits.
+    let longest = *longest.lock().expect("nobody panicked");
+    assert!(longest < Duration::from_secs(1), "somebody waited for {longest:?}");
+}
+
 #[test]
 fn a_change_taken_back_before_the_old_lane_is_gone_loses_no_connection() {
     let lab = late_edges();

@@ -37,6 +37,7 @@ pub struct Stream {
     stop: AtomicBool,
     pub answered: AtomicUsize,
     pub lost: std::sync::Mutex<Vec<String>>,
+    longest_millis: AtomicUsize,
 }
 
 impl Stream {
@@ -53,10 +54,18 @@ impl Stream {
         stream
     }
 
+    /// The longest that a client waited for its answer.
+    pub fn longest(&self) -> Duration {
+        Duration::from_millis(self.longest_millis.load(Ordering::Relaxed) as u64)
+    }
+
     fn client(&self, ip: IpAddr, port: u16, backend: &str) {
         let began = std::time::Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            let what = match get(ip, port, "/") {
+            let asked = std::time::Instant::now();
+            let answer = get(ip, port, "/");
+            self.longest_millis.fetch_max(asked.elapsed().as_millis() as usize, Ordering::Relaxed);
+            let what = match answer {
                 Ok(answer) if answer.contains(&format!("{backend}-")) => {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     continue;

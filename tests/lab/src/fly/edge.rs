@@ -173,7 +173,9 @@ fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Optio
         let delay = if service.is_control { settings.control_edge_delay } else { settings.edge_delay };
         // A host that is lost does not answer, whether the edge has heard of it or not.
         let Some((address, _)) = machine.addresses.filter(|_| machine.host_up) else { continue };
-        if !service.routable.as_of(now, delay) || tried.contains(&machine.id) {
+        let open = service.open.as_of(now, delay);
+        let healthy = service.healthy.as_of(now, delay + settings.edge_check_delay);
+        if !open || !healthy || tried.contains(&machine.id) {
             continue;
         }
         let busy = service.load.connections.load(Ordering::Relaxed);

@@ -61,6 +61,8 @@ pub struct Settings {
     pub edge_delay: Duration,
     /// The same for the ports on which frps listens for frpc.
     pub control_edge_delay: Duration,
+    /// How much later than of all else edges learn of checks.
+    pub edge_check_delay: Duration,
     /// For how long a new App answers 404.
     pub app_appears_after: Duration,
     /// For how long a new Machine answers 404 and is missing in lists.
@@ -81,6 +83,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             edge_delay: Duration::ZERO,
             control_edge_delay: Duration::ZERO,
+            edge_check_delay: Duration::ZERO,
             app_appears_after: Duration::ZERO,
             machine_appears_after: Duration::ZERO,
             app_deletion: Duration::from_millis(200),

@@ -151,8 +151,10 @@ pub(crate) struct Machine {
 pub(crate) struct ServiceState {
     pub(crate) definition: Service,
     pub(crate) checks: Vec<CheckState>,
-    /// Whether an edge that knows all sends connections to it.
-    pub(crate) routable: Delayed,
+    /// Whether its Machine runs and is not cordoned.
+    pub(crate) open: Delayed,
+    /// Whether its checks pass. Edges may learn of this later.
+    pub(crate) healthy: Delayed,
     /// Whether frps listens there for its clients.
     pub(crate) is_control: bool,
     pub(super) load: Arc<Load>,
@@ -267,9 +269,10 @@ impl Machine {
         let up = self.state == State::Started && !self.cordoned && self.host_up;
         let ready = |check: &CheckState| check.definition.kind != Some(CheckKind::Readiness) || check.passes();
         let ready = self.top_level_checks.iter().all(ready);
+        let now = Instant::now();
         for service in &mut self.services {
-            let healthy = service.checks.iter().all(CheckState::passes);
-            service.routable.set(Instant::now(), up && ready && healthy);
+            service.open.set(now, up);
+            service.healthy.set(now, ready && service.checks.iter().all(CheckState::passes));
         }
         self.changes.send_modify(|count| *count += 1);
     }
@@ -313,7 +316,8 @@ impl ServiceState {
                     CheckState::new(&format!("servicecheck-{number:02}-{kind}-{port}"), check)
                 })
                 .collect(),
-            routable: Delayed::default(),
+            open: Delayed::default(),
+            healthy: Delayed::default(),
             is_control: definition.internal_port.is_some_and(|port| control_ports.contains(&port)),
             load: Arc::default(),
         }
