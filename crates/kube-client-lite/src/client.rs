@@ -1,7 +1,6 @@
 //! The client: one method for each thing that can be asked of an API server.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -9,6 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::config::{Config, ConfigError};
 use crate::delete::DeleteOptions;
 use crate::error::Error;
+use crate::options::ClientOptions;
 use crate::patch::{self, PatchOperation};
 use crate::reply::{self, OBJECT_LIMIT};
 use crate::request::{JSON, Method, Request};
@@ -21,31 +21,6 @@ use crate::version::Version;
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) transport: Arc<Transport>,
-}
-
-/// What may be set otherwise than [`Client::new`] does.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// `name/version`, as the server's audit log will show it.
-    pub user_agent: String,
-    /// For a connection, TLS included. 5 s.
-    pub connect_timeout: Duration,
-    /// For a whole request: connection, sending, waiting, reading. Each page of a list is one. 30 s.
-    pub timeout: Duration,
-    /// How many idle connections are kept. 4. More requests than that at once are possible.
-    pub idle_connections: usize,
-}
-
-impl ClientOptions {
-    /// The defaults, with a user agent.
-    pub fn new(user_agent: &str) -> ClientOptions {
-        ClientOptions {
-            user_agent: user_agent.to_owned(),
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(30),
-            idle_connections: 4,
-        }
-    }
 }
 
 impl Client {

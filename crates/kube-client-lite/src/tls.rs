@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 /// What a configuration says of TLS, all in PEM.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, RequestBuilder};
 
-use crate::client::ClientOptions;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{Credentials, Secret};
 use crate::error::{Error, Kind};
+use crate::options::ClientOptions;
 use crate::reply::{self, Reply};
 use crate::request::{Method, Request};
 use crate::tls;

@@ -6,7 +6,7 @@
 //! - `document.rs`: YAML and JSON.
 
 mod document;
-mod error;
+pub(crate) mod error;
 mod in_cluster;
 mod kubeconfig;
 mod resolve;
