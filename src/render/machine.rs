@@ -111,7 +111,7 @@ fn ours(metadata: &BTreeMap<String, String>) -> Option<Ours> {
 
 /// The metadata value for a time.
 pub fn time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// `servicecheck-00-tcp-443` is of port 443. Numbers can repeat between services, so the port is what tells.

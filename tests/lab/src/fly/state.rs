@@ -1,5 +1,5 @@
 //! What exists at Fly: organisations, Apps, Machines, addresses. Everything here is plain data under one lock
-//! ([`Shared::world`]); what happens over time is done by [`super::machine`], [`super::checks`] and [`super::edge`].
+//! ([`super::Shared::world`]); what happens over time is done by [`super::machine`], [`super::checks`] and [`super::edge`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
