@@ -46,12 +46,16 @@ impl World {
             }
             Step::AllocateAddress => {
                 memory.app_created = false; // whatever comes of it, an address may be there
-                let address = self.fly.allocate_v4(app).map_err(no_address)?;
-                our_app(seen).addresses.push(observe::address(address));
+                let address = observe::address(self.fly.allocate_v4(app).map_err(no_address)?);
+                if let Some(app) = seen.our_app_mut() {
+                    app.addresses.push(address);
+                }
             }
             Step::ReleaseAddress(ip) => {
                 self.fly.release(app, *ip)?;
-                our_app(seen).addresses.retain(|address| address.ip != *ip);
+                if let Some(app) = seen.our_app_mut() {
+                    app.addresses.retain(|address| address.ip != *ip);
+                }
             }
             Step::CreateMachine(lane) => {
                 self.create_machine(lane, tunnel, seen)?;
@@ -219,9 +223,7 @@ impl World {
         if !made.exists() {
             return Err(Failure::new(Kind::Early, "a Machine that is being destroyed still has the lane's name"));
         }
-        let machines = &mut our_app(seen).machines;
-        machines.retain(|known| known.id != made.id);
-        machines.push(made);
+        seen.replace_machine(made);
         Ok(())
     }
 
@@ -277,10 +279,9 @@ fn no_address(error: FlyError) -> Failure {
     }
 }
 
-fn change(seen: &mut Observed, id: &str, edit: impl FnOnce(&mut Machine)) {
-    if let Some(machine) = our_app(seen).machines.iter_mut().find(|machine| machine.id == id) {
-        edit(machine);
-    }
+fn change(seen: &mut Observed, id: &str, edit: impl Fn(&mut Machine)) {
+    let machines = seen.our_app_mut().into_iter().flat_map(|app| &mut app.machines);
+    machines.filter(|machine| machine.id == id).for_each(edit);
 }
 
 fn draining_since(seen: &mut Observed, id: &str, since: Option<SystemTime>) {
@@ -289,16 +290,6 @@ fn draining_since(seen: &mut Observed, id: &str, since: Option<SystemTime>) {
             ours.draining_since = since;
         }
     });
-}
-
-fn our_app(seen: &mut Observed) -> &mut OurApp {
-    if !matches!(seen.app, Some(App::Ours(_))) {
-        seen.app = Some(App::Ours(OurApp::default()));
-    }
-    match &mut seen.app {
-        Some(App::Ours(app)) => app,
-        _ => unreachable!("it was just made so"),
-    }
 }
 
 fn objects(seen: &mut Observed) -> &mut Objects {

@@ -76,11 +76,7 @@ impl World {
             },
             Look::Machines(ids) => {
                 for id in ids {
-                    let machine = machine::observed(self.fly.machine(&tunnel.app, id)?);
-                    if let Some(App::Ours(app)) = &mut seen.app {
-                        app.machines.retain(|known| known.id != machine.id);
-                        app.machines.push(machine);
-                    }
+                    seen.replace_machine(machine::observed(self.fly.machine(&tunnel.app, id)?));
                 }
             }
             Look::Objects => seen.objects = Some(self.objects(tunnel)?),

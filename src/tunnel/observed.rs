@@ -106,6 +106,30 @@ impl Observed {
         machine.state == State::Started && machine.host_ok && reached
     }
 
+    /// The App, if it was looked at and is ours.
+    pub fn our_app(&self) -> Option<&OurApp> {
+        match &self.app {
+            Some(App::Ours(app)) => Some(app),
+            _ => None,
+        }
+    }
+
+    /// The same, to take down what became of it.
+    pub fn our_app_mut(&mut self) -> Option<&mut OurApp> {
+        match &mut self.app {
+            Some(App::Ours(app)) => Some(app),
+            _ => None,
+        }
+    }
+
+    /// Takes down how a Machine is now.
+    pub fn replace_machine(&mut self, machine: Machine) {
+        if let Some(app) = self.our_app_mut() {
+            app.machines.retain(|known| known.id != machine.id);
+            app.machines.push(machine);
+        }
+    }
+
     pub fn deployment(&self, machine: &str) -> Option<&Deployment> {
         self.objects.as_ref()?.deployments.iter().find(|deployment| deployment.object.machine == machine)
     }

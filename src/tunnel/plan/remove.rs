@@ -12,8 +12,7 @@ pub(super) fn plan(context: &Context) -> Plan {
         Ok(()) => Next::Gone,
         Err(Halt(next)) => next,
     };
-    let left = matches!(context.seen.app, Some(App::Ours(_)));
-    let legacy = context.tunnel.legacy.is_some() && !left;
+    let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
     let shown = Shown {
         addresses: context.seen.shown(),
         reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
@@ -74,10 +73,7 @@ impl Context<'_> {
 
     /// Whether this process saw the Machine destroyed.
     pub(super) fn destroyed(&self, machine: &str) -> bool {
-        match &self.seen.app {
-            Some(App::Ours(app)) => app.machines.iter().any(|m| m.id == machine && !m.exists()),
-            _ => false,
-        }
+        self.seen.our_app().is_some_and(|app| app.machines.iter().any(|m| m.id == machine && !m.exists()))
     }
 }
 

@@ -150,10 +150,7 @@ impl Context<'_> {
     /// for as long as Fly lists it. A lane of another generation may lead to another place: to the ClusterIP of a
     /// Service that was deleted and made again, say. `None`, and all stays as it is, while Fly lists none.
     fn shown(&self, ask: &Ask) -> Option<Shown> {
-        let app = match &self.seen.app {
-            Some(App::Ours(app)) => Some(app),
-            _ => None,
-        };
+        let app = self.seen.our_app();
         let address = app.and_then(|app| app.address(&self.seen.shown()));
         if address.is_none() && !self.address_is_lost() {
             return None;
