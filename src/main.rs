@@ -64,11 +64,11 @@ fn run() -> Result<(), String> {
 
     let namespace = config.kubernetes.namespace_or(cluster.in_pod.then(|| cluster.config.namespace()).flatten());
     log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
-    let options = ClientOptions { idle_connections: config.workers, ..ClientOptions::new(fly::USER_AGENT) };
+    let options = ClientOptions { idle_connections: fly::IDLE_CONNECTIONS, ..ClientOptions::new(fly::USER_AGENT) };
     let kube = Client::with_options(cluster.config, &options).map_err(|error| error.to_string())?;
     let Some(cluster_name) = config.cluster_name.or_else(|| cluster_uid(&kube, &receiver)) else { return Ok(()) };
     let owner = Owner { cluster_name, class: config.class };
-    let fly = Fly::new(config.fly, config.workers);
+    let fly = Fly::new(config.fly);
     let pace =
         Pace { poll_interval: config.poll_interval, resync_interval: config.resync_interval, workers: config.workers };
     controller::run(World::new(kube, fly, namespace, owner, config.lanes), pace, (sender, receiver));

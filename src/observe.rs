@@ -12,7 +12,7 @@ use crate::render::machine;
 use crate::render::objects::MACHINE_LABEL;
 use crate::service::Service;
 use crate::tunnel::keys::TunnelKeys;
-use crate::tunnel::memory::{Memory, Since};
+use crate::tunnel::memory::Memory;
 use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp};
 use crate::tunnel::plan::Look;
 use crate::tunnel::{Tunnel, TunnelId};
@@ -82,7 +82,7 @@ impl World {
             Look::Objects => seen.objects = Some(self.objects(tunnel)?),
             Look::AppList => match self.fly.app_names()?.contains(&tunnel.app) {
                 // It is there after all; Fly's other reads will come to know.
-                true => memory.absent = Since::default(),
+                true => memory.absent = None,
                 false => memory.unlisted_app = true,
             },
         }

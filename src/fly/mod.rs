@@ -22,6 +22,13 @@ const REPLY_LIMIT: u64 = 16 << 20;
 /// Longest a request may take, so that a worker is never stuck. Creating a Machine takes Fly a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Idle connections that are kept, to each server. Each costs some 50 KiB for its life, and a pool hands out its oldest
+/// first, so that a trickle of requests keeps all of them alive.
+pub const IDLE_CONNECTIONS: usize = 8;
+
+/// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
+const BUFFER: usize = 8 << 10;
+
 /// How we call ourselves, to Fly and to Kubernetes.
 pub const USER_AGENT: &str = concat!("fly-tunnel-operator/", env!("CARGO_PKG_VERSION"));
 
@@ -40,8 +47,8 @@ pub struct Fly {
 }
 
 impl Fly {
-    /// A client that keeps up to `connections` open.
-    pub fn new(config: FlyConfig, connections: usize) -> Fly {
+    /// A client; nothing is sent yet.
+    pub fn new(config: FlyConfig) -> Fly {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -49,10 +56,10 @@ impl Fly {
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_global(Some(TIMEOUT))
             .max_idle_age(Duration::from_secs(30))
-            .max_idle_connections(connections)
-            .max_idle_connections_per_host(connections)
-            .input_buffer_size(16 << 10)
-            .output_buffer_size(16 << 10)
+            .max_idle_connections(IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
             .build()
             .new_agent();
         Fly { agent, config }

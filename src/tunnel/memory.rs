@@ -15,21 +15,31 @@ pub struct Now {
     pub wall: SystemTime,
 }
 
-/// Since when each of these has been as it is.
+impl Now {
+    /// How long ago that was.
+    pub fn since(self, then: Duration) -> Duration {
+        self.monotonic.saturating_sub(then)
+    }
+}
+
+/// Since when each of these has been as it is. A list: there are a few at most, for each of a thousand tunnels.
 #[derive(Clone, Debug, Default)]
-pub struct Since(BTreeMap<String, Duration>);
+pub struct Since(Vec<(String, Duration)>);
 
 impl Since {
     /// How long it has been so; `None` if it is not so.
     pub fn elapsed(&self, key: &str, now: Now) -> Option<Duration> {
-        self.0.get(key).map(|since| now.monotonic.saturating_sub(*since))
+        self.0.iter().find(|(known, _)| known == key).map(|(_, since)| now.since(*since))
     }
 
     fn note<'a>(&mut self, keys: impl Iterator<Item = &'a str> + Clone, now: Now) {
-        self.0.retain(|known, _| keys.clone().any(|key| key == known));
+        self.0.retain(|(known, _)| keys.clone().any(|key| key == known));
         for key in keys {
-            self.0.entry(key.to_owned()).or_insert(now.monotonic);
+            if !self.0.iter().any(|(known, _)| known == key) {
+                self.0.push((key.to_owned(), now.monotonic));
+            }
         }
+        self.0.shrink_to_fit();
     }
 }
 
@@ -45,9 +55,9 @@ pub struct Memory {
     /// Machines that an object of ours belongs to and that Fly does not list.
     pub unlisted: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
-    pub no_address: Since,
+    pub no_address: Option<Duration>,
     /// Since when the App was seen absent.
-    pub absent: Since,
+    pub absent: Option<Duration>,
     /// This process made the App and asked for no address yet, and nobody else can have.
     pub app_created: bool,
     /// When this process saw the App's DELETE accepted.
@@ -71,9 +81,6 @@ struct Creations {
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The one key of a [`Since`] that is about the App.
-pub const APP: &str = "app";
-
 impl Memory {
     /// Takes note of a Machine that was made.
     pub fn created(&mut self, now: Now) {
@@ -87,7 +94,7 @@ impl Memory {
             0 => Duration::ZERO,
             _ => LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.pow((count - 1).min(10))),
         };
-        pause.saturating_sub(now.monotonic.saturating_sub(last))
+        pause.saturating_sub(now.since(last))
     }
 
     /// Whether Machines were made again and again, and none came to serve.
@@ -103,7 +110,7 @@ impl Memory {
             Some(App::Foreign(_)) => (false, None),
             None => return,
         };
-        self.absent.note(absent.then_some(APP).into_iter(), now);
+        self.absent = absent.then(|| self.absent.unwrap_or(now.monotonic));
         self.unlisted_app &= absent;
         let machines = ours.map(|app| app.machines.as_slice()).unwrap_or_default();
         let machines = || machines.iter().filter(|machine| machine.exists());
@@ -115,7 +122,7 @@ impl Memory {
         }
         self.host_lost.note(machines().filter(|m| !m.host_ok).map(|m| m.id.as_str()), now);
         let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|address| address.dedicated));
-        self.no_address.note(no_address.then_some(APP).into_iter(), now);
+        self.no_address = no_address.then(|| self.no_address.unwrap_or(now.monotonic));
         if let Some(objects) = &seen.objects {
             let of_lanes = objects.config_maps.iter().chain(objects.deployments.iter().map(|d| &d.object));
             let unlisted = of_lanes.filter(|object| !machines().any(|m| m.id == object.machine));

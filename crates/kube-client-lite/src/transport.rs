@@ -18,7 +18,7 @@ use crate::request::{Method, Request};
 use crate::tls;
 
 /// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
-const BUFFER: usize = 16 << 10;
+const BUFFER: usize = 8 << 10;
 /// Idle connections are closed after this time. The API server closes them after 90 s (`IdleTimeout` in apiserver's
 /// `secure_serving.go`): better to be first.
 const IDLE: Duration = Duration::from_secs(60);

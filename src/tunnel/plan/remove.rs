@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::{Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
-use crate::tunnel::memory::APP;
 use crate::tunnel::observed::{App, Objects, OurApp};
 
 pub(super) fn plan(context: &Context) -> Plan {
@@ -48,7 +47,7 @@ impl Context<'_> {
         all(app.addresses.iter().map(|address| Step::ReleaseAddress(address.ip)))?;
         let machines = app.machines.iter().filter(|machine| machine.exists());
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
-        let asked = self.memory.app_deleted.map(|at| self.now.monotonic.saturating_sub(at));
+        let asked = self.memory.app_deleted.map(|at| self.now.since(at));
         Err(Halt(match asked {
             // A deletion that was accepted and takes so long is asked for again.
             Some(ago) if ago < READS_LAG => wait(Waiting::AppGone, Look::App),
@@ -62,7 +61,7 @@ impl Context<'_> {
         if self.memory.app_deleted.is_some() {
             return Ok(());
         }
-        let absent = self.memory.absent.elapsed(APP, self.now).unwrap_or_default();
+        let absent = self.memory.absent.map(|since| self.now.since(since)).unwrap_or_default();
         if absent < READS_LAG {
             // Looked at all the while: an App that appears is taken down at once.
             let after = (READS_LAG - absent).min(Duration::from_secs(5));

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::tunnel::Ask;
 use crate::tunnel::lane::Recipe;
-use crate::tunnel::memory::APP;
 use crate::tunnel::observed::{App, KeysSecret, Objects, OurApp};
 
 /// The way to a tunnel that serves.
@@ -117,7 +116,7 @@ impl Context<'_> {
         if let Some(address) = app.address(&self.seen.shown()) {
             return Ok(address);
         }
-        let listed_none = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
+        let listed_none = self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default();
         let nobody_asked = self.memory.app_created || listed_none >= BELIEVED;
         Err(Halt(match nobody_asked && self.address_is_lost() {
             true => act(Step::AllocateAddress),
@@ -128,7 +127,7 @@ impl Context<'_> {
     /// An address that people use is given up only when Fly listed neither it nor another for as long as its reads may
     /// lag.
     fn address_is_lost(&self) -> bool {
-        let listed_none = self.memory.no_address.elapsed(APP, self.now).unwrap_or_default();
+        let listed_none = self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default();
         self.seen.shown().is_empty() || listed_none >= READS_LAG
     }
 

@@ -230,10 +230,10 @@ impl Fly {
 impl Drop for Fly {
     fn drop(&mut self) {
         self.server.abort();
-        self.shared.edge.close();
         // Their tasks end, and with these their processes.
         let names: Vec<String> = self.shared.world().apps.keys().cloned().collect();
         names.iter().for_each(|name| self.shared.remove_app(name));
+        self.shared.edge.close();
     }
 }
 
