@@ -39,7 +39,6 @@ pub(super) struct Entry {
     listed_meanwhile: Option<(Tunnel, u64)>,
     /// What it waits for, and since when.
     waiting: Option<(Waiting, Instant)>,
-    pub(super) failures: Repeating,
 }
 
 impl Entry {
@@ -49,7 +48,14 @@ impl Entry {
         Entry {
             fingerprint: fingerprint(seen.service.as_ref()),
             finalized: true, // until a pass knows better
-            work: Some(Box::new(Work { tunnel: tunnel.clone(), seen, memory: Memory::default(), look: None, reread })),
+            work: Some(Box::new(Work {
+                tunnel: tunnel.clone(),
+                seen,
+                memory: Memory::default(),
+                look: None,
+                reread,
+                failures: Repeating::default(),
+            })),
             tunnel,
             due: Some(now),
             resync: None,
@@ -57,7 +63,6 @@ impl Entry {
             finished: None,
             listed_meanwhile: None,
             waiting: None,
-            failures: Repeating::default(),
         }
     }
 

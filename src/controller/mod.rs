@@ -14,16 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::backoff::jittered;
-use crate::failure::Kind;
 use crate::tunnel::plan::Look;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
 use entry::Entry;
 use poll::Poll;
 use work::{Clock, Outcome, Work};
-
-/// What was seen is not trusted any longer when it was "only early" this often in a row.
-const EARLY_TRIES: u32 = 5;
 
 /// What passes in hand are given when the process is to end.
 const LAST_STEPS: Duration = Duration::from_secs(5);
@@ -128,9 +124,6 @@ impl Controller {
         let id = work.tunnel.id.clone();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
-        if !matches!(outcome, Outcome::Failed(_)) {
-            entry.failures.succeeded();
-        }
         match outcome {
             Outcome::Gone if !changed => {
                 self.entries.remove(&id);
@@ -138,16 +131,7 @@ impl Controller {
             _ if changed => entry.start_anew(now),
             Outcome::Settled => entry.settled(now + jittered(self.pace.resync_interval)),
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
-            Outcome::Failed(failure) => {
-                let (delay, new) = entry.failures.failed(&failure.message);
-                if failure.kind == Kind::Early && entry.failures.count() > EARLY_TRIES {
-                    entry.start_anew(now);
-                }
-                if new && failure.kind == Kind::Cluster {
-                    log::warn!(namespace = id.namespace, name = id.name, app = entry.tunnel.app; "{failure}; trying again");
-                }
-                entry.due = Some(now + failure.retry_after.unwrap_or(delay));
-            }
+            Outcome::TryAgain(delay) => entry.due = Some(now + delay),
             Outcome::Gone | Outcome::Stopped => {}
         }
     }

@@ -1,18 +1,25 @@
 //! One pass over one tunnel, on a thread of its own: look, plan, act, until there is nothing to do but wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::backoff::Repeating;
 use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
-use crate::tunnel::plan::{self, Look, Next, Shown, Step, Wait};
+use crate::tunnel::plan::{self, Look, Next, Reason, Shown, Step, Wait};
 use crate::tunnel::{Tunnel, desired};
 use crate::world::World;
 
 /// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
 /// gives its place to another tunnel.
 const LONGEST_PASS: usize = 100;
+
+/// Fly has a bad moment now and then. The Service shows it from this many failures in a row on.
+const WORTH_A_WORD: u32 = 3;
+
+/// What was seen is not trusted any longer when it was "only early" this often in a row.
+const EARLY_TRIES: u32 = 5;
 
 /// A tunnel, and what is known of it.
 pub struct Work {
@@ -23,6 +30,7 @@ pub struct Work {
     pub look: Option<Look>,
     /// Read the Service first: it may have changed or gone.
     pub reread: bool,
+    pub failures: Repeating,
 }
 
 /// How a pass ended.
@@ -30,7 +38,8 @@ pub enum Outcome {
     Settled,
     Gone,
     Wait(Wait),
-    Failed(Failure),
+    /// Something failed; after this time.
+    TryAgain(Duration),
     /// The process is to end; nothing more was begun.
     Stopped,
 }
@@ -50,14 +59,26 @@ impl Clock {
 impl Work {
     /// Works until there is nothing to do but wait.
     pub fn pass(&mut self, world: &World, clock: &Clock) -> Outcome {
-        let outcome = self.steps(world, clock);
-        if let Err(failure) = &outcome {
-            self.show_failure(failure, world, clock);
-            if failure.kind != Kind::Early {
-                self.forget();
+        match self.steps(world, clock) {
+            Ok(outcome) => {
+                self.failures.succeeded();
+                outcome
             }
+            Err(failure) => self.failed(&failure, world, clock),
         }
-        outcome.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn failed(&mut self, failure: &Failure, world: &World, clock: &Clock) -> Outcome {
+        let (delay, new) = self.failures.failed(&failure.message);
+        self.show_failure(failure, world, clock);
+        if new && failure.kind == Kind::Cluster {
+            let Tunnel { id, app, .. } = &self.tunnel;
+            log::warn!(namespace = id.namespace, name = id.name, app; "{failure}; trying again");
+        }
+        if failure.kind != Kind::Early || self.failures.count() > EARLY_TRIES {
+            self.forget();
+        }
+        Outcome::TryAgain(failure.retry_after.unwrap_or(delay))
     }
 
     /// What was seen may not be so any more: the next pass looks at everything.
@@ -121,6 +142,9 @@ impl Work {
     /// The addresses stay, whatever fails.
     fn show_failure(&mut self, failure: &Failure, world: &World, clock: &Clock) {
         let (Kind::Shown(reason), Some(service)) = (failure.kind, &self.seen.service) else { return };
+        if reason == Reason::FlyUnavailable && self.failures.count() < WORTH_A_WORD {
+            return;
+        }
         let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
         if !shown.is_shown_by(service)
             && let Err(error) = self.act(&Step::ShowStatus(shown), world, clock)

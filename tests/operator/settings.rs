@@ -180,6 +180,23 @@ fn a_fly_that_is_down_is_tried_again_and_the_address_stays() {
 }
 
 #[test]
+fn a_bad_moment_of_flys_is_not_worth_a_word() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let down = Answer { status: 503, headers: Default::default(), body: String::new() };
+    lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(2)]);
+    let looked = |requests: &[lab::recorder::Request]| {
+        let failed = requests.iter().rposition(|r| r.status == Some(503));
+        failed.is_some_and(|failed| requests[failed..].iter().filter(|r| r.to == Target::Fly).count() > 3)
+    };
+    lab.wait_requests(DEADLINE, looked);
+    assert_eq!(count(&operator.log(), "FlyUnavailable"), 0, "{}", operator.log());
+    assert_eq!(crate::condition(&web.object()).0, "Serving");
+}
+
+#[test]
 fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
     let lab = Homelab::new();
     lab.faults([Rule::new(Fault::Refuse).to(Target::Kubernetes).times(u32::MAX)]);
