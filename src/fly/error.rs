@@ -69,7 +69,7 @@ impl FlyError {
     pub fn from_reply(status: u16, body: &[u8], retry_after: &str) -> FlyError {
         let body: Body = serde_json::from_slice(body)
             .unwrap_or_else(|_| Body { error: String::from_utf8_lossy(body).trim().to_owned(), status: String::new() });
-        let error = if body.error.is_empty() { format!("HTTP {status}") } else { body.error };
+        let error = if body.error.is_empty() { format!("HTTP {status}") } else { shortened(body.error) };
         let text = error.to_lowercase();
         match (status, body.status.as_str()) {
             (_, "name_taken") => FlyError::NameTaken,
@@ -94,6 +94,16 @@ impl FlyError {
     }
 }
 
+/// What goes into a condition, an event and the log. A proxy in between may answer with a whole page.
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 300;
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// The ID in "already_exists: unique machine name violation, machine ID m-123 already exists with name …".
 fn machine_id(error: &str) -> Option<&str> {
     error.split_once("machine ID ")?.1.split(' ').next().filter(|id| !id.is_empty())
@@ -102,6 +112,12 @@ fn machine_id(error: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_page_is_cut() {
+        let page = "ä".repeat(100_000);
+        assert_eq!(FlyError::from_reply(502, page.as_bytes(), "").to_string().chars().count(), 322);
+    }
 
     #[test]
     fn replies_are_told_apart() {

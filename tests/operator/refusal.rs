@@ -1,6 +1,7 @@
 //! What cannot be served is refused with a clear message, and nothing is lost by it.
 
 use lab::homelab::Homelab;
+use lab::recorder::Request;
 use serde_json::json;
 
 use crate::client::assert_answers;
@@ -48,14 +49,21 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
     assert!(apps(&lab).is_empty());
 }
 
-/// Only Fly knows its regions. What it says is handed on.
+/// Only Fly knows its regions. What it says is handed on, once, however often it is tried.
 #[test]
 fn a_region_that_fly_does_not_know_is_told() {
     let lab = Homelab::new();
-    let _operator = start(&lab);
+    let operator = start(&lab);
     let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-region", "xyz").create();
     let message = wait_for_reason(&web, "InvalidService");
     assert!(message.contains("region"), "{message}");
+    let tried =
+        |requests: &[Request]| requests.iter().filter(|r| r.method == "POST" && r.path.ends_with("/machines")).count();
+    lab.wait_requests(DEADLINE, |requests| tried(requests) >= 4);
+    assert_eq!(operator.log().matches("InvalidService").count(), 1, "{}", operator.log());
+    let written = |r: &&Request| r.method == "PATCH" && r.path.contains("/services/web/status");
+    let patches = lab.requests().iter().filter(written).count();
+    assert_eq!(patches, 3, "the finalizer, Provisioning, InvalidService");
     let right = json!({ "metadata": { "annotations": { "fly-tunnel-operator.dev/fly-region": "iad" } } });
     lab.cluster().kube().merge_patch(&web.path(), &right).expect("the annotation is mended");
     assert_answers(web.address(DEADLINE), 8080, "web");

@@ -156,19 +156,19 @@ pub fn plan(tunnel: &Tunnel, settings: &Settings, seen: &Observed, memory: &Memo
 
 impl Context<'_> {
     /// What the Service shows is written before the next thing is begun, but after the finalizer, and after all that has
-    /// to be looked at first.
+    /// to be looked at first. A failure stays in the condition until what failed is done: it may fail again.
     fn show_first(&self, plan: Plan) -> Plan {
-        let first = match &plan.next {
+        let (Some(service), Some(shown)) = (&self.seen.service, &plan.shown) else { return plan };
+        let later = match &plan.next {
             Next::Look(_) => true,
-            Next::Act(steps) => steps.first() == Some(&Step::AddFinalizer),
+            Next::Act(steps) => steps.first() == Some(&Step::AddFinalizer) || shown.may_wait(service),
             Next::Wait(_) | Next::Settled | Next::Gone => false,
         };
-        match (&self.seen.service, &plan.shown) {
-            (Some(service), Some(shown)) if !first && !shown.is_shown_by(service) => {
-                Plan { next: act(Step::ShowStatus(shown.clone())), ..plan }
-            }
-            _ => plan,
+        if later || shown.is_shown_by(service) {
+            return plan;
         }
+        let show = act(Step::ShowStatus(shown.clone()));
+        Plan { next: show, ..plan }
     }
 
     /// The App, once it was looked at.

@@ -55,6 +55,15 @@ impl fmt::Display for Reason {
 }
 
 impl Shown {
+    /// Whether the Service shows that a step failed, and all that this says is that it is worked on.
+    pub fn may_wait(&self, service: &Service) -> bool {
+        use Reason::*;
+        let at_work = matches!(self.reason, Provisioning | Updating | Degraded | Deleting);
+        let shows = |reason: &Reason| service.condition().is_some_and(|shown| shown.reason == reason.to_string());
+        let failed = [FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService].iter().any(shows);
+        at_work && failed && self.addresses == service.addresses()
+    }
+
     /// Whether the Service shows just this.
     pub fn is_shown_by(&self, service: &Service) -> bool {
         self.addresses == service.addresses()
