@@ -88,7 +88,7 @@ impl World {
             Step::CreateKeys => {
                 let keys = TunnelKeys::generate(app, now.wall).map_err(|text| Failure::new(Kind::Early, text))?;
                 let body = self.home(tunnel).secret(&keys);
-                let _: IgnoredAny = self.kube.create(&Resource::SECRETS.in_namespace(&self.namespace), &body)?;
+                self.create_secret(&body)?;
                 let name = crate::tunnel::names::keys(app, &keys.fingerprint());
                 objects(seen).keys.push(KeysSecret { name, keys });
             }
@@ -144,14 +144,7 @@ impl World {
                 seen.service = Some(patched);
                 Ok(())
             }
-            None => {
-                let id = crate::tunnel::TunnelId {
-                    namespace: service.metadata.namespace.clone(),
-                    name: service.metadata.name.clone(),
-                };
-                seen.service = self.service(&id)?;
-                Ok(())
-            }
+            None => Err(Failure::service_changed()),
         }
     }
 
@@ -225,6 +218,21 @@ impl World {
         }
         seen.replace_machine(made);
         Ok(())
+    }
+
+    /// The first object that a tunnel has in the cluster. Where the namespace is missing it is made: a chart makes it
+    /// beforehand, a person who tries the operator with a kubeconfig may not know.
+    fn create_secret(&self, secret: &serde_json::Value) -> Result<(), Failure> {
+        let path = Resource::SECRETS.in_namespace(&self.namespace);
+        let namespace = serde_json::json!({ "metadata": { "name": self.namespace } });
+        match self.kube.create::<IgnoredAny>(&path, secret) {
+            Err(error) if error.is_not_found() => {
+                self.kube.create::<IgnoredAny>(&Resource::NAMESPACES.all(), &namespace)?;
+                log::info!("the namespace {} was missing, and is made", self.namespace);
+                Ok(self.kube.create::<IgnoredAny>(&path, secret).map(|_| ())?)
+            }
+            other => Ok(other.map(|_| ())?),
+        }
     }
 
     fn create_config_map(&self, frpc: &Frpc, tunnel: &Tunnel, seen: &mut Observed) -> Result<(), Failure> {

@@ -6,11 +6,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST_WISH: Duration = Duration::from_secs(300);
 
 /// How long to wait before the next try after this many failures: 1 s, 2 s, 4 s and so on up to a minute, a quarter
 /// more or less.
 pub fn delay(failures: u32) -> Duration {
     jittered(LONGEST.min(FIRST * 2u32.pow(failures.saturating_sub(1).min(10))))
+}
+
+/// What a server wishes (`Retry-After`), as far as it is reasonable.
+pub fn wished(duration: Duration) -> Duration {
+    duration.min(LONGEST_WISH)
 }
 
 /// The duration, a quarter more or less.
@@ -59,6 +65,12 @@ mod tests {
             let delay = delay(failures).as_secs_f64();
             assert!((seconds * 0.75..=seconds * 1.25).contains(&delay), "{failures}: {delay}");
         }
+    }
+
+    #[test]
+    fn wishes_are_granted_within_reason() {
+        assert_eq!(wished(Duration::from_secs(7)), Duration::from_secs(7));
+        assert_eq!(wished(Duration::MAX), LONGEST_WISH);
     }
 
     #[test]

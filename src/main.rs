@@ -11,6 +11,7 @@ mod render;
 mod report;
 mod service;
 mod telemetry;
+mod text;
 mod tunnel;
 mod world;
 

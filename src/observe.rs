@@ -14,7 +14,7 @@ use crate::service::Service;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::Memory;
 use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp};
-use crate::tunnel::plan::Look;
+use crate::tunnel::plan::{Look, Reason};
 use crate::tunnel::{Tunnel, TunnelId};
 use crate::world::World;
 
@@ -120,22 +120,46 @@ impl World {
             }
             Err(error) => return Err(error.into()),
         };
+        let slug = app.organization.slug;
         let network = app.network.filter(|network| !network.is_empty());
-        Ok(match network {
-            _ if app.organization.slug != self.fly.org() => {
-                App::Foreign(format!("it is of the organisation {}", app.organization.slug))
+        let named_like_ours = network.as_ref().is_none_or(|network| *network == tunnel.network);
+        if !named_like_ours {
+            return Ok(App::Foreign(format!(
+                "its network is {}, its organisation {slug}",
+                network.unwrap_or_default()
+            )));
+        }
+        match (network, self.is_our_org(&slug, tunnel)?) {
+            (Some(_), true) => Ok(App::Ours(OurApp::default())),
+            // Nobody else makes this name and this network: it is not the App that is wrong.
+            (Some(_), false) => Err(Failure::shown(
+                Reason::FlyUnauthorized,
+                format!(
+                    "the Fly App {} is ours, but of the organisation {slug} and not of {}: mend --fly-org",
+                    tunnel.app,
+                    self.fly.org()
+                ),
+            )),
+            (None, true) => {
+                let TunnelId { namespace, name } = &tunnel.id;
+                log::warn!(namespace, name, app = tunnel.app; "Fly gives no network of the App: its name alone says that it is ours");
+                Ok(App::Ours(OurApp::default()))
             }
-            Some(network) if network != tunnel.network => App::Foreign(format!("its network is {network}")),
-            Some(_) => App::Ours(OurApp::default()),
-            None => {
-                log::warn!(
-                    "{} ({}): Fly gives no network of the App, so its name alone says that it is ours",
-                    tunnel.id,
-                    tunnel.app
-                );
-                App::Ours(OurApp::default())
-            }
-        })
+            (None, false) => Ok(App::Foreign(format!("it is of the organisation {slug}"))),
+        }
+    }
+
+    /// Whether an App that Fly shows is of our organisation. Fly may call it by another slug than we do; its list tells.
+    fn is_our_org(&self, slug: &str, tunnel: &Tunnel) -> Result<bool, FlyError> {
+        if slug == self.fly.org() {
+            return Ok(true);
+        }
+        match self.fly.app_names() {
+            Ok(names) => Ok(names.contains(&tunnel.app)),
+            // The token is good, it just got the App: it is not for this organisation.
+            Err(FlyError::Unauthorized(_) | FlyError::Forbidden(_) | FlyError::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Our objects of the tunnel in the cluster.

@@ -116,7 +116,10 @@ impl Config {
                 drain_timeout,
             },
             class: parsed(given, "load-balancer-class", class)?,
-            cluster_name: given.value("cluster-name").map(Into::into),
+            cluster_name: optional(given, "cluster-name", |name| match name.trim().is_empty() {
+                true => Err("give a name that no other cluster of the organisation has".into()),
+                false => Ok(name.to_owned()),
+            })?,
             poll_interval: duration(given, "poll-interval", Duration::from_millis(100))?,
             resync_interval: duration(given, "resync-interval", Duration::from_secs(1))?,
             workers: parsed(given, "workers", |value| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kube_client_lite::{ListQuery, Resource};
 
 use super::Event;
-use crate::backoff::Repeating;
+use crate::backoff::{Repeating, wished};
 use crate::service::Service;
 use crate::tunnel::TunnelId;
 use crate::world::World;
@@ -50,7 +50,7 @@ pub fn run(world: Arc<World>, interval: Duration, events: Sender<Event>) {
                 if new {
                     log::warn!("the cluster cannot be asked: {error}; trying again");
                 }
-                error.retry_after().unwrap_or(delay)
+                error.retry_after().map_or(delay, wished)
             }
         };
         thread::sleep(pause);

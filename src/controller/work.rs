@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::backoff::Repeating;
+use crate::backoff::{Repeating, wished};
 use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
@@ -78,7 +78,7 @@ impl Work {
         if failure.kind != Kind::Early || self.failures.count() > EARLY_TRIES {
             self.forget();
         }
-        Outcome::TryAgain(failure.retry_after.unwrap_or(delay))
+        Outcome::TryAgain(failure.retry_after.map_or(delay, wished))
     }
 
     /// What was seen may not be so any more: the next pass looks at everything.
@@ -139,12 +139,17 @@ impl Work {
         Ok(())
     }
 
-    /// The addresses stay, whatever fails.
+    /// The addresses stay, whatever fails. What passes by itself is shown when it does not.
     fn show_failure(&mut self, failure: &Failure, world: &World, clock: &Clock) {
-        let (Kind::Shown(reason), Some(service)) = (failure.kind, &self.seen.service) else { return };
-        if reason == Reason::FlyUnavailable && self.failures.count() < WORTH_A_WORD {
-            return;
-        }
+        let lasts = self.failures.count() >= WORTH_A_WORD;
+        let reason = match failure.kind {
+            Kind::Shown(Reason::FlyUnavailable) if !lasts => return,
+            Kind::Shown(reason) => reason,
+            Kind::Early if self.failures.count() > EARLY_TRIES => Reason::FlyUnavailable,
+            Kind::Cluster if lasts => Reason::Degraded,
+            Kind::Early | Kind::Cluster | Kind::Outdated => return,
+        };
+        let Some(service) = &self.seen.service else { return };
         let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
         if !shown.is_shown_by(service)
             && let Err(error) = self.act(&Step::ShowStatus(shown), world, clock)

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::text::shortened;
+
 /// A request to Fly that did not do what it was to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlyError {
@@ -54,6 +56,9 @@ struct Body {
     status: String,
 }
 
+/// A proxy in between may answer with a whole page.
+const LONGEST_TEXT: usize = 300;
+
 /// Texts that mean "no room", in bodies of several statuses (fly-go `flaps_error_test.go`).
 const CAPACITY: [&str; 5] = [
     "no capacity",
@@ -69,7 +74,7 @@ impl FlyError {
     pub fn from_reply(status: u16, body: &[u8], retry_after: &str) -> FlyError {
         let body: Body = serde_json::from_slice(body)
             .unwrap_or_else(|_| Body { error: String::from_utf8_lossy(body).trim().to_owned(), status: String::new() });
-        let error = if body.error.is_empty() { format!("HTTP {status}") } else { shortened(body.error) };
+        let error = if body.error.is_empty() { format!("HTTP {status}") } else { shortened(&body.error, LONGEST_TEXT) };
         let text = error.to_lowercase();
         match (status, body.status.as_str()) {
             (_, "name_taken") => FlyError::NameTaken,
@@ -92,16 +97,6 @@ impl FlyError {
             _ => FlyError::Refused(error),
         }
     }
-}
-
-/// What goes into a condition, an event and the log. A proxy in between may answer with a whole page.
-fn shortened(mut text: String) -> String {
-    const LONGEST: usize = 300;
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 /// The ID in "already_exists: unique machine name violation, machine ID m-123 already exists with name …".

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::service::machine_size::MachineSize;
+use crate::text::shortened;
 
 const PREFIX: &str = "fly-tunnel-operator.dev/";
+
+/// How much of a bad value is told; an annotation may hold 256 KiB.
+const LONGEST_VALUE: usize = 100;
 
 /// Annotations that the Go operator of the same name wrote: a Service with one of them may have an App of its making.
 const LEGACY: [&str; 5] = ["fly-app", "machine-id", "frpc-deployment", "ip-id", "public-ip"];
@@ -69,7 +73,9 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Annotations, Strin
             let known: Vec<_> = TABLE.iter().map(|(known, _)| *known).collect();
             return Err(format!("annotation {name} is not known; under {PREFIX} there are {}", known.join(", ")));
         };
-        reader(&mut all, value).map_err(|allowed| format!("annotation {name}: {value:?} is not allowed; {allowed}"))?;
+        let told =
+            |allowed| format!("annotation {name}: {:?} is not allowed; {allowed}", shortened(value, LONGEST_VALUE));
+        reader(&mut all, value).map_err(told)?;
     }
     let Resources { cpu_request, cpu_limit, memory_request, memory_limit } = &all.resources;
     let limits = [("cpu", cpu_request, cpu_limit.as_ref()), ("memory", memory_request, Some(memory_limit))];

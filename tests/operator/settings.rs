@@ -149,6 +149,72 @@ fn a_token_that_fly_refuses_is_told_once_and_tried_again() {
     assert_answers(web.address(DEADLINE), 8080, "web");
 }
 
+/// The App's network proves that it is ours, so it is not given up because a setting is wrong.
+#[test]
+fn an_operator_of_another_organisation_leaves_nothing_behind() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    operator.kill();
+    let wrong = lab.operator(binary()).env("FLY_ORG", "somebody").start();
+    let message = wait_for_reason(&web, "FlyUnauthorized");
+    assert!(message.contains("--fly-org"), "{message}");
+    assert_answers(ip, 8080, "web");
+    web.delete();
+    let before = lab.requests().len();
+    lab.wait_requests(DEADLINE, |requests| requests[before..].iter().filter(|r| r.to == Target::Fly).count() > 2);
+    assert!(!web.object().is_null(), "the finalizer stays");
+    wrong.kill();
+    let _operator = start(&lab);
+    web.wait_gone(DEADLINE);
+    crate::assert_nothing_left(&lab);
+}
+
+#[test]
+fn a_wish_to_wait_for_ever_is_not_granted() {
+    let lab = Homelab::new();
+    let headers = serde_json::json!({ "retry-after": u64::MAX.to_string() });
+    let answer = Answer { status: 429, headers: headers.as_object().cloned().unwrap_or_default(), body: "{}".into() };
+    lab.faults([Rule::new(Fault::Answer(answer)).to(Target::Fly)]);
+    let mut operator = start(&lab);
+    lab.service("one").port(8080).create();
+    lab.wait_requests(DEADLINE, |requests| requests.iter().any(|r| r.status == Some(429)));
+    assert_answers(lab.service("two").port(8080).create().address(DEADLINE), 8080, "two");
+    assert!(operator.exit_status().is_none(), "{}", operator.log());
+}
+
+#[test]
+fn a_namespace_that_is_missing_is_made() {
+    let lab = Homelab::new();
+    let namespace = format!("{}-made", lab.operator_namespace());
+    let _operator = lab.operator(binary()).env("OPERATOR_NAMESPACE", &namespace).start();
+    let web = lab.service("web").port(8080).create();
+    assert_answers(web.address(DEADLINE), 8080, "web");
+    web.delete();
+    web.wait_gone(DEADLINE);
+    lab.cluster().kube().delete(&format!("/api/v1/namespaces/{namespace}")).expect("the namespace is deleted");
+}
+
+/// What the cluster refuses is told on the Service too, before anything is billed.
+#[test]
+fn a_cluster_that_refuses_our_objects_is_told() {
+    let lab = Homelab::new();
+    let forbidden = Answer { status: 403, headers: Default::default(), body: "{\"message\":\"not for you\"}".into() };
+    let secrets = Rule::new(Fault::Answer(forbidden)).to(Target::Kubernetes).method("POST").path("/secrets$");
+    lab.faults([secrets.times(u32::MAX)]);
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let message = wait_for_reason(&web, "Degraded");
+    assert!(message.contains("not for you"), "{message}");
+    lab.wait_requests(DEADLINE, |requests| requests.iter().filter(|r| r.status == Some(403)).count() > 4);
+    assert_eq!(count(&operator.log(), "Degraded"), 1, "{}", operator.log());
+    assert!(crate::apps(&lab).is_empty());
+    lab.faults([]);
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
 #[test]
 fn a_rotated_token_needs_no_restart() {
     let lab = Homelab::new();

@@ -1,6 +1,7 @@
 //! The plan of a tunnel that is to serve, and of one that must not.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::lanes::Lanes;
 use super::{
@@ -66,9 +67,11 @@ impl Context<'_> {
     /// The steps to a tunnel that serves, in their order.
     fn serve(&self, ask: &Ask) -> Go<()> {
         self.finalizer()?;
-        let app = self.own_app()?;
+        self.not_foreign()?;
+        // What the cluster refuses it refuses here, before anything is billed.
         let objects = self.objects()?;
         let keys = self.keys(objects)?;
+        let app = self.own_app()?;
         let address = self.address(app)?;
         let recipe = self.recipe(ask, address, keys);
         let lanes = Lanes::new(self, app, objects, recipe, &keys.name);
@@ -87,6 +90,13 @@ impl Context<'_> {
         match &self.seen.service {
             Some(service) if !service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::AddFinalizer))),
             _ => Ok(()),
+        }
+    }
+
+    fn not_foreign(&self) -> Go<()> {
+        match self.app()? {
+            App::Foreign(_) => Err(Halt(Next::Settled)),
+            App::Absent | App::Ours(_) => Ok(()),
         }
     }
 
@@ -116,8 +126,7 @@ impl Context<'_> {
         if let Some(address) = app.address(&self.seen.shown()) {
             return Ok(address);
         }
-        let listed_none = self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default();
-        let nobody_asked = self.memory.app_created || listed_none >= BELIEVED;
+        let nobody_asked = self.memory.app_created || self.listed_none() >= BELIEVED;
         Err(Halt(match nobody_asked && self.address_is_lost() {
             true => act(Step::AllocateAddress),
             false => wait_for(Waiting::SecondLook, Look::Everything, BELIEVED),
@@ -127,8 +136,12 @@ impl Context<'_> {
     /// An address that people use is given up only when Fly listed neither it nor another for as long as its reads may
     /// lag.
     fn address_is_lost(&self) -> bool {
-        let listed_none = self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default();
-        self.seen.shown().is_empty() || listed_none >= READS_LAG
+        self.seen.shown().is_empty() || self.listed_none() >= READS_LAG
+    }
+
+    /// For how long Fly has listed no address of the tunnel.
+    fn listed_none(&self) -> Duration {
+        self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default()
     }
 
     fn recipe(&self, ask: &Ask, address: Ipv4Addr, keys: &KeysSecret) -> Recipe {
@@ -147,12 +160,14 @@ impl Context<'_> {
 
     /// What the Service shows: its address from the moment that a lane of the wanted generation serves, and no other,
     /// for as long as Fly lists it. A lane of another generation may lead to another place: to the ClusterIP of a
-    /// Service that was deleted and made again, say. `None`, and all stays as it is, while Fly lists none.
+    /// Service that was deleted and made again, say. `None`, and all stays as it is, where one look shows no address.
     fn shown(&self, ask: &Ask) -> Option<Shown> {
         let app = self.seen.our_app();
         let address = app.and_then(|app| app.address(&self.seen.shown()));
         if address.is_none() && !self.address_is_lost() {
-            return None;
+            let message = "Fly lists no address of the tunnel; another is asked for if it does not for a minute";
+            let shown = Shown { addresses: self.seen.shown(), reason: Reason::Degraded, message: message.to_owned() };
+            return (self.listed_none() >= BELIEVED).then_some(shown);
         }
         let keys = self.seen.objects.as_ref().and_then(|objects| objects.keys.first());
         let generation = address.zip(keys).map(|(address, keys)| self.recipe(ask, address, keys).generation());

@@ -60,7 +60,8 @@ impl Shown {
         use Reason::*;
         let at_work = matches!(self.reason, Provisioning | Updating | Degraded | Deleting);
         let shows = |reason: &Reason| service.condition().is_some_and(|shown| shown.reason == reason.to_string());
-        let failed = [FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService].iter().any(shows);
+        let failed =
+            [Degraded, FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService].iter().any(shows);
         at_work && failed && self.addresses == service.addresses()
     }
 
