@@ -112,6 +112,10 @@ fn bodies_are_read_strictly() {
         ("a service without an internal port", service(json!({"protocol": "tcp"}))),
         ("a port twice", service(json!({"internal_port": 80, "ports": [{"port": 1, "start_port": 1, "end_port": 2}]}))),
         ("a protocol that is none", service(json!({"internal_port": 80, "protocol": "sctp"}))),
+        (
+            "https forced without http",
+            service(json!({"internal_port": 80, "ports": [{"port": 1, "force_https": true}]})),
+        ),
         ("a handler that is none", service(json!({"internal_port": 80, "ports": [{"port": 1, "handlers": ["ssh"]}]}))),
         (
             "UDP with a handler",

@@ -55,6 +55,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/orgs/{org}/machines", get(machines::list_of_organisation))
         .route("/platform/regions", get(platform::regions))
         .route("/tokens/current", get(platform::current_token))
+        .method_not_allowed_fallback(|| async {
+            FlyError::new(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")
+        })
         .route_layer(from_fn_with_state(shared.clone(), admit));
     Router::new()
         .nest("/v1", v1)

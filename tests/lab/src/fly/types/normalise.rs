@@ -158,6 +158,10 @@ fn normalise_service(service: &mut Service) -> Result<(), String> {
         if single == range || *port.range().start() == 0 || port.range().is_empty() {
             return Err(format!("{at}: a port needs either port or start_port and end_port, within 1 to 65535"));
         }
+        let speaks_http = port.handlers.iter().flatten().any(|handler| *handler == Handler::Http);
+        if port.force_https == Some(true) && !speaks_http {
+            return Err(format!("{at}: force_https needs the http handler"));
+        }
         if protocol == Protocol::Udp && port.handlers.as_ref().is_some_and(|handlers| !handlers.is_empty()) {
             return Err(format!("{at}: UDP has no handlers"));
         }
