@@ -10,7 +10,7 @@ use lab::service::ServiceHandle;
 use serde_json::json;
 
 use crate::client::{Stream, assert_answers};
-use crate::{DEADLINE, apps, assert_one_of_everything, binary, objects, start, wait_for_reason, wait_until};
+use crate::{DEADLINE, apps, assert_one_of_everything, binary, objects, serving, start, wait_for_reason, wait_until};
 
 /// Edges that learn of checks and cordons two seconds late, the users' and frpc's alike.
 fn late_edges() -> Homelab {
@@ -55,9 +55,7 @@ fn assert_none_lost(stream: &Stream) {
 fn a_change_of_ports_loses_no_connection() {
     let lab = late_edges();
     let _operator = patient(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let old = machine(&lab);
     let stream = Stream::during(8, ip, 8080, "web", |_| {
         set_ports(&lab, &web, &[8080, 9090]);
@@ -77,9 +75,7 @@ fn edges_that_learn_of_the_new_lane_last_lose_no_connection_either() {
     let late = Settings { edge_check_delay: Duration::from_secs(2), ..Settings::default() };
     let lab = Homelab::builder().fly(late).start();
     let _operator = patient(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     assert_answers(ip, 8080, "web"); // the edge knows the first lane now
     let old = machine(&lab);
     let longest = std::sync::Mutex::new(Duration::ZERO);
@@ -98,9 +94,7 @@ fn edges_that_learn_of_the_new_lane_last_lose_no_connection_either() {
 fn a_change_taken_back_before_the_old_lane_is_gone_loses_no_connection() {
     let lab = late_edges();
     let _operator = patient(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let old = machine(&lab);
     let cordoned = |id: &str| {
         let machines = apps(&lab)[0]["machines"].as_array().cloned().unwrap_or_default();
@@ -124,9 +118,7 @@ fn a_change_taken_back_before_the_old_lane_is_gone_loses_no_connection() {
 fn a_change_of_region_and_of_size_moves_the_tunnel_and_keeps_the_address() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     for (annotation, value) in [("fly-region", "iad"), ("fly-machine-size", "shared-cpu-2x")] {
         let old = machine(&lab);
         let change =
@@ -144,9 +136,7 @@ fn a_change_of_region_and_of_size_moves_the_tunnel_and_keeps_the_address() {
 fn a_change_of_the_cluster_ip_is_followed() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     operator.kill();
     let object = web.object();
     recreate(&lab, &web, &object);
@@ -183,9 +173,7 @@ fn recreate(lab: &Homelab, web: &ServiceHandle, object: &serde_json::Value) {
 fn the_control_port_of_the_live_lane_can_become_a_port_of_the_service() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let old = machine(&lab);
     set_ports(&lab, &web, &[8080, 7000]);
     wait_replaced(&lab, &old);
@@ -199,9 +187,7 @@ fn the_control_port_of_the_live_lane_can_become_a_port_of_the_service() {
 fn a_lane_that_cannot_be_made_leaves_the_old_one_running() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     lab.fly().set_capacity([("ord".to_owned(), 0)]);
     set_ports(&lab, &web, &[8080, 9090]);
     let message = wait_for_reason(&web, "FlyCapacity");

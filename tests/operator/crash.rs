@@ -7,7 +7,7 @@ use lab::recorder::{Fault, Gate, Request, Rule, Target};
 
 use crate::client::assert_answers;
 use crate::{
-    DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, binary, condition, side_by_side,
+    DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, binary, condition, serving, side_by_side,
     wait_for_reason, wait_until,
 };
 
@@ -53,8 +53,7 @@ fn start(lab: &Homelab) -> RunningOperator {
 fn creation() -> Vec<Request> {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    serving(&lab);
     lab.requests()
 }
 
@@ -62,8 +61,7 @@ fn creation() -> Vec<Request> {
 fn deletion() -> Vec<Request> {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     let before = lab.requests().len();
     web.delete();
     web.wait_gone(DEADLINE);
@@ -101,8 +99,7 @@ fn a_lost_reply_buys_nothing_twice() {
         let lab = Homelab::new();
         lab.faults([Rule::new(Fault::LoseReply).to(Target::Fly).method("POST").path(path)]);
         let _operator = start(&lab);
-        let web = lab.service("web").port(8080).create();
-        wait_for_reason(&web, "Serving");
+        serving(&lab);
         assert_one_of_everything(&lab);
         let bought = |wanted: &str| {
             let carried_out = |r: &&Request| r.method == "POST" && r.path.ends_with(wanted) && r.status != Some(409);
@@ -117,8 +114,7 @@ fn killed_at_any_request_of_a_deletion_it_leaves_nothing() {
     side_by_side(AT_ONCE, Point::all(&deletion()), |point| {
         let lab = Homelab::new();
         let operator = start(&lab);
-        let web = lab.service("web").port(8080).create();
-        wait_for_reason(&web, "Serving");
+        let (web, _) = serving(&lab);
         let gate = Gate::default();
         lab.faults([point.rule(&gate)]);
         web.delete();

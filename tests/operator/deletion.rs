@@ -7,16 +7,13 @@ use lab::homelab::Homelab;
 use lab::recorder::{Request, Target};
 use serde_json::json;
 
-use crate::{
-    DEADLINE, FINALIZER, LONG_DEADLINE, apps, assert_nothing_left, condition, start, wait_for_reason, wait_until,
-};
+use crate::{DEADLINE, FINALIZER, LONG_DEADLINE, apps, assert_nothing_left, condition, serving, start, wait_until};
 
 #[test]
 fn nothing_is_left_and_the_finalizer_goes_last() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     let before = lab.requests().len();
     web.delete();
     web.wait_gone(DEADLINE);
@@ -47,8 +44,7 @@ fn nothing_is_left_and_the_finalizer_goes_last() {
 fn a_service_that_is_no_load_balancer_any_more_is_cleaned_up() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     let change = json!({ "spec": { "type": "ClusterIP" } });
     lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
     wait_until("the finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
@@ -61,8 +57,7 @@ fn a_service_that_is_no_load_balancer_any_more_is_cleaned_up() {
 fn a_type_changed_behind_our_back_is_found_at_the_start() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     operator.kill();
     let change = json!({ "spec": { "type": "ClusterIP" } });
     lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
@@ -94,8 +89,7 @@ fn an_app_that_fly_does_not_show_yet_is_not_forgotten() {
 fn a_service_that_vanished_is_taken_down() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     assert!(web.object()["metadata"]["finalizers"][0].as_str().is_some_and(|name| name.starts_with(FINALIZER)));
     web.delete();
     let _ = lab.cluster().kube().merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } }));

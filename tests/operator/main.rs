@@ -12,6 +12,7 @@ mod settings;
 mod strangers;
 mod traffic;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,15 @@ fn binary() -> &'static Path {
 /// An operator of this lab, at work.
 fn start(lab: &Homelab) -> RunningOperator {
     lab.operator(binary()).start()
+}
+
+/// A Service `web` with port 8080 that serves, and its address.
+#[track_caller]
+fn serving(lab: &Homelab) -> (ServiceHandle<'_>, IpAddr) {
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    (web, ip)
 }
 
 /// Waits until it holds.

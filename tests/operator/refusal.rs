@@ -5,7 +5,7 @@ use lab::recorder::Request;
 use serde_json::json;
 
 use crate::client::assert_answers;
-use crate::{DEADLINE, apps, condition, start, wait_for_reason, wait_until};
+use crate::{DEADLINE, apps, condition, serving, start, wait_for_reason, wait_until};
 
 #[test]
 fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
@@ -73,9 +73,7 @@ fn a_region_that_fly_does_not_know_is_told() {
 fn a_tunnel_that_runs_stays_as_it_is_when_its_service_turns_bad() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let bad = json!({ "metadata": { "annotations": { "fly-tunnel-operator.dev/fly-machine-size": "huge" } } });
     lab.cluster().kube().merge_patch(&web.path(), &bad).expect("the annotation is set");
     wait_for_reason(&web, "InvalidService");
@@ -91,9 +89,7 @@ fn a_tunnel_that_runs_stays_as_it_is_when_its_service_turns_bad() {
 fn source_ranges_on_a_live_service_close_it() {
     let lab = Homelab::new();
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let close = json!({ "spec": { "loadBalancerSourceRanges": ["192.0.2.0/24"] } });
     lab.cluster().kube().merge_patch(&web.path(), &close).expect("the ranges are set");
     wait_for_reason(&web, "InvalidService");

@@ -9,7 +9,7 @@ use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 
 use crate::client::assert_answers;
-use crate::{DEADLINE, binary, start, wait_for_reason, wait_until};
+use crate::{DEADLINE, binary, serving, start, wait_for_reason, wait_until};
 
 /// Runs the binary with nothing but these in its environment; gives its exit code and what it said.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -77,8 +77,7 @@ fn no_secret_is_in_the_log() {
         let lose = Rule::new(Fault::LoseReply).to(Target::Fly).method("POST").path("/machines$");
         lab.faults([lose]);
         let operator = lab.operator(binary()).env("RUST_LOG", "trace").env("LOG_FORMAT", format).start();
-        let web = lab.service("web").port(8080).create();
-        wait_for_reason(&web, "Serving");
+        let (web, _) = serving(&lab);
         let secrets = format!("/api/v1/namespaces/{}/secrets", lab.operator_namespace());
         let secret = lab.cluster().kube().list(&secrets).expect("a list").remove(0);
         web.delete();
@@ -154,9 +153,7 @@ fn a_token_that_fly_refuses_is_told_once_and_tried_again() {
 fn an_operator_of_another_organisation_leaves_nothing_behind() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     operator.kill();
     let wrong = lab.operator(binary()).env("FLY_ORG", "somebody").start();
     let message = wait_for_reason(&web, "FlyUnauthorized");
@@ -232,9 +229,7 @@ fn a_rotated_token_needs_no_restart() {
 fn a_fly_that_is_down_is_tried_again_and_the_address_stays() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    let ip = web.address(DEADLINE);
-    wait_for_reason(&web, "Serving");
+    let (web, ip) = serving(&lab);
     let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"down\"}".into() };
     lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(u32::MAX)]);
     wait_for_reason(&web, "FlyUnavailable");
@@ -249,8 +244,7 @@ fn a_fly_that_is_down_is_tried_again_and_the_address_stays() {
 fn a_bad_moment_of_flys_is_not_worth_a_word() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     let down = Answer { status: 503, headers: Default::default(), body: String::new() };
     lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(2)]);
     let looked = |requests: &[lab::recorder::Request]| {

@@ -5,7 +5,7 @@ use lab::recorder::Target;
 use serde_json::json;
 
 use crate::client::assert_answers;
-use crate::{DEADLINE, LONG_DEADLINE, apps, start, wait_for_reason};
+use crate::{DEADLINE, LONG_DEADLINE, apps, serving, start, wait_for_reason};
 
 #[test]
 fn services_of_another_class_and_of_none_are_left_alone() {
@@ -42,8 +42,7 @@ fn apps_of_others_in_the_organisation_are_left_alone() {
     lab.fly().add_app(&org, "lb-default-web-somebody", "default");
     lab.fly().add_app(&org, "theirs", "their-network");
     let _operator = start(&lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(&lab);
     web.delete();
     web.wait_gone(DEADLINE);
     let mut names: Vec<String> = apps(&lab).iter().filter_map(|app| app["name"].as_str().map(Into::into)).collect();
@@ -57,8 +56,7 @@ fn apps_of_others_in_the_organisation_are_left_alone() {
 /// The name of the App that a Service of this lab gets: from a creation that is undone.
 fn app_name(lab: &Homelab) -> String {
     let operator = start(lab);
-    let web = lab.service("web").port(8080).create();
-    wait_for_reason(&web, "Serving");
+    let (web, _) = serving(lab);
     let name = apps(lab)[0]["name"].as_str().expect("a name").to_owned();
     web.delete();
     web.wait_gone(DEADLINE);
