@@ -19,11 +19,13 @@ pub struct Failure {
 /// What a failure means for what was seen, and for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing is wrong, and what was seen holds: Fly's reads lag, or it is asked too often.
+    /// Nothing is wrong, and what was seen holds: Fly's reads lag, or it is asked too often. The Service shows it only
+    /// where it lasts.
     Early,
     /// Nothing is wrong, but what was seen does not hold any more.
     Outdated,
-    /// The cluster cannot be asked, so that the Service cannot be told either.
+    /// The cluster cannot be asked, or refuses us something. It is logged; the Service shows it where it lasts and can
+    /// be written.
     Cluster,
     /// The Service shows it.
     Shown(Reason),

@@ -115,7 +115,8 @@ impl Work {
                 Next::Gone => return Ok(Outcome::Gone),
             }
         }
-        Err(Failure::new(Kind::Outdated, "the pass goes round in circles; this is a bug worth a report"))
+        log::error!("{}: the pass goes round in circles; this is a bug worth a report", self.tunnel.id);
+        Err(Failure::new(Kind::Outdated, "the pass goes round in circles"))
     }
 
     fn act(&mut self, step: &Step, world: &World, clock: &Clock) -> Result<(), Failure> {
