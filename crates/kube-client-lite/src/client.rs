@@ -1,6 +1,7 @@
 //! The client: one method for each thing that can be asked of an API server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -10,7 +11,7 @@ use crate::delete::DeleteOptions;
 use crate::error::Error;
 use crate::options::ClientOptions;
 use crate::patch::{self, PatchOperation};
-use crate::reply::{self, OBJECT_LIMIT};
+use crate::reply::{self, OBJECT_LIMIT, Reply};
 use crate::request::{JSON, Method, Request};
 use crate::transport::Transport;
 use crate::version::Version;
@@ -20,7 +21,8 @@ use crate::version::Version;
 /// Paths are those of [`crate::Resource`]. Each request has one deadline for all that it takes.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) transport: Arc<Transport>,
+    transport: Arc<Transport>,
+    timeout: Duration,
 }
 
 impl Client {
@@ -38,7 +40,12 @@ impl Client {
     /// As [`Client::new`].
     pub fn with_options(config: Config, options: &ClientOptions) -> Result<Client, ConfigError> {
         let transport = Arc::new(Transport::new(config, options)?);
-        Ok(Client { transport })
+        Ok(Client { transport, timeout: options.timeout })
+    }
+
+    /// The same client, on the same connections, with another deadline for each of its requests.
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client { transport: Arc::clone(&self.transport), timeout }
     }
 
     /// Reads one object.
@@ -56,6 +63,15 @@ impl Client {
     /// repeated: it may have happened.
     pub fn create<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         self.run(Request::new(Method::Post, path).with_body(JSON, body)?)
+    }
+
+    /// Writes a whole object in place of the one that is there. The body should carry the `metadata.resourceVersion`
+    /// that it was made from.
+    ///
+    /// # Errors
+    /// [`Error::is_conflict`] where somebody else was faster. A replacement whose reply was lost is not repeated.
+    pub fn replace<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        self.run(Request::new(Method::Put, path).with_body(JSON, body)?)
     }
 
     /// Changes an object by a JSON patch.
@@ -111,8 +127,12 @@ impl Client {
     }
 
     fn run<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
-        let reply = self.transport.send(&request)?;
+        let reply = self.send(&request)?;
         let decoded = reply::decode(reply, OBJECT_LIMIT);
         decoded.map(|(value, _)| value).map_err(|kind| request.error(kind))
+    }
+
+    pub(crate) fn send(&self, request: &Request) -> Result<Reply, Error> {
+        self.transport.send(request, self.timeout)
     }
 }

@@ -31,6 +31,7 @@ mod credentials;
 mod delete;
 mod error;
 mod event;
+pub mod lease;
 mod list;
 mod meta;
 mod options;

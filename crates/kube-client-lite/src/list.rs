@@ -78,7 +78,7 @@ impl Client {
         let mut next = String::new();
         for _ in 0..MAX_PAGES {
             let request = Request { query: query.parameters(&next), accept, ..Request::new(Method::Get, path) };
-            let reply = self.transport.send(&request)?;
+            let reply = self.send(&request)?;
             let (page, bytes) = reply::decode::<Page<T>>(reply, bytes_left).map_err(|kind| request.error(kind))?;
             bytes_left -= bytes;
             all.extend(page.items);

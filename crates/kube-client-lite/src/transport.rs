@@ -30,12 +30,11 @@ pub(crate) struct Transport {
     /// Scheme, host, port and what the paths are below, without a slash at the end.
     base: String,
     credentials: Credentials,
-    timeout: Duration,
 }
 
 impl Transport {
     pub(crate) fn new(config: Config, options: &ClientOptions) -> Result<Transport, ConfigError> {
-        let ClientOptions { ref user_agent, connect_timeout, timeout, idle_connections } = *options;
+        let ClientOptions { ref user_agent, connect_timeout, timeout: _, idle_connections } = *options;
         // ureq panics on one that is no header.
         if ureq::http::HeaderValue::from_str(user_agent).is_err() {
             return Err(ConfigError::invalid(format!("{user_agent:?} cannot be a user agent")));
@@ -63,17 +62,16 @@ impl Transport {
             agent: Agent::with_parts(agent_config, DefaultConnector::new(), Dialled(dial)),
             base,
             credentials: config.credentials,
-            timeout,
         })
     }
 
     /// Sends the request, and gives back the reply if it is a success. Its body is still to be read.
-    pub(crate) fn send(&self, request: &Request) -> Result<Reply, Error> {
-        self.exchange(request).map_err(|kind| request.error(kind))
+    pub(crate) fn send(&self, request: &Request, timeout: Duration) -> Result<Reply, Error> {
+        self.exchange(request, timeout).map_err(|kind| request.error(kind))
     }
 
-    fn exchange(&self, request: &Request) -> Result<Reply, Kind> {
-        let deadline = Instant::now() + self.timeout;
+    fn exchange(&self, request: &Request, timeout: Duration) -> Result<Reply, Kind> {
+        let deadline = Instant::now() + timeout;
         let token = self.credentials.token().map_err(Kind::Credentials)?;
         let mut reply = self.exchange_as(request, token.as_ref(), deadline)?;
         if reply.status() == 401
@@ -110,6 +108,7 @@ impl Transport {
         let with_body = match request.method {
             Method::Get => return parts.add_to(self.agent.get(url)).call(),
             Method::Post => self.agent.post(url),
+            Method::Put => self.agent.put(url),
             Method::Patch => self.agent.patch(url),
             Method::Delete => self.agent.delete(url).force_send_body(),
         };

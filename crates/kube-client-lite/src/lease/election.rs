@@ -1,0 +1,193 @@
+//! The judgement of a candidate: no I/O, no clock of its own.
+//!
+//! A round goes like this; a candidate makes one every retry period:
+//!
+//! ```text
+//! first() ──► Read ──► read(what was found) ──► Stand: nothing to do but wait
+//!    │                        │
+//!    └───────────────────► Write(a Lease) ──► wrote(reply): leading
+//!                             │
+//!                             └─ somebody was faster ──► Read
+//! ```
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::record::{Lease, Record, micro_time};
+
+/// Both clocks, read at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub monotonic: Instant,
+    pub wall: SystemTime,
+}
+
+impl Now {
+    /// The machine's clocks.
+    pub fn read() -> Now {
+        Now { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+/// How fast leadership changes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// How long others leave a Lease alone that is not renewed. Counts in whole seconds, rounded up.
+    pub lease_duration: Duration,
+    /// A leader that could not renew for so long leads no more. Shorter than the lease duration, by as much as a
+    /// request may take.
+    pub renew_deadline: Duration,
+    /// How often candidates look, and the leader renews. Shorter than the renew deadline.
+    pub retry_period: Duration,
+}
+
+impl Default for Timings {
+    /// client-go's own: 15 s, 10 s, 2 s.
+    fn default() -> Timings {
+        let [lease_duration, renew_deadline, retry_period] = [15, 10, 2].map(Duration::from_secs);
+        Timings { lease_duration, renew_deadline, retry_period }
+    }
+}
+
+/// A candidate's view of the election.
+#[derive(Clone, Debug)]
+pub struct Election {
+    name: String,
+    identity: String,
+    timings: Timings,
+    /// The Lease as it was seen last.
+    seen: Option<Seen>,
+    /// From when on the last write of ours that was confirmed counts: before it was sent.
+    renewed: Option<Now>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    lease: Lease,
+    /// When its record was seen for the first time.
+    since: Instant,
+}
+
+/// What to do next in a round.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    Read,
+    Write(Write),
+    /// Nothing: somebody else leads, or may.
+    Stand,
+}
+
+/// What to write. Both fail where somebody else was faster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    Create(Lease),
+    /// The Lease carries the version that was seen.
+    Replace(Lease),
+}
+
+impl Election {
+    /// A candidate that has seen nothing yet. `identity` must be its own: two candidates of one identity both lead.
+    pub fn new(lease_name: &str, identity: &str, timings: Timings) -> Election {
+        Election { name: lease_name.into(), identity: identity.into(), timings, seen: None, renewed: None }
+    }
+
+    /// Begins a round. A leader renews what it wrote last; anybody else looks first.
+    pub fn first(&self, now: Now) -> Move {
+        match &self.seen {
+            Some(seen) if self.is_leading(now) => self.take(&seen.lease, now),
+            _ => Move::Read,
+        }
+    }
+
+    /// The Lease was read; `None`: there is none.
+    pub fn read(&mut self, found: Option<Lease>, now: Now) -> Move {
+        let Some(lease) = found else {
+            self.seen = None;
+            self.renewed = None;
+            return Move::Write(Write::Create(Lease::new(&self.name, &self.record(None, now))));
+        };
+        let record = lease.record();
+        let since = match &self.seen {
+            Some(seen) if seen.lease.record() == record => seen.since,
+            _ => now.monotonic,
+        };
+        let ours = record.holder == self.identity;
+        if !ours {
+            self.renewed = None;
+        }
+        let expired = now.monotonic.saturating_duration_since(since) >= self.duration(&record);
+        let free = ours || record.holder.is_empty() || expired;
+        let next = if free { self.take(&lease, now) } else { Move::Stand };
+        self.seen = Some(Seen { lease, since });
+        next
+    }
+
+    /// What was sent at `sent` is written; the reply is the Lease as it is now.
+    pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
+        self.renewed = (written.holder() == self.identity).then_some(sent);
+        self.seen = Some(Seen { lease: written, since: now.monotonic });
+    }
+
+    /// Whether this candidate leads.
+    pub fn is_leading(&self, now: Now) -> bool {
+        self.leads_from().is_some_and(|(from, duration)| !has_passed(duration, from, now))
+    }
+
+    /// From when on and for how long it leads, if it is not over by now.
+    pub(super) fn leads_from(&self) -> Option<(Now, Duration)> {
+        self.renewed.map(|renewed| (renewed, self.timings.renew_deadline))
+    }
+
+    /// Gives the leadership up. Returns what to write so that others need not wait; `None` where it is not ours.
+    pub fn release(&mut self, now: Now) -> Option<Write> {
+        self.renewed = None;
+        let seen = self.seen.as_ref().filter(|seen| seen.lease.holder() == self.identity)?;
+        let time = micro_time(now.wall);
+        let record = Record {
+            holder: String::new(),
+            duration: Duration::from_secs(1), // as client-go does
+            acquire_time: time.clone(),
+            renew_time: time,
+            transitions: seen.lease.record().transitions,
+        };
+        Some(Write::Replace(seen.lease.clone().with(&record)))
+    }
+
+    /// The holder as last seen; `""` where there was none.
+    pub fn holder(&self) -> &str {
+        self.seen.as_ref().map_or("", |seen| seen.lease.holder())
+    }
+
+    /// How often a round is due.
+    pub fn retry_period(&self) -> Duration {
+        self.timings.retry_period
+    }
+
+    fn take(&self, lease: &Lease, now: Now) -> Move {
+        let record = self.record(Some(&lease.record()), now);
+        Move::Write(Write::Replace(lease.clone().with(&record)))
+    }
+
+    /// What we write where the Lease says `before`.
+    fn record(&self, before: Option<&Record>, now: Now) -> Record {
+        let time = micro_time(now.wall);
+        let (acquire_time, transitions) = match before {
+            Some(before) if before.holder == self.identity => (before.acquire_time.clone(), before.transitions),
+            Some(before) => (time.clone(), before.transitions.saturating_add(1)),
+            None => (time.clone(), 0),
+        };
+        let duration = self.timings.lease_duration;
+        Record { holder: self.identity.clone(), duration, acquire_time, renew_time: time, transitions }
+    }
+
+    /// How long this record protects its holder. One that does not say is given what we would be given.
+    fn duration(&self, record: &Record) -> Duration {
+        if record.duration.is_zero() { self.timings.lease_duration } else { record.duration }
+    }
+}
+
+/// Whether the duration has passed for a leader: by the clock that says more. The monotonic one stands still while the
+/// machine sleeps, the other may be set back.
+pub(super) fn has_passed(duration: Duration, from: Now, now: Now) -> bool {
+    now.monotonic.saturating_duration_since(from.monotonic) >= duration
+        || now.wall.duration_since(from.wall).unwrap_or_default() >= duration
+}

@@ -1,0 +1,30 @@
+//! One leader among several processes, by a Lease, as client-go elects one: its candidates and ours may be rivals.
+//!
+//! - [`Election`] is the judgement: a pure state machine, with the clock passed in.
+//! - [`Candidate`] sends what the election wants to send.
+//! - [`Leadership`] tells every thread whether this process leads, at the moment that it asks.
+//!
+//! ```text
+//!            nobody holds it, or its holder did not renew it for the lease's duration
+//!  following ─────────────────────────────────────────────────────────────────────────► leading
+//!            ◄─────────────────────────────────────────────────────────────────────────
+//!            not renewed for the renew deadline, or the Lease has another holder
+//! ```
+//!
+//! Never two leaders: a leader counts its deadline from the moment *before* it sent what renewed the Lease; everybody
+//! else counts the (longer) lease duration from the moment when they *saw* that renewal, by their own clock. Two writes
+//! cannot both win, as each names the version that it saw. Clocks of two machines are never compared; they only must not run at
+//! very different speeds (client-go has the same limits). What a leader had sent before it stopped leading may still
+//! arrive: no request should outlast the lease duration less the renew deadline.
+
+mod candidate;
+mod election;
+mod leadership;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use candidate::{Candidate, Standing};
+pub use election::{Election, Move, Now, Timings, Write};
+pub use leadership::{Leadership, Permit};
+pub use record::Lease;

@@ -1,0 +1,444 @@
+//! Tables of single moves, and random schedules of several candidates with delays, losses, pauses and clocks that jump.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::election::{Election, Move, Now, Timings, Write};
+use super::record::Lease;
+
+const TIMINGS: Timings = Timings {
+    lease_duration: Duration::from_secs(60),
+    renew_deadline: Duration::from_secs(40),
+    retry_period: Duration::from_secs(10),
+};
+
+/// Clocks that a test sets.
+#[derive(Clone, Copy)]
+struct Clocks(Now);
+
+impl Clocks {
+    fn new() -> Clocks {
+        Clocks(Now { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) })
+    }
+
+    fn at(self, seconds: u64) -> Now {
+        let passed = Duration::from_secs(seconds);
+        Now { monotonic: self.0.monotonic + passed, wall: self.0.wall + passed }
+    }
+}
+
+fn lease(spec: Value) -> Lease {
+    serde_json::from_value(json!({ "metadata": { "name": "l", "resourceVersion": "1" }, "spec": spec })).expect("JSON")
+}
+
+fn theirs(renewed: &str) -> Lease {
+    lease(json!({ "holderIdentity": "them", "leaseDurationSeconds": 60, "renewTime": renewed, "leaseTransitions": 4 }))
+}
+
+fn candidate() -> Election {
+    Election::new("l", "us", TIMINGS)
+}
+
+/// What is written, or `None` for anything else.
+fn written(next: Move) -> Option<Value> {
+    match next {
+        Move::Write(Write::Create(lease) | Write::Replace(lease)) => Some(serde_json::to_value(lease).expect("JSON")),
+        Move::Read | Move::Stand => None,
+    }
+}
+
+#[test]
+fn a_lease_is_taken_where_it_is_free() {
+    let clocks = Clocks::new();
+    for (found, transitions) in [
+        (None, 0),
+        (Some(lease(json!({}))), 1),
+        (Some(lease(json!({ "holderIdentity": "", "leaseTransitions": 6 }))), 7),
+        (Some(lease(json!({ "holderIdentity": "us", "leaseTransitions": 6 }))), 6),
+    ] {
+        let mut election = candidate();
+        assert_eq!(election.first(clocks.at(0)), Move::Read, "it looks first");
+        let lease =
+            written(election.read(found.clone(), clocks.at(0))).unwrap_or_else(|| panic!("not taken: {found:?}"));
+        assert_eq!(lease["spec"]["holderIdentity"], "us");
+        assert_eq!(lease["spec"]["leaseDurationSeconds"], 60);
+        assert_eq!(lease["spec"]["leaseTransitions"], transitions, "{found:?}");
+        assert_eq!(lease["spec"]["renewTime"], "2001-09-09T01:46:40.000000Z");
+        assert!(!election.is_leading(clocks.at(0)), "not before the reply");
+    }
+}
+
+#[test]
+fn a_rival_is_left_alone_for_its_lease_from_its_last_sign_of_life() {
+    let clocks = Clocks::new();
+    let mut election = candidate();
+    for (at, found, expected) in [
+        // However old its times are: clocks are not compared.
+        (0, theirs("1970-01-01T00:00:00.000000Z"), Move::Stand),
+        (59, theirs("1970-01-01T00:00:00.000000Z"), Move::Stand),
+        (60, theirs("1970-01-01T00:01:00.000000Z"), Move::Stand),
+        (119, theirs("1970-01-01T00:01:00.000000Z"), Move::Stand),
+    ] {
+        assert_eq!(election.read(Some(found), clocks.at(at)), expected, "{at} s");
+    }
+    assert_eq!(election.holder(), "them");
+    let taken = written(election.read(Some(theirs("1970-01-01T00:01:00.000000Z")), clocks.at(120))).expect("expired");
+    assert_eq!(taken["spec"]["leaseTransitions"], 5);
+    assert_eq!(taken["metadata"]["resourceVersion"], "1", "only if nobody else was faster");
+}
+
+#[test]
+fn a_rival_whose_lease_says_no_duration_is_given_ours() {
+    let clocks = Clocks::new();
+    let mut election = candidate();
+    let found = || Some(lease(json!({ "holderIdentity": "them" })));
+    for at in [0, 59] {
+        assert_eq!(election.read(found(), clocks.at(at)), Move::Stand);
+    }
+    assert!(written(election.read(found(), clocks.at(60))).is_some());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_does_not_make_a_rival_older() {
+    let clocks = Clocks::new();
+    let mut election = candidate();
+    election.read(Some(theirs("a")), clocks.at(0));
+    let jumped = Now { wall: clocks.at(999_999).wall, ..clocks.at(1) };
+    assert_eq!(election.read(Some(theirs("a")), jumped), Move::Stand);
+}
+
+fn leader(clocks: Clocks) -> Election {
+    let mut election = candidate();
+    let Move::Write(Write::Create(lease)) = election.read(None, clocks.at(0)) else { panic!("not taken") };
+    election.wrote(lease, clocks.at(0), clocks.at(1));
+    election
+}
+
+#[test]
+fn a_leader_leads_until_its_deadline_from_what_it_sent() {
+    let clocks = Clocks::new();
+    let mut election = leader(clocks);
+    let slept = Now { wall: clocks.at(40).wall, ..clocks.at(1) };
+    let set_back = Now { wall: SystemTime::UNIX_EPOCH, ..clocks.at(39) };
+    let set_back_late = Now { wall: SystemTime::UNIX_EPOCH, ..clocks.at(40) };
+    for (now, expected) in [
+        (clocks.at(1), true),
+        (clocks.at(39), true),
+        (clocks.at(40), false),
+        (slept, false),
+        (set_back, true),
+        (set_back_late, false),
+    ] {
+        assert_eq!(election.is_leading(now), expected, "{now:?}");
+    }
+    let Move::Write(Write::Replace(renewal)) = election.first(clocks.at(10)) else { panic!("a leader renews") };
+    election.wrote(renewal, clocks.at(10), clocks.at(30));
+    assert!(election.is_leading(clocks.at(49)) && !election.is_leading(clocks.at(50)));
+    assert_eq!(election.first(clocks.at(50)), Move::Read, "whose leadership is over looks first");
+}
+
+#[test]
+fn a_leader_that_sees_another_holder_follows_at_once() {
+    let clocks = Clocks::new();
+    let mut election = leader(clocks);
+    assert_eq!(election.read(Some(theirs("a")), clocks.at(2)), Move::Stand);
+    assert!(!election.is_leading(clocks.at(2)));
+    assert_eq!(election.release(clocks.at(3)), None, "what is not ours is not released");
+}
+
+#[test]
+fn a_release_frees_the_lease_for_the_next() {
+    let clocks = Clocks::new();
+    let mut election = leader(clocks);
+    let Some(Write::Replace(released)) = election.release(clocks.at(5)) else { panic!("it was ours") };
+    assert!(!election.is_leading(clocks.at(5)));
+    let spec = &serde_json::to_value(&released).expect("JSON")["spec"];
+    assert_eq!((&spec["holderIdentity"], &spec["leaseDurationSeconds"]), (&json!(""), &json!(1)));
+    let mut next = Election::new("l", "next", TIMINGS);
+    assert!(written(next.read(Some(released), clocks.at(5))).is_some());
+}
+
+/// As the API server does: a write names the version that it was made from.
+#[derive(Default)]
+struct Store {
+    lease: Option<Value>,
+    version: u64,
+}
+
+impl Store {
+    fn write(&mut self, write: Write) -> Option<Lease> {
+        let (lease, create) = match write {
+            Write::Create(lease) => (lease, true),
+            Write::Replace(lease) => (lease, false),
+        };
+        let mut lease = serde_json::to_value(lease).expect("JSON");
+        let current = self.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
+        let right =
+            if create { current.is_none() } else { current.as_ref() == Some(&lease["metadata"]["resourceVersion"]) };
+        if !right {
+            return None;
+        }
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.lease = Some(lease.clone());
+        Some(serde_json::from_value(lease).expect("JSON"))
+    }
+}
+
+/// A process whose clock was started at another time, and whose wall clock may be wrong by hours.
+struct Process {
+    election: Election,
+    wall_error: i64,
+    /// Does nothing before that time.
+    paused_until: u64,
+    /// Which of its requests it waits for.
+    request: u64,
+    /// When it led last, as far as anybody looked.
+    led: Option<u64>,
+    /// It told the others that nothing of it is under way.
+    released: bool,
+}
+
+enum Happening {
+    Round,
+    Arrives(u64, Message, Now),
+    Reply(u64, Reply, Now),
+    TimesOut(u64),
+}
+
+enum Message {
+    Read,
+    Write(Write),
+}
+
+enum Reply {
+    Read(Option<Lease>),
+    Wrote(Option<Lease>),
+}
+
+/// Numbers that look random (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// Several processes and the API server between them. Times are in milliseconds.
+struct Schedule {
+    random: Random,
+    base: Instant,
+    now: u64,
+    store: Store,
+    processes: Vec<Process>,
+    /// By time, and a number that keeps the order.
+    queue: BTreeMap<(u64, u64), (usize, Happening)>,
+    number: u64,
+    calm: bool,
+    leaders: BTreeSet<usize>,
+}
+
+/// Schedules that are tried, of half an hour each and a calm end.
+const SEEDS: u64 = 400;
+
+/// A request is given up after that time; it may arrive later all the same.
+const PATIENCE: u64 = 10_000;
+
+impl Schedule {
+    fn new(seed: u64) -> Schedule {
+        let mut schedule = Schedule {
+            random: Random(seed),
+            base: Instant::now(),
+            now: 0,
+            store: Store::default(),
+            processes: Vec::new(),
+            queue: BTreeMap::new(),
+            number: 0,
+            calm: false,
+            leaders: BTreeSet::new(),
+        };
+        for number in 0..2 + schedule.random.below(4) {
+            schedule.processes.push(Process {
+                election: Election::new("l", &format!("process {number}"), TIMINGS),
+                wall_error: 0,
+                paused_until: 0,
+                request: 0,
+                led: None,
+                released: true,
+            });
+            let start = schedule.random.below(20_000);
+            schedule.after(start, number as usize, Happening::Round);
+        }
+        schedule
+    }
+
+    fn after(&mut self, delay: u64, process: usize, happening: Happening) {
+        self.number += 1;
+        self.queue.insert((self.now + delay, self.number), (process, happening));
+    }
+
+    fn clocks(&self, process: usize) -> Now {
+        let wall = 1_000_000_000_000 + self.now as i64 + self.processes[process].wall_error;
+        Now {
+            monotonic: self.base + Duration::from_millis(self.now),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_millis(wall as u64),
+        }
+    }
+
+    /// Fast mostly, slow at times, lost (`None`) now and then.
+    fn delay(&mut self) -> Option<u64> {
+        match self.random.below(if self.calm { 12 } else { 20 }) {
+            0..12 => Some(self.random.below(200)),
+            12..16 => Some(self.random.below(15_000)),
+            16..18 => Some(self.random.below(200_000)),
+            _ => None,
+        }
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while let Some((&(time, number), _)) = self.queue.first_key_value() {
+            if time > end {
+                break;
+            }
+            let (process, happening) = self.queue.remove(&(time, number)).expect("it is there");
+            self.now = time;
+            self.happens(process, happening);
+            self.judge();
+        }
+        self.now = end;
+    }
+
+    fn happens(&mut self, process: usize, happening: Happening) {
+        let asleep = self.processes[process].paused_until;
+        if asleep > self.now && !matches!(happening, Happening::Arrives(..)) {
+            return self.after(asleep - self.now, process, happening);
+        }
+        match happening {
+            Happening::Round => {
+                self.disturb(process);
+                let now = self.clocks(process);
+                let next = match self.random.below(40) {
+                    0 if !self.calm => self.release(process, now),
+                    _ => self.processes[process].election.first(now),
+                };
+                self.go(process, next);
+            }
+            Happening::Arrives(request, message, sent) => {
+                let reply = match message {
+                    Message::Read => {
+                        Reply::Read(self.store.lease.clone().map(|lease| serde_json::from_value(lease).expect("JSON")))
+                    }
+                    Message::Write(write) => Reply::Wrote(self.store.write(write)),
+                };
+                if let Some(delay) = self.delay() {
+                    self.after(delay, process, Happening::Reply(request, reply, sent));
+                }
+            }
+            Happening::Reply(request, reply, sent) if request == self.processes[process].request => {
+                let now = self.clocks(process);
+                let election = &mut self.processes[process].election;
+                let next = match reply {
+                    Reply::Read(found) => election.read(found, now),
+                    Reply::Wrote(Some(lease)) => {
+                        election.wrote(lease, sent, now);
+                        Move::Stand
+                    }
+                    Reply::Wrote(None) => Move::Read,
+                };
+                self.go(process, next);
+            }
+            Happening::TimesOut(request) if request == self.processes[process].request => self.go(process, Move::Stand),
+            Happening::Reply(..) | Happening::TimesOut(_) => {}
+        }
+    }
+
+    /// A process is stopped for a while, or its wall clock is set.
+    fn disturb(&mut self, process: usize) {
+        match self.random.below(30) {
+            0 if !self.calm => self.processes[process].paused_until = self.now + self.random.below(150_000),
+            1 if !self.calm => self.processes[process].wall_error = self.random.below(20_000_000) as i64 - 10_000_000,
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, process: usize, now: Now) -> Move {
+        self.processes[process].released = true;
+        match self.processes[process].election.release(now) {
+            Some(write) => Move::Write(write),
+            None => Move::Read,
+        }
+    }
+
+    fn go(&mut self, process: usize, next: Move) {
+        self.processes[process].request += 1;
+        let request = self.processes[process].request;
+        let message = match next {
+            Move::Stand => {
+                let pause = TIMINGS.retry_period.as_millis() as u64 + self.random.below(2_000);
+                return self.after(pause, process, Happening::Round);
+            }
+            Move::Read => Message::Read,
+            Move::Write(write) => Message::Write(write),
+        };
+        let sent = self.clocks(process);
+        if let Some(delay) = self.delay() {
+            self.after(delay, process, Happening::Arrives(request, message, sent));
+        }
+        self.after(PATIENCE, process, Happening::TimesOut(request));
+    }
+
+    /// At no time two leaders; and whoever leads finds nothing under way of the one before, who may have begun a request
+    /// in the last moment of its term.
+    fn judge(&mut self) {
+        let clocks: Vec<Now> = (0..self.processes.len()).map(|process| self.clocks(process)).collect();
+        let mut leader = None;
+        for (number, process) in self.processes.iter_mut().enumerate() {
+            if let Some((from, deadline)) = process.election.leads_from() {
+                let end = (from.monotonic - self.base + deadline).as_millis() as u64;
+                process.led = Some(end.min(self.now));
+            }
+            if process.election.is_leading(clocks[number]) {
+                assert_eq!(leader.replace(number), None, "it leads, and so does {number}, at {} ms", self.now);
+                process.released = false;
+            }
+        }
+        let Some(leader) = leader else { return };
+        self.leaders.insert(leader);
+        let gap = (TIMINGS.lease_duration - TIMINGS.renew_deadline).as_millis() as u64;
+        for (number, other) in self.processes.iter().enumerate().filter(|(number, _)| *number != leader) {
+            let last = other.led.filter(|_| !other.released);
+            assert!(
+                last.is_none_or(|last| last + gap <= self.now),
+                "{leader} leads at {} ms, {number} led at {last:?}",
+                self.now
+            );
+        }
+    }
+}
+
+#[test]
+fn there_are_never_two_leaders_whatever_the_delays() {
+    let mut leaders = 0;
+    for seed in 0..SEEDS {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut schedule = Schedule::new(seed);
+            schedule.run_until(1_800_000);
+            schedule.calm = true;
+            // What was sent before the calm may still arrive.
+            schedule.run_until(2_300_000);
+            let led_lately =
+                schedule.processes.iter().any(|process| process.led.is_some_and(|led| led + 30_000 > schedule.now));
+            assert!(led_lately, "nobody leads, though all is calm");
+            schedule.leaders.len()
+        });
+        leaders += outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    assert!(leaders > 2 * SEEDS as usize, "leadership changed hands");
+}
