@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
+use kube_client_lite::lease::Permit;
 use kube_client_lite::{DeleteOptions, PatchOperation, Resource};
 use serde::de::IgnoredAny;
 
+use crate::cluster;
 use crate::failure::{Failure, Kind};
 use crate::fly::error::FlyError;
 use crate::observe;
@@ -22,7 +24,8 @@ use crate::world::World;
 const FIELD_MANAGER: &str = "fly-tunnel-operator";
 
 impl World {
-    /// Carries out the step.
+    /// Carries out the step. The caller has just made sure that it may; what else the step writes is left out where the
+    /// permit ends meanwhile.
     ///
     /// # Errors
     /// It did not work out, or nobody knows: look again before the next.
@@ -33,12 +36,13 @@ impl World {
         seen: &mut Observed,
         memory: &mut Memory,
         now: Now,
+        permit: &Permit,
     ) -> Result<(), Failure> {
         let app = tunnel.app.as_str();
         match step {
             Step::AddFinalizer => self.add_finalizer(seen)?,
-            Step::RemoveFinalizer => self.remove_finalizer(seen)?,
-            Step::ShowStatus(shown) => self.show(shown, seen)?,
+            Step::RemoveFinalizer => self.remove_finalizer(seen, permit)?,
+            Step::ShowStatus(shown) => self.show(shown, seen, permit)?,
             Step::CreateApp => self.create_app(tunnel, seen, memory)?,
             Step::DeleteApp => {
                 self.fly.delete_app(app)?;
@@ -88,7 +92,7 @@ impl World {
             Step::CreateKeys => {
                 let keys = TunnelKeys::generate(app, now.wall).map_err(|text| Failure::new(Kind::Early, text))?;
                 let body = self.home(tunnel).secret(&keys);
-                self.create_secret(&body)?;
+                self.create_secret(&body, permit)?;
                 let name = crate::tunnel::names::keys(app, &keys.fingerprint());
                 objects(seen).keys.push(KeysSecret { name, keys });
             }
@@ -128,7 +132,7 @@ impl World {
     }
 
     /// Takes our condition away in the same patch.
-    fn remove_finalizer(&self, seen: &mut Observed) -> Result<(), Failure> {
+    fn remove_finalizer(&self, seen: &mut Observed, permit: &Permit) -> Result<(), Failure> {
         let Some(service) = &seen.service else { return Ok(()) };
         let finalizer = service.metadata.finalizers.iter().position(|name| *name == self.settings.finalizer);
         let condition = service.status.conditions.iter().position(|condition| condition.r#type == CONDITION);
@@ -139,7 +143,7 @@ impl World {
         let removals = removals.into_iter().flatten().map(|path| PatchOperation::Remove { path }).collect();
         match self.patch(service, removals)? {
             Some(mut patched) => {
-                self.report_deleted(service);
+                self.report_deleted(service, permit);
                 patched.metadata.finalizers.retain(|name| *name != self.settings.finalizer);
                 seen.service = Some(patched);
                 Ok(())
@@ -163,13 +167,13 @@ impl World {
         }
     }
 
-    fn show(&self, shown: &Shown, seen: &mut Observed) -> Result<(), Failure> {
+    fn show(&self, shown: &Shown, seen: &mut Observed, permit: &Permit) -> Result<(), Failure> {
         let Some(service) = &seen.service else { return Ok(()) };
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let path = Resource::SERVICES.status(&service.metadata.namespace, &service.metadata.name);
         match self.kube.apply(&path, FIELD_MANAGER, &status::apply(service, shown, &now)) {
             Ok(applied) => {
-                self.report(service, shown);
+                self.report(service, shown, permit);
                 seen.service = Some(applied);
                 Ok(())
             }
@@ -220,16 +224,13 @@ impl World {
         Ok(())
     }
 
-    /// The first object that a tunnel has in the cluster. Where the namespace is missing it is made: a chart makes it
-    /// beforehand, a person who tries the operator with a kubeconfig may not know.
-    fn create_secret(&self, secret: &serde_json::Value) -> Result<(), Failure> {
+    /// The first object that a tunnel has in the cluster. Where the namespace is missing it is made.
+    fn create_secret(&self, secret: &serde_json::Value, permit: &Permit) -> Result<(), Failure> {
         let path = Resource::SECRETS.in_namespace(&self.namespace);
-        let namespace = serde_json::json!({ "metadata": { "name": self.namespace } });
         match self.kube.create::<IgnoredAny>(&path, secret) {
-            Err(error) if error.is_not_found() => {
-                self.kube.create::<IgnoredAny>(&Resource::NAMESPACES.all(), &namespace)?;
-                log::info!("the namespace {} was missing, and is made", self.namespace);
-                Ok(self.kube.create::<IgnoredAny>(&path, secret).map(|_| ())?)
+            Err(error) if error.is_not_found() && permit.holds() => {
+                cluster::make_namespace(&self.kube, &self.namespace)?;
+                Err(Failure::new(Kind::Outdated, "the namespace was missing, and is made"))
             }
             other => Ok(other.map(|_| ())?),
         }

@@ -49,6 +49,11 @@ impl Repeating {
         self.failures
     }
 
+    /// The last failure; empty if there was none.
+    pub fn last(&self) -> &str {
+        &self.last
+    }
+
     /// Takes note of a success. Returns whether it is the first after a failure.
     pub fn succeeded(&mut self) -> bool {
         std::mem::take(self).failures > 0

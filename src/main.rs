@@ -2,10 +2,12 @@
 
 mod act;
 mod backoff;
+mod cluster;
 mod config;
 mod controller;
 mod failure;
 mod fly;
+mod leader;
 mod observe;
 mod render;
 mod report;
@@ -16,105 +18,110 @@ mod tunnel;
 mod world;
 
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
+use std::time::Duration;
 
-use kube_client_lite::{Client, ClientOptions, PartialObject, Resource};
+use kube_client_lite::lease::Leadership;
+use kube_client_lite::{Client, ClientOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use backoff::Repeating;
+use cluster::NotMet;
 use config::flags::{self, Command, Given};
-use config::{Config, KubernetesConfig};
+use config::{Config, Mode};
 use controller::{Event, Pace};
 use fly::Fly;
+use leader::Elector;
 use tunnel::names::Owner;
 use world::World;
 
-/// The exit code for a bad or missing value.
-const USAGE: u8 = 2;
+/// How often `--once` tries what fails.
+const TRIES: u32 = 4;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("fly-tunnel-operator: {message}");
-            ExitCode::from(USAGE)
-        }
-    }
+/// How long the Lease's release may take at the end.
+const RELEASE: Duration = Duration::from_secs(3);
+
+/// Why the process ends otherwise than well.
+enum Failure {
+    /// A bad or missing value: exit code 2.
+    Usage(String),
+    /// What was asked for did not work out: exit code 1.
+    Work(String),
 }
 
-fn run() -> Result<(), String> {
-    let given = match Given::read(std::env::args_os().skip(1), |name| std::env::var_os(name))? {
-        Command::Run(given) => given,
+fn main() -> ExitCode {
+    let (code, message) = match run() {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Work(message)) => (1, message),
+        Err(Failure::Usage(message)) => (2, message),
+    };
+    eprintln!("fly-tunnel-operator: {message}");
+    ExitCode::from(code)
+}
+
+fn run() -> Result<(), Failure> {
+    let environment = |name: &str| std::env::var_os(name);
+    match Given::read(std::env::args_os().skip(1), environment).map_err(Failure::Usage)? {
+        Command::Run(given) => serve(Config::resolve(&given).map_err(Failure::Usage)?),
         Command::Help => {
             print!("{}", flags::help());
-            return Ok(());
+            Ok(())
         }
         Command::Version => {
             println!("fly-tunnel-operator {}", env!("CARGO_PKG_VERSION"));
-            return Ok(());
+            Ok(())
         }
-    };
-    let config = Config::resolve(&given)?;
-    let cluster = cluster(&config.kubernetes)?;
-    telemetry::log::start(config.log_format);
-
-    let (sender, receiver) = mpsc::channel();
-    stop_on_signals(sender.clone()).map_err(|error| format!("signals cannot be caught: {error}"))?;
-
-    let namespace = config.kubernetes.namespace_or(cluster.in_pod.then(|| cluster.config.namespace()).flatten());
-    log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
-    let options = ClientOptions { idle_connections: fly::IDLE_CONNECTIONS, ..ClientOptions::new(fly::USER_AGENT) };
-    let kube = Client::with_options(cluster.config, &options).map_err(|error| error.to_string())?;
-    let Some(cluster_name) = config.cluster_name.or_else(|| cluster_uid(&kube, &receiver)) else { return Ok(()) };
-    let owner = Owner { cluster_name, class: config.class };
-    let fly = Fly::new(config.fly);
-    let pace =
-        Pace { poll_interval: config.poll_interval, resync_interval: config.resync_interval, workers: config.workers };
-    controller::run(World::new(kube, fly, namespace, owner, config.lanes), pace, (sender, receiver));
-    Ok(())
-}
-
-/// How the cluster is reached.
-struct Cluster {
-    config: kube_client_lite::Config,
-    /// By the ServiceAccount of the pod that we run in.
-    in_pod: bool,
-}
-
-/// A kubeconfig that is given, else the pod's own ServiceAccount, else `~/.kube/config`.
-fn cluster(config: &KubernetesConfig) -> Result<Cluster, String> {
-    let in_pod = config.kubeconfig.is_none()
-        && config.context.is_none()
-        && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let read = match in_pod {
-        true => kube_client_lite::Config::in_cluster(&config.service_account_dir),
-        false => kube_client_lite::Config::load(config.kubeconfig.as_deref(), config.context.as_deref()),
-    };
-    match read {
-        Ok(config) => Ok(Cluster { config, in_pod }),
-        Err(error) => Err(format!("{}: {error}", flags::find("kubeconfig").label())),
     }
 }
 
-/// The UID of the namespace `kube-system`, which stands for the cluster. Asked until it is answered; `None` where the
-/// process is told to end before.
-fn cluster_uid(kube: &Client, events: &Receiver<Event>) -> Option<String> {
-    let mut failures = Repeating::default();
-    loop {
-        match kube.get::<PartialObject>(&format!("{}/kube-system", Resource::NAMESPACES.all())) {
-            Ok(namespace) => return Some(namespace.metadata.uid),
-            Err(error) => {
-                let (delay, new) = failures.failed(&error.to_string());
-                if new {
-                    log::warn!("the cluster cannot be asked: {error}; trying again");
-                }
-                if events.recv_timeout(delay).is_ok() {
-                    return None; // the only event that anybody sends yet
-                }
-            }
+fn serve(config: Config) -> Result<(), Failure> {
+    let cluster = cluster::find(&config.kubernetes).map_err(Failure::Usage)?;
+    telemetry::log::start(config.log_format);
+    let (sender, receiver) = mpsc::channel();
+    stop_on_signals(sender.clone()).map_err(|error| Failure::Work(format!("signals cannot be caught: {error}")))?;
+
+    log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
+    let namespace = config.kubernetes.namespace_or(cluster.in_pod.then(|| cluster.config.namespace()).flatten());
+    let timeout = config.request_timeout();
+    let options =
+        ClientOptions { idle_connections: fly::IDLE_CONNECTIONS, timeout, ..ClientOptions::new(fly::USER_AGENT) };
+    let kube = Client::with_options(cluster.config, &options).map_err(|error| Failure::Usage(error.to_string()))?;
+    let tries = (config.mode != Mode::Serve).then_some(TRIES);
+    let cluster_name = match cluster::meet(&kube, config.cluster_name, tries, &receiver) {
+        Ok(name) => name,
+        Err(NotMet::Stopped) => return Ok(()),
+        Err(NotMet::Failed(message)) => return Err(Failure::Work(message)),
+    };
+
+    let mut elector = config.election.map(|timings| Elector::new(&kube, &namespace, &config.class, timings, timeout));
+    if config.mode == Mode::Once
+        && let Some(elector) = &mut elector
+    {
+        match elector.win(TRIES, &receiver) {
+            Err(message) if message.is_empty() => return Ok(()),
+            won => won.map_err(Failure::Work)?,
         }
+    }
+    let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
+    let election = elector.map(Elector::start);
+
+    let owner = Owner { cluster_name, class: config.class };
+    let world = World::new(kube, Fly::new(config.fly, timeout), namespace, owner, config.lanes);
+    let pace = Pace {
+        poll_interval: config.poll_interval,
+        resync_interval: config.resync_interval,
+        workers: config.workers,
+        once: tries,
+    };
+    let end = controller::run(world, pace, leadership, (sender, receiver));
+    if let Some(election) = election {
+        // The reply to a request that is under way must not meet a second leader.
+        election.end(end.quiet, RELEASE);
+    }
+    match end.failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Work(end.failures.join("\nfly-tunnel-operator: "))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tells people: an event and a log line for each condition that changed. So nothing is said twice, also after a
 //! restart, and nothing in the steady state.
 
+use kube_client_lite::lease::Permit;
 use kube_client_lite::{Event, EventType, ObjectReference};
 
 use crate::service::Service;
@@ -12,7 +13,7 @@ const COMPONENT: &str = "fly-tunnel-operator";
 
 impl World {
     /// The Service shows something new.
-    pub fn report(&self, before: &Service, shown: &Shown) {
+    pub fn report(&self, before: &Service, shown: &Shown, permit: &Permit) {
         let (namespace, name) = (&before.metadata.namespace, &before.metadata.name);
         let app = self.owner.app(namespace, name);
         match shown.reason.is_failure() {
@@ -21,22 +22,26 @@ impl World {
         }
         if let Some((kind, reason)) = event(before.condition().map(|condition| condition.reason.as_str()), shown.reason)
         {
-            self.post(before, kind, reason, &shown.message);
+            self.post(before, kind, reason, &shown.message, permit);
         }
     }
 
     /// The tunnel is gone, and the finalizer with it.
-    pub fn report_deleted(&self, service: &Service) {
+    pub fn report_deleted(&self, service: &Service, permit: &Permit) {
         self.post(
             service,
             EventType::Normal,
             "DeletedLoadBalancer",
             "the tunnel is gone, and nothing of it is left at Fly",
+            permit,
         );
     }
 
     /// Best effort: a namespace that is being deleted refuses events, and the work goes on.
-    fn post(&self, service: &Service, r#type: EventType, reason: &str, message: &str) {
+    fn post(&self, service: &Service, r#type: EventType, reason: &str, message: &str, permit: &Permit) {
+        if !permit.holds() {
+            return;
+        }
         let involved_object = &ObjectReference::new("v1", "Service", &service.metadata);
         let event = Event { involved_object, r#type, reason, message, component: COMPONENT };
         if let Err(error) = self.kube.create_event(&event) {

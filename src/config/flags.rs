@@ -8,7 +8,7 @@ pub struct Flag {
     pub name: &'static str,
     /// Environment variable, read where the flag is not given; empty where there is none.
     pub env: &'static str,
-    /// What stands for the value in `--help`.
+    /// What stands for the value in `--help`; empty for a switch, which takes none.
     pub value: &'static str,
     pub default: Option<&'static str>,
     pub help: &'static str,
@@ -65,6 +65,16 @@ pub const FLAGS: &[Flag] = &[
         "How long a replaced lane keeps its established connections; at least the settle time"),
     flag("workers", "WORKERS", "COUNT", Some("32"),
         "Tunnels worked on at once"),
+    flag("leader-elect", "LEADER_ELECT", "BOOL", Some("true"),
+        "Work only while holding the Lease fly-tunnel-operator, so that several may run. false: nothing else may run"),
+    flag("leader-elect-lease-duration", "LEADER_ELECT_LEASE_DURATION", "DURATION", Some("60s"),
+        "How long a leader that gives no sign of life is waited for"),
+    flag("leader-elect-renew-deadline", "LEADER_ELECT_RENEW_DEADLINE", "DURATION", Some("40s"),
+        "A leader that cannot renew the Lease for so long stands by. No request takes longer than the lease duration less this"),
+    flag("leader-elect-retry-period", "LEADER_ELECT_RETRY_PERIOD", "DURATION", Some("10s"),
+        "How often the leader renews the Lease, and the others look at it"),
+    flag("http-bind-address", "HTTP_BIND_ADDRESS", "ADDRESS", Some(":8080"),
+        "Where /healthz, /readyz and /metrics are served"),
     flag("kubeconfig", "KUBECONFIG", "FILES", None,
         "kubeconfig files, as kubectl reads them (default: in-cluster, else ~/.kube/config)"),
     flag("context", "", "NAME", None,
@@ -73,7 +83,14 @@ pub const FLAGS: &[Flag] = &[
         "Where the ServiceAccount's token, CA and namespace are mounted"),
     flag("log-format", "LOG_FORMAT", "FORMAT", Some("text"),
         "text or json; the level is RUST_LOG's (default: info)"),
+    flag("once", "", "", None,
+        "Work until nothing is left to do or to wait for, then exit: 0, or 1 where a tunnel failed, a Service was refused or another operator leads"),
+    flag("dry-run", "", "", None,
+        "Print what would be done, and do nothing"),
 ];
+
+/// What a switch that is given has as its value.
+pub const ON: &str = "on";
 
 impl Flag {
     /// How a message names the setting.
@@ -120,6 +137,13 @@ impl Given {
                 .iter()
                 .find(|flag| !flag.name.is_empty() && flag.name == name)
                 .ok_or_else(|| format!("--{name}: no such flag; --help lists all"))?;
+            if flag.value.is_empty() {
+                if parser.optional_value().is_some() {
+                    return Err(format!("--{name} takes no value"));
+                }
+                values.insert(key(flag), ON.to_owned());
+                continue;
+            }
             let value = parser.value().map_err(|_| format!("--{name}: give {}", flag.value))?;
             let value = value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))?;
             values.insert(key(flag), value);
@@ -165,7 +189,7 @@ pub fn help() -> String {
         match flag.name {
             "" => text.push_str(&format!("  {}={}\n", flag.env, flag.value)),
             name => {
-                text.push_str(&format!("  --{name} {}", flag.value));
+                text.push_str(format!("  --{name} {}", flag.value).trim_end());
                 if !flag.env.is_empty() {
                     text.push_str(&format!("  [{}]", flag.env));
                 }
@@ -204,7 +228,12 @@ mod tests {
     #[test]
     fn every_flag_is_taken_in_all_its_forms() {
         for flag in FLAGS {
-            if !flag.name.is_empty() {
+            if flag.value.is_empty() {
+                let name = format!("--{}", flag.name);
+                assert_eq!(given(&[&name], &[]).value(key(flag)), Some(ON), "{name}");
+                let with_value = read(&[&format!("{name}=true")], &[]).err().expect("refused");
+                assert!(with_value.contains("takes no value"), "{with_value}");
+            } else if !flag.name.is_empty() {
                 let name = format!("--{}", flag.name);
                 assert_eq!(given(&[&name, "v"], &[]).value(key(flag)), Some("v"), "{name} v");
                 assert_eq!(given(&[&format!("{name}=v")], &[]).value(key(flag)), Some("v"), "{name}=v");

@@ -5,6 +5,7 @@ pub mod flags;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kube_client_lite::lease::Timings;
 use serde::Deserialize;
 
 use crate::fly::FlyConfig;
@@ -19,6 +20,12 @@ pub const DEFAULT_CLASS: &str = "fly-tunnel-operator.dev/lb";
 /// Where frpc and its Secrets live when nobody says otherwise and we do not run in a pod.
 const DEFAULT_NAMESPACE: &str = "fly-tunnel-operator-system";
 
+/// No request takes longer than that, so that a worker is never stuck. Creating a Machine takes Fly a few seconds.
+const LONGEST_REQUEST: Duration = Duration::from_secs(30);
+
+/// What a request must be given at least.
+const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Everything that a user may set, checked. Nothing in it changes while the process runs.
 #[derive(Clone)]
 pub struct Config {
@@ -31,7 +38,23 @@ pub struct Config {
     pub poll_interval: Duration,
     pub resync_interval: Duration,
     pub workers: usize,
+    /// `None`: nobody else runs.
+    pub election: Option<Timings>,
+    /// What `/healthz`, `/readyz` and `/metrics` are served on.
+    pub http_bind_address: String,
     pub log_format: LogFormat,
+    pub mode: Mode,
+}
+
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Serve until it is told to end.
+    Serve,
+    /// Serve until nothing is left to do.
+    Once,
+    /// Print what would be done.
+    DryRun,
 }
 
 #[derive(Clone)]
@@ -109,9 +132,7 @@ impl Config {
                 control_port_base: parsed(given, "control-port-base", |value| {
                     value.parse().ok().filter(|port| *port > 0).ok_or_else(|| "give a port from 1 to 65535".into())
                 })?,
-                service_checks: parsed(given, "fly-service-checks", |value| {
-                    value.parse().map_err(|_| "give true or false".into())
-                })?,
+                service_checks: parsed(given, "fly-service-checks", bool)?,
                 settle_time,
                 drain_timeout,
             },
@@ -125,12 +146,28 @@ impl Config {
             workers: parsed(given, "workers", |value| {
                 value.parse().ok().filter(|n| (1..=256).contains(n)).ok_or_else(|| "give a number from 1 to 256".into())
             })?,
+            election: election(given)?,
+            http_bind_address: parsed(given, "http-bind-address", bind_address)?,
             log_format: parsed(given, "log-format", |value| match value {
                 "text" => Ok(LogFormat::Text),
                 "json" => Ok(LogFormat::Json),
                 _ => Err("give text or json".into()),
             })?,
+            mode: match (given.value("once"), given.value("dry-run")) {
+                (None, None) => Mode::Serve,
+                (Some(_), None) => Mode::Once,
+                (None, Some(_)) => Mode::DryRun,
+                (Some(_), Some(_)) => return Err("--once and --dry-run: give one of them".into()),
+            },
         })
+    }
+
+    /// The longest that any request may take. What a leader sends in the last moment of its term must be over before
+    /// another leads.
+    pub fn request_timeout(&self) -> Duration {
+        let between_terms =
+            self.election.map_or(Duration::MAX, |timings| timings.lease_duration - timings.renew_deadline);
+        LONGEST_REQUEST.min(between_terms)
     }
 }
 
@@ -165,6 +202,36 @@ fn duration(given: &Given, name: &'static str, least: Duration) -> Result<Durati
         Ok(_) => Err(format!("give at least {}", humantime::format_duration(least))),
         Err(_) => Err("give a duration such as 500ms, 10s or 1m30s".into()),
     })
+}
+
+fn bool(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "give true or false".into())
+}
+
+fn election(given: &Given) -> Result<Option<Timings>, String> {
+    let [lease, renew, retry] =
+        ["leader-elect-lease-duration", "leader-elect-renew-deadline", "leader-elect-retry-period"];
+    let timings = Timings {
+        lease_duration: duration(given, lease, SHORTEST_REQUEST)?,
+        renew_deadline: duration(given, renew, Duration::ZERO)?,
+        retry_period: duration(given, retry, Duration::from_millis(100))?,
+    };
+    // As client-go asks: a candidate's pause is a fifth longer at times.
+    if timings.renew_deadline <= timings.retry_period.mul_f64(1.2) {
+        let (renew, retry) = (flags::find(renew).label(), flags::find(retry).label());
+        return Err(format!("{renew}: give more than 1.2 times {retry}, so that a leader can try again"));
+    }
+    if timings.lease_duration < timings.renew_deadline + SHORTEST_REQUEST {
+        let (lease, renew) = (flags::find(lease).label(), flags::find(renew).label());
+        return Err(format!("{lease}: give at least 1s more than {renew}; no request may take longer than that gap"));
+    }
+    Ok(parsed(given, "leader-elect", bool)?.then_some(timings))
+}
+
+/// `:8080`, `127.0.0.1:8080`, `[::1]:8080`
+fn bind_address(value: &str) -> Result<String, String> {
+    let port = value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.map(|_| value.to_owned()).ok_or_else(|| "give an address such as :8080 or 127.0.0.1:8080".into())
 }
 
 fn token(given: &Given) -> Result<TokenSource, String> {
@@ -250,6 +317,14 @@ mod tests {
         assert_eq!(config.lanes.drain_timeout, Duration::from_secs(60));
         assert_eq!(config.workers, 32);
         assert!(config.lanes.service_checks);
+        assert_eq!(config.mode, Mode::Serve);
+        let [lease_duration, renew_deadline, retry_period] = [60, 40, 10].map(Duration::from_secs);
+        assert_eq!(config.election, Some(Timings { lease_duration, renew_deadline, retry_period }));
+        assert_eq!(
+            config.request_timeout(),
+            Duration::from_secs(20),
+            "no longer than lease duration less renew deadline"
+        );
         assert_eq!(config.kubernetes.namespace_or(None), "fly-tunnel-operator-system");
         assert_eq!(config.kubernetes.namespace_or(Some("pods-own")), "pods-own");
     }
@@ -271,6 +346,21 @@ mod tests {
             ("POLL_INTERVAL", "0s", "--poll-interval", "at least 100ms"),
             ("WORKERS", "0", "--workers", "1 to 256"),
             ("CONTROL_PORT_BASE", "70000", "--control-port-base", "1 to 65535"),
+            ("LEADER_ELECT", "no", "--leader-elect", "true or false"),
+            (
+                "LEADER_ELECT_LEASE_DURATION",
+                "40s",
+                "--leader-elect-lease-duration",
+                "1s more than --leader-elect-renew-deadline",
+            ),
+            (
+                "LEADER_ELECT_RENEW_DEADLINE",
+                "12s",
+                "--leader-elect-renew-deadline",
+                "1.2 times --leader-elect-retry-period",
+            ),
+            ("LEADER_ELECT_RETRY_PERIOD", "0s", "--leader-elect-retry-period", "at least 100ms"),
+            ("HTTP_BIND_ADDRESS", "8080", "--http-bind-address", "such as :8080"),
             ("OPERATOR_NAMESPACE", "Not A Name", "--namespace", "lower-case"),
             ("LOG_FORMAT", "xml", "--log-format", "text or json"),
             ("FRPC_POD_FILE", "/nowhere", "--frpc-pod-file", "cannot be read"),

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     listed_meanwhile: Option<(Tunnel, u64)>,
     /// What it waits for, and since when.
     waiting: Option<(Waiting, Instant)>,
+    /// Nothing is left to do that could be done: what is not as it should be, if anything.
+    pub(super) verdict: Option<Option<String>>,
 }
 
 impl Entry {
@@ -63,6 +65,7 @@ impl Entry {
             finished: None,
             listed_meanwhile: None,
             waiting: None,
+            verdict: None,
         }
     }
 
@@ -83,6 +86,7 @@ impl Entry {
             work.tunnel = tunnel;
             work.seen.service = Some(service);
             self.due = Some(now);
+            self.verdict = None;
         }
     }
 
@@ -119,6 +123,7 @@ impl Entry {
             work.forget();
         }
         self.waiting = None;
+        self.verdict = None;
         self.due = Some(now);
     }
 

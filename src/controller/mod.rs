@@ -13,21 +13,29 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kube_client_lite::lease::{Leadership, Permit};
+
 use crate::backoff::jittered;
 use crate::tunnel::plan::Look;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
 use entry::Entry;
 use poll::Poll;
-use work::{Clock, Outcome, Work};
+use work::{Clock, Outcome, Pass, Work};
 
 /// What passes in hand are given when the process is to end.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
+/// The loop turns at least that often.
+const TURN: Duration = Duration::from_secs(10);
+
 /// What the loop is told.
 pub enum Event {
     Polled(Poll),
-    Finished(Box<Work>, Outcome),
+    /// How often in a row, and why.
+    PollFailed(u32, String),
+    /// The permit is the one that the pass had.
+    Finished(Box<Work>, Outcome, Permit),
     /// End: no further step is begun.
     Stop,
 }
@@ -38,50 +46,95 @@ pub struct Pace {
     pub resync_interval: Duration,
     /// Tunnels worked on at once.
     pub workers: usize,
+    /// End where nothing is left to do or to wait for, or something failed that often.
+    pub once: Option<u32>,
+}
+
+/// How the loop ended.
+pub struct End {
+    /// No step was left under way.
+    pub quiet: bool,
+    /// Where it ended by itself: what is not as it should be, empty if all is well.
+    pub failures: Vec<String>,
 }
 
 struct Controller {
     world: Arc<World>,
     clock: Arc<Clock>,
     pace: Pace,
+    leadership: Leadership,
+    /// Of the term in which the entries were made.
+    permit: Option<Permit>,
+    polled: bool,
     entries: BTreeMap<TunnelId, Entry>,
     working: usize,
     events: Sender<Event>,
 }
 
-/// Runs until an `Event::Stop` comes.
-pub fn run(world: World, pace: Pace, events: (Sender<Event>, Receiver<Event>)) {
+/// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for.
+pub fn run(world: World, pace: Pace, leadership: Leadership, events: (Sender<Event>, Receiver<Event>)) -> End {
     let world = Arc::new(world);
     let clock = Arc::new(Clock { started: Instant::now(), stopping: AtomicBool::new(false) });
     let (sender, receiver) = events;
     {
-        let (world, sender, interval) = (Arc::clone(&world), sender.clone(), pace.poll_interval);
-        thread::spawn(move || poll::run(world, interval, sender));
+        let (world, leadership, sender) = (Arc::clone(&world), leadership.clone(), sender.clone());
+        let interval = pace.poll_interval;
+        thread::spawn(move || poll::run(&world, &leadership, interval, &sender));
     }
-    let mut controller = Controller { world, clock, pace, entries: BTreeMap::new(), working: 0, events: sender };
+    let mut controller = Controller {
+        world,
+        clock,
+        pace,
+        leadership,
+        permit: None,
+        polled: false,
+        entries: BTreeMap::new(),
+        working: 0,
+        events: sender,
+    };
     loop {
-        match controller.next_event(&receiver) {
+        let event = controller.next_event(&receiver);
+        controller.check_permit();
+        match event {
             Some(Event::Polled(poll)) => controller.polled(poll),
-            Some(Event::Finished(work, outcome)) => controller.finished(work, outcome),
-            Some(Event::Stop) => return controller.stop(&receiver),
-            None => {}
+            Some(Event::Finished(work, outcome, permit)) => controller.finished(work, outcome, &permit),
+            Some(Event::PollFailed(times, error)) if controller.pace.once.is_some_and(|tries| times >= tries) => {
+                return controller.stop(&receiver, vec![format!("the cluster cannot be asked: {error}")]);
+            }
+            Some(Event::PollFailed(..)) | None => {}
+            Some(Event::Stop) => return controller.stop(&receiver, Vec::new()),
         }
         controller.start_due();
+        if controller.pace.once.is_some()
+            && let Some(failures) = controller.verdict()
+        {
+            return controller.stop(&receiver, failures);
+        }
     }
 }
 
 impl Controller {
     fn next_event(&self, receiver: &Receiver<Event>) -> Option<Event> {
-        let due =
-            if self.working < self.pace.workers { self.entries.values().filter_map(|e| e.due).min() } else { None };
-        match due {
-            Some(due) => receiver.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
-            None => receiver.recv().ok(),
+        let may_start = self.permit.is_some() && self.working < self.pace.workers;
+        let due = if may_start { self.entries.values().filter_map(|e| e.due).min() } else { None };
+        let pause = due.map_or(TURN, |due| due.saturating_duration_since(Instant::now()).min(TURN));
+        receiver.recv_timeout(pause).ok()
+    }
+
+    /// Whoever leads begins with nothing: another may have led before. Tunnels that a worker has are kept until it gives
+    /// them back, so that nobody else works on them.
+    fn check_permit(&mut self) {
+        if self.permit.as_ref().is_some_and(Permit::holds) {
+            return;
         }
+        if self.permit.take().is_some() {
+            self.entries.retain(|_, entry| entry.work.is_none());
+        }
+        self.permit = self.leadership.permit();
     }
 
     /// Ends once no step is under way, or after a while.
-    fn stop(mut self, receiver: &Receiver<Event>) {
+    fn stop(mut self, receiver: &Receiver<Event>, failures: Vec<String>) -> End {
         self.clock.stopping.store(true, Ordering::Release);
         let end = Instant::now() + LAST_STEPS;
         while self.working > 0 {
@@ -89,16 +142,23 @@ impl Controller {
                 Ok(Event::Finished(..)) => self.working -= 1,
                 Ok(_) => {}
                 Err(_) => {
-                    return log::warn!(
+                    log::warn!(
                         "{} requests are still under way; what they do is found at the next start",
                         self.working
                     );
+                    break;
                 }
             }
         }
+        End { quiet: self.working == 0, failures }
     }
 
     fn polled(&mut self, poll: Poll) {
+        // A list from before this term may be older than what another leader did.
+        if !poll.permit.as_ref().is_some_and(Permit::holds) {
+            return;
+        }
+        self.polled = true;
         let now = Instant::now();
         let mut listed = BTreeSet::new();
         for service in poll.services {
@@ -118,12 +178,24 @@ impl Controller {
         self.entries.retain(|id, entry| listed.contains(id) || entry.vanished(now));
     }
 
-    fn finished(&mut self, work: Box<Work>, outcome: Outcome) {
+    fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit) {
         self.working -= 1;
         let now = Instant::now();
         let id = work.tunnel.id.clone();
+        if !permit.holds() {
+            // The next poll of whoever leads finds it.
+            self.entries.remove(&id);
+            return;
+        }
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let tries = self.pace.once.unwrap_or(u32::MAX);
+        let verdict = match &outcome {
+            Outcome::Settled => Some(work.shown_failure()),
+            Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
+            Outcome::TryAgain(_) | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
+        };
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
+        entry.verdict = verdict.filter(|_| !changed);
         match outcome {
             Outcome::Gone if !changed => {
                 self.entries.remove(&id);
@@ -136,8 +208,22 @@ impl Controller {
         }
     }
 
+    /// What is not as it should be, once nothing is left to do or to wait for.
+    fn verdict(&self) -> Option<Vec<String>> {
+        if self.permit.is_none() && self.polled {
+            return Some(vec!["another operator leads".into()]);
+        }
+        if !self.polled || self.working > 0 {
+            return None;
+        }
+        let verdicts: Option<Vec<_>> =
+            self.entries.iter().map(|(id, entry)| Some((id, entry.verdict.as_ref()?))).collect();
+        Some(verdicts?.into_iter().filter_map(|(id, why)| Some(format!("{id}: {}", why.as_ref()?))).collect())
+    }
+
     /// Hands what is due to workers, the longest due first.
     fn start_due(&mut self) {
+        let Some(permit) = &self.permit else { return };
         let now = Instant::now();
         let mut due: Vec<(Instant, TunnelId)> = self
             .entries
@@ -153,11 +239,13 @@ impl Controller {
             }
             entry.due = None;
             entry.resync = None;
+            entry.verdict = None;
             self.working += 1;
             let (world, clock, events) = (Arc::clone(&self.world), Arc::clone(&self.clock), self.events.clone());
+            let permit = permit.clone();
             thread::spawn(move || {
-                let outcome = work.pass(&world, &clock);
-                let _ = events.send(Event::Finished(work, outcome)); // nobody listens: the process ends
+                let outcome = work.pass(&Pass { world: &world, clock: &clock, permit: &permit });
+                let _ = events.send(Event::Finished(work, outcome, permit)); // nobody listens: the process ends
             });
         }
     }

@@ -1,11 +1,11 @@
 //! Lists the Services, again and again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kube_client_lite::lease::{Leadership, Permit};
 use kube_client_lite::{ListQuery, Resource};
 
 use super::Event;
@@ -18,28 +18,42 @@ use crate::world::World;
 /// finalizer and is in no list of load balancers.
 const POLLS_PER_SEARCH: u32 = 120;
 
+/// Who does not lead looks whether he does after that time at the latest.
+const STANDBY: Duration = Duration::from_secs(10);
+
 /// What one poll saw.
 pub struct Poll {
     /// The list is at least as new as this.
     pub began: Instant,
+    /// Given before the list was asked for; `None`: this process did not lead.
+    pub permit: Option<Permit>,
     /// Load balancers of any class.
     pub services: Vec<Service>,
     /// Services with our finalizer that are no load balancers.
     pub strays: Vec<TunnelId>,
 }
 
-/// Polls until the process ends. A cluster that cannot be asked is asked again, later each time.
-pub fn run(world: Arc<World>, interval: Duration, events: Sender<Event>) {
+/// Polls until the process ends. A cluster that cannot be asked is asked again, later each time. Who does not lead lists the
+/// Services once, to know that he could.
+pub fn run(world: &World, leadership: &Leadership, interval: Duration, events: &Sender<Event>) {
     let mut failures = Repeating::default();
     let mut polls = 0;
+    let mut searched: Option<Permit> = None;
     loop {
+        let permit = leadership.permit();
+        if permit.is_none() && polls > 0 {
+            leadership.wait(STANDBY);
+            continue;
+        }
+        let search = polls % POLLS_PER_SEARCH == 0 || !searched.as_ref().is_some_and(Permit::holds);
         let began = Instant::now();
-        let pause = match poll(&world, began, polls % POLLS_PER_SEARCH == 0) {
+        let pause = match poll(world, permit.clone(), began, search) {
             Ok(poll) => {
                 if failures.succeeded() {
                     log::info!("the cluster answers again");
                 }
-                polls = polls.wrapping_add(1);
+                polls = polls.wrapping_add(1).max(1);
+                searched = permit;
                 if events.send(Event::Polled(poll)).is_err() {
                     return;
                 }
@@ -50,6 +64,10 @@ pub fn run(world: Arc<World>, interval: Duration, events: Sender<Event>) {
                 if new {
                     log::warn!("the cluster cannot be asked: {error}; trying again");
                 }
+                let repeated = Event::PollFailed(failures.count(), error.to_string());
+                if events.send(repeated).is_err() {
+                    return;
+                }
                 error.retry_after().map_or(delay, wished)
             }
         };
@@ -57,7 +75,7 @@ pub fn run(world: Arc<World>, interval: Duration, events: Sender<Event>) {
     }
 }
 
-fn poll(world: &World, began: Instant, search: bool) -> Result<Poll, kube_client_lite::Error> {
+fn poll(world: &World, permit: Option<Permit>, began: Instant, search: bool) -> Result<Poll, kube_client_lite::Error> {
     let all = Resource::SERVICES.all();
     let balancers = ListQuery { field_selector: Some("spec.type=LoadBalancer".into()), ..ListQuery::default() };
     let services: Vec<Service> = world.kube.list(&all, &balancers)?;
@@ -73,5 +91,5 @@ fn poll(world: &World, began: Instant, search: bool) -> Result<Poll, kube_client
             .filter(|id| !known.contains(id))
             .collect();
     }
-    Ok(Poll { began, services, strays })
+    Ok(Poll { began, permit, services, strays })
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use kube_client_lite::lease::Permit;
+
 use crate::backoff::{Repeating, wished};
 use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
@@ -40,7 +42,7 @@ pub enum Outcome {
     Wait(Wait),
     /// Something failed; after this time.
     TryAgain(Duration),
-    /// The process is to end; nothing more was begun.
+    /// The process is to end, or leads no more; nothing more was begun.
     Stopped,
 }
 
@@ -56,21 +58,35 @@ impl Clock {
     }
 }
 
+/// What a pass works with.
+pub struct Pass<'a> {
+    pub world: &'a World,
+    pub clock: &'a Clock,
+    pub permit: &'a Permit,
+}
+
+impl Pass<'_> {
+    /// Whether another step may be begun.
+    fn may_act(&self) -> bool {
+        !self.clock.stopping.load(Ordering::Acquire) && self.permit.holds()
+    }
+}
+
 impl Work {
     /// Works until there is nothing to do but wait.
-    pub fn pass(&mut self, world: &World, clock: &Clock) -> Outcome {
-        match self.steps(world, clock) {
+    pub fn pass(&mut self, pass: &Pass) -> Outcome {
+        match self.steps(pass) {
             Ok(outcome) => {
                 self.failures.succeeded();
                 outcome
             }
-            Err(failure) => self.failed(&failure, world, clock),
+            Err(failure) => self.failed(&failure, pass),
         }
     }
 
-    fn failed(&mut self, failure: &Failure, world: &World, clock: &Clock) -> Outcome {
+    fn failed(&mut self, failure: &Failure, pass: &Pass) -> Outcome {
         let (delay, new) = self.failures.failed(&failure.message);
-        self.show_failure(failure, world, clock);
+        self.show_failure(failure, pass);
         if new && failure.kind == Kind::Cluster {
             let Tunnel { id, app, .. } = &self.tunnel;
             log::warn!(namespace = id.namespace, name = id.name, app; "{failure}; trying again");
@@ -81,6 +97,13 @@ impl Work {
         Outcome::TryAgain(failure.retry_after.map_or(delay, wished))
     }
 
+    /// The failure that the Service shows, if any.
+    pub fn shown_failure(&self) -> Option<String> {
+        let condition = self.seen.service.as_ref()?.condition()?;
+        let failure = Reason::named(&condition.reason).is_some_and(Reason::is_failure);
+        failure.then(|| format!("{}: {}", condition.reason, condition.message))
+    }
+
     /// What was seen may not be so any more: the next pass looks at everything.
     pub fn forget(&mut self) {
         self.look = None;
@@ -89,7 +112,8 @@ impl Work {
         self.seen.objects = None;
     }
 
-    fn steps(&mut self, world: &World, clock: &Clock) -> Result<Outcome, Failure> {
+    fn steps(&mut self, pass: &Pass) -> Result<Outcome, Failure> {
+        let Pass { world, clock, .. } = *pass;
         if self.reread {
             self.read_service(world)?;
             self.reread = false;
@@ -104,10 +128,10 @@ impl Work {
                 Next::Look(look) => self.look = Some(look),
                 Next::Act(steps) => {
                     for step in steps {
-                        if clock.stopping.load(Ordering::Acquire) {
+                        if !pass.may_act() {
                             return Ok(Outcome::Stopped);
                         }
-                        self.act(&step, world, clock)?;
+                        self.act(&step, pass)?;
                     }
                 }
                 Next::Wait(wait) => return Ok(Outcome::Wait(wait)),
@@ -119,8 +143,9 @@ impl Work {
         Err(Failure::new(Kind::Outdated, "the pass goes round in circles"))
     }
 
-    fn act(&mut self, step: &Step, world: &World, clock: &Clock) -> Result<(), Failure> {
-        world.act(step, &self.tunnel, &mut self.seen, &mut self.memory, clock.now())?;
+    fn act(&mut self, step: &Step, pass: &Pass) -> Result<(), Failure> {
+        let Pass { world, clock, permit } = *pass;
+        world.act(step, &self.tunnel, &mut self.seen, &mut self.memory, clock.now(), permit)?;
         if !matches!(step, Step::ShowStatus(_)) {
             let Tunnel { id, app, .. } = &self.tunnel;
             log::info!(namespace = id.namespace, name = id.name, app; "{step}");
@@ -141,7 +166,7 @@ impl Work {
     }
 
     /// The addresses stay, whatever fails. What passes by itself is shown when it does not.
-    fn show_failure(&mut self, failure: &Failure, world: &World, clock: &Clock) {
+    fn show_failure(&mut self, failure: &Failure, pass: &Pass) {
         let lasts = self.failures.count() >= WORTH_A_WORD;
         let reason = match failure.kind {
             Kind::Shown(Reason::FlyUnavailable) if !lasts => return,
@@ -153,7 +178,8 @@ impl Work {
         let Some(service) = &self.seen.service else { return };
         let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
         if !shown.is_shown_by(service)
-            && let Err(error) = self.act(&Step::ShowStatus(shown), world, clock)
+            && pass.may_act()
+            && let Err(error) = self.act(&Step::ShowStatus(shown), pass)
         {
             log::debug!("{}: the condition was not written: {error}", self.tunnel.id);
         }

@@ -19,9 +19,6 @@ use token::TokenSource;
 /// A Machine with its files is some 20 KiB; a list of all Apps of an organisation some 500 bytes each.
 const REPLY_LIMIT: u64 = 16 << 20;
 
-/// Longest a request may take, so that a worker is never stuck. Creating a Machine takes Fly a few seconds.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Idle connections that are kept, to each server. Each costs some 50 KiB for its life, and a pool hands out its oldest
 /// first, so that a trickle of requests keeps all of them alive.
 pub const IDLE_CONNECTIONS: usize = 8;
@@ -47,14 +44,14 @@ pub struct Fly {
 }
 
 impl Fly {
-    /// A client; nothing is sent yet.
-    pub fn new(config: FlyConfig) -> Fly {
+    /// A client whose requests take no longer than `timeout`; nothing is sent yet.
+    pub fn new(config: FlyConfig, timeout: Duration) -> Fly {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(USER_AGENT)
             .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout))
             .max_idle_age(Duration::from_secs(30))
             .max_idle_connections(IDLE_CONNECTIONS)
             .max_idle_connections_per_host(IDLE_CONNECTIONS)

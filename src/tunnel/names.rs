@@ -76,10 +76,19 @@ pub fn keys(app: &str, fingerprint: &str) -> String {
 
 /// The finalizer: of its own for each class, so that two installs never wait for each other.
 pub fn finalizer(class: &str) -> String {
-    const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
+    of_class("fly-tunnel-operator.dev/finalizer", class)
+}
+
+/// The Lease by which the operators of one class elect a leader.
+pub fn lease(class: &str) -> String {
+    of_class("fly-tunnel-operator", class)
+}
+
+/// The plain name for the default class.
+fn of_class(name: &str, class: &str) -> String {
     match class {
-        crate::config::DEFAULT_CLASS => FINALIZER.to_owned(),
-        class => format!("{FINALIZER}-{}", hash(&[class], 8)),
+        crate::config::DEFAULT_CLASS => name.to_owned(),
+        class => format!("{name}-{}", hash(&[class], 8)),
     }
 }
 
@@ -125,8 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn finalizers_differ_by_class() {
+    fn finalizers_and_leases_differ_by_class() {
         assert_eq!(finalizer("fly-tunnel-operator.dev/lb"), "fly-tunnel-operator.dev/finalizer");
+        assert_eq!(lease("fly-tunnel-operator.dev/lb"), "fly-tunnel-operator");
+        assert_eq!(lease("example.com/lb").len(), "fly-tunnel-operator-".len() + 8);
         let other = finalizer("example.com/lb");
         assert!(other.starts_with("fly-tunnel-operator.dev/finalizer-") && other.len() == 42, "{other}");
     }

@@ -32,6 +32,29 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Reason; 12] = {
+        use Reason::*;
+        [
+            Serving,
+            Provisioning,
+            Updating,
+            Degraded,
+            InvalidService,
+            LegacyTunnel,
+            FlyUnauthorized,
+            FlyCapacity,
+            FlyQuota,
+            FlyUnavailable,
+            NameConflict,
+            Deleting,
+        ]
+    };
+
+    /// The reason that a condition names.
+    pub fn named(name: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|reason| reason.to_string() == name)
+    }
+
     /// The condition's status.
     pub fn status(self) -> &'static str {
         if self == Reason::Serving { "True" } else { "False" }

@@ -22,9 +22,12 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Leading,
-    /// Somebody else leads, or may for all we know; `""` where two were faster than each other.
+    /// Somebody else leads, or may for all we know.
     Following {
+        /// `""` where others were faster, and it is not known yet who.
         holder: String,
+        /// It was seen to take or renew the Lease. Where it was not, it may have ended long ago.
+        alive: bool,
     },
 }
 
@@ -115,7 +118,7 @@ impl Candidate {
             }
             None => {
                 self.leadership.end();
-                Standing::Following { holder: self.election.holder().to_owned() }
+                Standing::Following { holder: self.election.holder().to_owned(), alive: self.election.rival_is_alive() }
             }
         }
     }

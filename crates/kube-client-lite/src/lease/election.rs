@@ -58,6 +58,7 @@ pub struct Election {
     seen: Option<Seen>,
     /// From when on the last write of ours that was confirmed counts: before it was sent.
     renewed: Option<Now>,
+    rival_is_alive: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -87,7 +88,14 @@ pub enum Write {
 impl Election {
     /// A candidate that has seen nothing yet. `identity` must be its own: two candidates of one identity both lead.
     pub fn new(lease_name: &str, identity: &str, timings: Timings) -> Election {
-        Election { name: lease_name.into(), identity: identity.into(), timings, seen: None, renewed: None }
+        Election {
+            name: lease_name.into(),
+            identity: identity.into(),
+            timings,
+            seen: None,
+            renewed: None,
+            rival_is_alive: false,
+        }
     }
 
     /// Begins a round. A leader renews what it wrote last; anybody else looks first.
@@ -103,17 +111,21 @@ impl Election {
         let Some(lease) = found else {
             self.seen = None;
             self.renewed = None;
+            self.rival_is_alive = false;
             return Move::Write(Write::Create(Lease::new(&self.name, &self.record(None, now))));
         };
         let record = lease.record();
-        let since = match &self.seen {
-            Some(seen) if seen.lease.record() == record => seen.since,
-            _ => now.monotonic,
-        };
         let ours = record.holder == self.identity;
         if !ours {
             self.renewed = None;
         }
+        let since = match &self.seen {
+            Some(seen) if seen.lease.record() == record => seen.since,
+            before => {
+                self.rival_is_alive = before.is_some() && !ours && !record.holder.is_empty();
+                now.monotonic
+            }
+        };
         let expired = now.monotonic.saturating_duration_since(since) >= self.duration(&record);
         let free = ours || record.holder.is_empty() || expired;
         let next = if free { self.take(&lease, now) } else { Move::Stand };
@@ -124,6 +136,7 @@ impl Election {
     /// What was sent at `sent` is written; the reply is the Lease as it is now.
     pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
         self.renewed = (written.holder() == self.identity).then_some(sent);
+        self.rival_is_alive = false;
         self.seen = Some(Seen { lease: written, since: now.monotonic });
     }
 
@@ -157,9 +170,9 @@ impl Election {
         self.seen.as_ref().map_or("", |seen| seen.lease.holder())
     }
 
-    /// How often a round is due.
-    pub fn retry_period(&self) -> Duration {
-        self.timings.retry_period
+    /// Whether somebody else took or renewed the Lease while we looked on.
+    pub fn rival_is_alive(&self) -> bool {
+        self.rival_is_alive
     }
 
     fn take(&self, lease: &Lease, now: Now) -> Move {

@@ -82,6 +82,7 @@ fn a_rival_is_left_alone_for_its_lease_from_its_last_sign_of_life() {
         (119, theirs("1970-01-01T00:01:00.000000Z"), Move::Stand),
     ] {
         assert_eq!(election.read(Some(found), clocks.at(at)), expected, "{at} s");
+        assert_eq!(election.rival_is_alive(), at >= 60, "{at} s");
     }
     assert_eq!(election.holder(), "them");
     let taken = written(election.read(Some(theirs("1970-01-01T00:01:00.000000Z")), clocks.at(120))).expect("expired");

@@ -1,0 +1,174 @@
+//! Takes part in the election of a leader: one thread that renews the Lease, or waits for it.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use kube_client_lite::Client;
+use kube_client_lite::lease::{Candidate, Leadership, Standing, Timings};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::backoff::{Repeating, jittered};
+use crate::cluster;
+use crate::controller::Event;
+use crate::tunnel::names;
+
+/// A leader has time for so many requests that hang before its term ends.
+const TRIES_PER_TERM: u32 = 4;
+
+/// One of those who want to lead.
+pub struct Elector {
+    kube: Client,
+    namespace: String,
+    candidate: Candidate,
+    timings: Timings,
+    failures: Repeating,
+    leading: bool,
+    /// Whom we said that we wait for.
+    followed: Option<String>,
+}
+
+/// An election that goes on in a thread of its own.
+pub struct Running {
+    /// Whether to release the Lease at the end.
+    end: Sender<bool>,
+    ended: Receiver<()>,
+}
+
+impl Elector {
+    /// Nothing is sent yet.
+    pub fn new(kube: &Client, namespace: &str, class: &str, timings: Timings, longest_request: Duration) -> Elector {
+        let timeout = longest_request.min(timings.renew_deadline / TRIES_PER_TERM);
+        let kube = kube.with_timeout(timeout);
+        let candidate = Candidate::new(kube.clone(), namespace, &names::lease(class), &identity(), timings);
+        let failures = Repeating::default();
+        Elector { kube, namespace: namespace.into(), candidate, timings, failures, leading: false, followed: None }
+    }
+
+    /// Who leads, for all other threads.
+    pub fn leadership(&self) -> Leadership {
+        self.candidate.leadership()
+    }
+
+    /// Waits until this process leads, or somebody else shows that it does.
+    ///
+    /// # Errors
+    /// Why it does not lead: a message for the user, empty where the process is told to end.
+    pub fn win(&mut self, tries: u32, events: &Receiver<Event>) -> Result<(), String> {
+        loop {
+            let pause = match self.round() {
+                Ok(Standing::Leading) => return Ok(()),
+                Ok(Standing::Following { holder, alive: true }) => return Err(format!("{holder} leads")),
+                Ok(Standing::Following { .. }) => self.timings.retry_period,
+                Err(error) if self.failures.count() >= tries => {
+                    return Err(format!("the Lease cannot be taken: {error}"));
+                }
+                Err(_) => self.timings.retry_period,
+            };
+            if events.recv_timeout(pause).is_ok() {
+                return Err(String::new()); // the only event that anybody sends yet
+            }
+        }
+    }
+
+    /// Goes on in a thread of its own.
+    pub fn start(mut self) -> Running {
+        let (end, orders) = mpsc::channel();
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            self.run(&orders);
+            let _ = done.send(()); // nobody waits for it any longer
+        });
+        Running { end, ended }
+    }
+
+    fn run(&mut self, orders: &Receiver<bool>) {
+        loop {
+            let failed = self.round().is_err();
+            let pause = match (self.leading, failed) {
+                (true, false) => self.timings.retry_period,
+                // The term goes on, but not for long.
+                (true, true) => self.timings.retry_period / TRIES_PER_TERM,
+                // Not all at once.
+                (false, _) => jittered(self.timings.retry_period),
+            };
+            match orders.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(true) => {
+                    if let Err(error) = self.candidate.release() {
+                        log::warn!("the Lease is not released: {error}; others wait until it expires");
+                    }
+                    return;
+                }
+                Ok(false) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn round(&mut self) -> Result<Standing, kube_client_lite::Error> {
+        let result = self.candidate.round();
+        let led = std::mem::replace(&mut self.leading, self.candidate.leadership().permit().is_some());
+        match &result {
+            Ok(standing) => {
+                if self.failures.succeeded() {
+                    log::info!("the Lease can be reached again");
+                }
+                self.say(led, standing);
+            }
+            Err(error) => {
+                if self.failures.failed(&error.to_string()).1 {
+                    log::warn!("the Lease cannot be renewed or looked at: {error}; trying again");
+                }
+                if led && !self.leading {
+                    log::warn!("the Lease was not renewed in time: standing by");
+                }
+                if error.is_not_found()
+                    && let Err(error) = cluster::make_namespace(&self.kube, &self.namespace)
+                {
+                    log::debug!("the namespace {} is not made: {error}", self.namespace);
+                }
+            }
+        }
+        result
+    }
+
+    /// What changed, once.
+    fn say(&mut self, led: bool, standing: &Standing) {
+        match standing {
+            Standing::Leading if !led => {
+                self.followed = None;
+                log::info!("leading");
+            }
+            Standing::Leading => {}
+            Standing::Following { holder, .. } => {
+                if led {
+                    log::warn!("the Lease was lost to {holder}: standing by");
+                } else if self.followed.as_ref() != Some(holder) {
+                    log::info!("standing by: the Lease is {holder}'s");
+                }
+                self.followed = Some(holder.clone());
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Ends it: with `release`, others need not wait until the Lease expires. Waits for it no longer than `patience`.
+    pub fn end(self, release: bool, patience: Duration) {
+        if self.end.send(release).is_ok() && self.ended.recv_timeout(patience).is_err() {
+            log::warn!("the Lease is not released in time; others wait until it expires");
+        }
+    }
+}
+
+/// Of this process and no other: the machine's or pod's name, for people, and something random.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut random = [0; 8];
+    SystemRandom::new().fill(&mut random).expect("the system has randomness: TLS needs it, too");
+    let unique = names::hash(&[&u64::from_le_bytes(random).to_string()], 16);
+    match host.trim() {
+        "" => format!("fly-tunnel-operator_{unique}"),
+        host => format!("{host}_{unique}"),
+    }
+}
