@@ -16,6 +16,9 @@ use crate::tunnel::names;
 /// A leader has time for so many requests that hang before its term ends.
 const TRIES_PER_TERM: u32 = 4;
 
+/// Whoever finds that the Lease expired in this very moment looks again after that.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// One of those who want to lead.
 pub struct Elector {
     kube: Client,
@@ -59,7 +62,7 @@ impl Elector {
             let pause = match self.round() {
                 Ok(Standing::Leading) => return Ok(()),
                 Ok(Standing::Following { holder, alive: true }) => return Err(format!("{holder} leads")),
-                Ok(Standing::Following { .. }) => self.timings.retry_period,
+                Ok(Standing::Following { .. }) => self.standby_pause(),
                 Err(error) if self.failures.count() >= tries => {
                     return Err(format!("the Lease cannot be taken: {error}"));
                 }
@@ -89,8 +92,7 @@ impl Elector {
                 (true, false) => self.timings.retry_period,
                 // The term goes on, but not for long.
                 (true, true) => self.timings.retry_period / TRIES_PER_TERM,
-                // Not all at once.
-                (false, _) => jittered(self.timings.retry_period),
+                (false, _) => self.standby_pause(),
             };
             match orders.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -103,6 +105,12 @@ impl Elector {
                 Ok(false) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// A retry period at most, not all at once, and no later than the Lease can be taken.
+    fn standby_pause(&self) -> Duration {
+        let pause = jittered(self.timings.retry_period * 4 / 5);
+        self.candidate.expires_in().map_or(pause, |left| pause.min(left.max(SHORTEST_PAUSE)))
     }
 
     fn round(&mut self) -> Result<Standing, kube_client_lite::Error> {

@@ -69,9 +69,9 @@ impl Builder {
         std::fs::create_dir(&directory).expect("the slot's directory can be written");
         let frps = Parts::get().expect("the cluster has built the parts").frps.clone();
         let fly = Fly::start(cluster.slot(), frps, self.traffic, self.settings);
-        let mut recorder = Recorder::default();
-        let fly_address = recorder.before_fly(fly.address());
-        let api_server = recorder.before_kubernetes(cluster.api_server(), cluster.authority());
+        let recorder = Recorder::default();
+        let fly_address = recorder.before_fly(fly.address(), "");
+        let api_server = recorder.before_kubernetes(cluster.api_server(), cluster.authority(), "");
         let user = json!({ "token": cluster.admin_token() });
         let config = kubeconfig(api_server, cluster.authority().certificate_pem(), &user);
         std::fs::write(directory.join("kubeconfig"), config.to_string()).expect("its own directory can be written");

@@ -44,6 +44,21 @@ impl<'a> Operator<'a> {
         Operator { lab, binary: binary.to_owned(), arguments: Vec::new(), environment }
     }
 
+    /// Gives it proxies of its own, so that its requests are logged as from this client, and faults can be for it alone.
+    ///
+    /// # Panics
+    /// Its kubeconfig is not the lab's.
+    pub fn named(self, client: &str) -> Self {
+        let (lab, recorder) = (self.lab, self.lab.recorder());
+        let fly = recorder.before_fly(lab.fly().address(), client);
+        let api_server = recorder.before_kubernetes(lab.cluster().api_server(), lab.cluster().authority(), client);
+        let kubeconfig = std::fs::read_to_string(&self.environment["KUBECONFIG"]).expect("the lab's kubeconfig");
+        let kubeconfig = kubeconfig.replace(&lab.api_server().to_string(), &api_server.to_string());
+        let file = lab.directory().join(format!("kubeconfig-{client}"));
+        std::fs::write(&file, kubeconfig).expect("the lab's directory can be written");
+        self.env("FLY_FLAPS_BASE_URL", &format!("http://{fly}")).env("KUBECONFIG", &file.display().to_string())
+    }
+
     /// One more argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
@@ -96,6 +111,15 @@ impl RunningOperator {
     /// Ends it with SIGKILL, between two of its instructions.
     pub fn kill(self) {
         self.process.kill();
+    }
+
+    /// Stops it in the middle of whatever it does, until [`RunningOperator::resume`].
+    pub fn pause(&self) {
+        self.process.signal(libc::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.process.signal(libc::SIGCONT);
     }
 
     /// Sends SIGTERM.

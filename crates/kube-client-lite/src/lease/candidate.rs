@@ -1,5 +1,7 @@
 //! Sends what the election wants to send.
 
+use std::time::Duration;
+
 use super::election::{Election, Move, Now, Timings, Write};
 use super::leadership::Leadership;
 use super::record::Lease;
@@ -81,6 +83,11 @@ impl Candidate {
             }
         }
         Ok(())
+    }
+
+    /// When the Lease that another holds can be taken, if he does not renew it: no need to look much later than that.
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.election.expires_in(Now::read())
     }
 
     /// Ends the leadership, and tells the others that they need not wait.

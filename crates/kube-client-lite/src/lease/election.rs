@@ -170,6 +170,13 @@ impl Election {
         self.seen.as_ref().map_or("", |seen| seen.lease.holder())
     }
 
+    /// When a rival's Lease can be taken, if it gives no sign of life until then; `None` where it is not another's.
+    pub fn expires_in(&self, now: Now) -> Option<Duration> {
+        let seen = self.seen.as_ref().filter(|seen| ![self.identity.as_str(), ""].contains(&seen.lease.holder()))?;
+        let passed = now.monotonic.saturating_duration_since(seen.since);
+        Some(self.duration(&seen.lease.record()).saturating_sub(passed))
+    }
+
     /// Whether somebody else took or renewed the Lease while we looked on.
     pub fn rival_is_alive(&self) -> bool {
         self.rival_is_alive

@@ -83,6 +83,8 @@ fn a_rival_is_left_alone_for_its_lease_from_its_last_sign_of_life() {
     ] {
         assert_eq!(election.read(Some(found), clocks.at(at)), expected, "{at} s");
         assert_eq!(election.rival_is_alive(), at >= 60, "{at} s");
+        let left = 60 - at % 60;
+        assert_eq!(election.expires_in(clocks.at(at)), Some(Duration::from_secs(left)), "{at} s");
     }
     assert_eq!(election.holder(), "them");
     let taken = written(election.read(Some(theirs("1970-01-01T00:01:00.000000Z")), clocks.at(120))).expect("expired");

@@ -49,6 +49,7 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Rule {
     to: Option<Target>,
+    from: Option<String>,
     method: Option<String>,
     path: Option<Regex>,
     skip: u32,
@@ -59,12 +60,17 @@ pub struct Rule {
 impl Rule {
     /// Strikes the first request to anybody, once.
     pub fn new(fault: Fault) -> Rule {
-        Rule { to: None, method: None, path: None, skip: 0, times: 1, fault }
+        Rule { to: None, from: None, method: None, path: None, skip: 0, times: 1, fault }
     }
 
     /// Only requests to this backend.
     pub fn to(self, to: Target) -> Rule {
         Rule { to: Some(to), ..self }
+    }
+
+    /// Only requests from this client: see [`super::Recorder::before_fly`].
+    pub fn from(self, client: &str) -> Rule {
+        Rule { from: Some(client.to_owned()), ..self }
     }
 
     /// Only requests with this method.
@@ -90,8 +96,9 @@ impl Rule {
         Rule { times, ..self }
     }
 
-    fn matches(&self, to: Target, method: &str, path: &str) -> bool {
+    fn matches(&self, to: Target, from: &str, method: &str, path: &str) -> bool {
         self.to.is_none_or(|wanted| wanted == to)
+            && self.from.as_deref().is_none_or(|wanted| wanted == from)
             && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && self.path.as_ref().is_none_or(|pattern| pattern.is_match(path))
     }
@@ -117,7 +124,7 @@ impl TryFrom<Value> for Rule {
         let path = fields.path.as_deref().map(Regex::new).transpose().map_err(|error| error.to_string())?;
         let fault = Fault::try_from(fields.fault)?;
         let times = fields.times.unwrap_or(1);
-        Ok(Rule { to: fields.to, method: fields.method, path, skip: fields.skip, times, fault })
+        Ok(Rule { to: fields.to, from: None, method: fields.method, path, skip: fields.skip, times, fault })
     }
 }
 
@@ -229,9 +236,9 @@ impl Faults {
 
     /// What strikes a request, if anything does. Each rule counts the requests that reach it: those that match it and
     /// that no rule before it struck.
-    pub(super) fn strike(&self, to: Target, method: &str, path: &str) -> Option<Fault> {
+    pub(super) fn strike(&self, to: Target, from: &str, method: &str, path: &str) -> Option<Fault> {
         let mut rules = self.0.lock().expect("no one panics while holding it");
-        for rule in rules.iter_mut().filter(|rule| rule.times > 0 && rule.matches(to, method, path)) {
+        for rule in rules.iter_mut().filter(|rule| rule.times > 0 && rule.matches(to, from, method, path)) {
             if rule.skip > 0 {
                 rule.skip -= 1;
             } else {

@@ -17,6 +17,9 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Request {
     pub to: Target,
+    /// Which client it came from, where that is known: see [`super::Recorder::before_fly`].
+    #[serde(skip)]
+    pub from: String,
     /// RFC 3339 with microseconds: when it had arrived.
     pub time: String,
     pub method: String,

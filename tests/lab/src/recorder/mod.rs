@@ -14,7 +14,7 @@ mod log;
 mod proxy;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -33,31 +33,34 @@ use crate::pki::Authority;
 pub struct Recorder {
     log: Arc<log::Log>,
     faults: Arc<faults::Faults>,
-    fronts: Vec<AbortHandle>,
+    fronts: Mutex<Vec<AbortHandle>>,
 }
 
 impl Recorder {
-    /// Starts a plain proxy before a Fly; gives its address.
-    pub fn before_fly(&mut self, fly: SocketAddr) -> SocketAddr {
-        self.start(Target::Fly, fly, None)
+    /// Starts a plain proxy before a Fly; gives its address. What comes that way is logged as `from` that client: one who
+    /// wants to tell several clients apart gives each a proxy of its own.
+    pub fn before_fly(&self, fly: SocketAddr, from: &str) -> SocketAddr {
+        self.start(Target::Fly, fly, from, None)
     }
 
     /// Starts a TLS proxy before an API server; both have certificates of `authority`. Clients must use tokens: the
-    /// API server does not see their certificates.
-    pub fn before_kubernetes(&mut self, api_server: SocketAddr, authority: &Authority) -> SocketAddr {
+    /// API server does not see their certificates. `from` as in [`Recorder::before_fly`].
+    pub fn before_kubernetes(&self, api_server: SocketAddr, authority: &Authority, from: &str) -> SocketAddr {
         let tls = (Arc::new(server_config(authority)), Arc::new(client_config(authority)));
-        self.start(Target::Kubernetes, api_server, Some(tls))
+        self.start(Target::Kubernetes, api_server, from, Some(tls))
     }
 
     fn start(
-        &mut self,
+        &self,
         to: Target,
         backend: SocketAddr,
+        from: &str,
         tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
     ) -> SocketAddr {
-        let front = Front { to, backend, tls, log: self.log.clone(), faults: self.faults.clone() };
+        let from = from.to_owned();
+        let front = Front { to, from, backend, tls, log: self.log.clone(), faults: self.faults.clone() };
         let (address, task) = front.start();
-        self.fronts.push(task);
+        self.fronts.lock().expect("no one panics while holding it").push(task);
         address
     }
 
@@ -89,7 +92,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.fronts.iter().for_each(AbortHandle::abort);
+        self.fronts.lock().expect("no one panics while holding it").iter().for_each(AbortHandle::abort);
     }
 }
 

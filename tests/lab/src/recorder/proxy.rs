@@ -31,6 +31,8 @@ type Reply = http::Response<BoxBody<Bytes, hyper::Error>>;
 /// A proxy before one backend.
 pub(super) struct Front {
     pub(super) to: Target,
+    /// The client whose proxy it is; empty: anybody's.
+    pub(super) from: String,
     pub(super) backend: SocketAddr,
     /// What it shows its clients, and whom it trusts behind it. Without it both sides are plain.
     pub(super) tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
@@ -86,8 +88,8 @@ impl Front {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let fault = self.faults.strike(self.to, head.method.as_str(), &path);
-        let record = record(self.to, &head, path, &body);
+        let fault = self.faults.strike(self.to, &self.from, head.method.as_str(), &path);
+        let record = record(self.to, &self.from, &head, path, &body);
         let number = self.log.add(record.clone());
         match &fault {
             Some(Fault::Answer(answer)) => {
@@ -157,10 +159,11 @@ async fn handshake(
     Ok(sender)
 }
 
-fn record(to: Target, head: &http::request::Parts, path: String, body: &[u8]) -> Request {
+fn record(to: Target, from: &str, head: &http::request::Parts, path: String, body: &[u8]) -> Request {
     let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Request {
         to,
+        from: from.to_owned(),
         time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
         method: head.method.to_string(),
         path,

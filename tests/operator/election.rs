@@ -1,0 +1,325 @@
+//! Several operators, one leader: by the request logs, and against client-go as a rival.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use lab::homelab::Homelab;
+use lab::operator::{Operator, RunningOperator};
+use lab::process::{Process, Spawn};
+use lab::recorder::{Fault, Gate, Request, Rule, Target};
+use serde_json::{Value, json};
+
+use crate::{DEADLINE, assert_nothing_left, assert_one_of_everything, binary, serving, wait_for_reason, wait_until};
+
+const LEASE: Duration = Duration::from_secs(6);
+const RETRY: Duration = Duration::from_secs(1);
+/// What a busy machine may take for a request and a turn of a thread.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// One of several: its requests are logged as from `name`.
+fn candidate<'a>(lab: &'a Homelab, name: &str) -> Operator<'a> {
+    lab.operator(binary())
+        .named(name)
+        .env("LEADER_ELECT", "true")
+        .env("LEADER_ELECT_LEASE_DURATION", "6s")
+        .env("LEADER_ELECT_RENEW_DEADLINE", "4s")
+        .env("LEADER_ELECT_RETRY_PERIOD", "1s")
+}
+
+/// The Lease of this lab's class.
+fn lease(lab: &Homelab) -> Option<Value> {
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", lab.operator_namespace());
+    let leases = lab.cluster().kube().list(&leases).expect("a list");
+    assert!(leases.len() < 2, "one Lease for a class: {leases:#?}");
+    leases.into_iter().next()
+}
+
+fn holder(lab: &Homelab) -> String {
+    lease(lab).and_then(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Starts a leader, and waits until it leads.
+fn leader(lab: &Homelab, name: &str) -> RunningOperator {
+    let operator = candidate(lab, name).start();
+    wait_until("it leads", DEADLINE, || operator.log().contains("leading"));
+    operator
+}
+
+fn standby(lab: &Homelab, name: &str) -> RunningOperator {
+    let operator = candidate(lab, name).start();
+    wait_until("it stands by", DEADLINE, || operator.log().contains("standing by"));
+    operator
+}
+
+fn is_lease(request: &Request) -> bool {
+    request.path.contains("/leases")
+}
+
+/// Requests of that operator that change anything but the Lease.
+fn steps(lab: &Homelab, from: &str) -> Vec<Request> {
+    let requests = lab.requests().into_iter();
+    requests.filter(|r| r.from == from && r.method != "GET" && !is_lease(r)).collect()
+}
+
+fn time(request: &Request) -> SystemTime {
+    humantime::parse_rfc3339(&request.time).expect("RFC 3339")
+}
+
+/// Of all writes of the Lease that succeeded: who, when, and the holder that they name.
+fn reigns(lab: &Homelab) -> Vec<(String, SystemTime, String)> {
+    let writes = lab.requests().into_iter().filter(|r| is_lease(r) && r.method != "GET");
+    let written = writes.filter(|r| r.status.is_some_and(|status| status < 300));
+    written
+        .map(|r| {
+            let lease: Value = serde_json::from_str(&r.body).expect("JSON");
+            (r.from.clone(), time(&r), lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+/// How long it took from the last time that `before` wrote the Lease to the first time that somebody else did.
+fn handover(lab: &Homelab, before: &str) -> Duration {
+    let reigns = reigns(lab);
+    let last = reigns.iter().rposition(|(from, ..)| from == before).expect("it led");
+    let (_, next, _) = reigns.get(last + 1).expect("somebody follows");
+    next.duration_since(reigns[last].1).expect("later")
+}
+
+#[test]
+fn of_three_operators_one_acts() {
+    let lab = Homelab::new();
+    let _operators = ["a", "b", "c"].map(|name| candidate(&lab, name).start());
+    let (web, _) = serving(&lab);
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+    let acted: Vec<&str> = ["a", "b", "c"].into_iter().filter(|name| !steps(&lab, name).is_empty()).collect();
+    let [leader] = acted[..] else { panic!("{acted:?} acted") };
+    assert!(reigns(&lab).iter().all(|(from, ..)| from == leader), "only {leader} wrote the Lease");
+    for other in ["a", "b", "c"].into_iter().filter(|name| *name != leader) {
+        let polls = lab.requests().into_iter().filter(|r| r.from == other && r.path.contains("fieldSelector")).count();
+        assert_eq!(polls, 1, "{other} knows that it could list the Services, and asks no more");
+        assert!(!lab.requests().iter().any(|r| r.from == other && r.to == Target::Fly), "{other} asks nothing of Fly");
+    }
+}
+
+#[test]
+fn a_leader_that_is_told_to_end_hands_over_at_once() {
+    let lab = Homelab::new();
+    let mut a = leader(&lab, "a");
+    let _b = standby(&lab, "b");
+    let (web, ip) = serving(&lab);
+    a.terminate();
+    assert_eq!(a.wait(DEADLINE).and_then(|status| status.code()), Some(0));
+    wait_until("b leads", DEADLINE, || holder(&lab) != "" && reigns(&lab).last().is_some_and(|(from, ..)| from == "b"));
+    let handover = handover(&lab, "a");
+    assert!(handover < Duration::from_secs(2), "{handover:?}");
+    let released = reigns(&lab).into_iter().rfind(|(from, ..)| from == "a").expect("it led");
+    assert_eq!(released.2, "", "the Lease was released");
+    assert_eq!(web.address(DEADLINE), ip);
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+}
+
+#[test]
+fn a_leader_that_is_killed_is_followed_within_the_lease_and_one_retry() {
+    let lab = Homelab::new();
+    let a = leader(&lab, "a");
+    let _b = standby(&lab, "b");
+    let (web, ip) = serving(&lab);
+    let before = lease(&lab).expect("a Lease");
+    a.kill();
+    wait_until("b leads", DEADLINE, || reigns(&lab).last().is_some_and(|(from, ..)| from == "b"));
+    let handover = handover(&lab, "a");
+    assert!(handover >= LEASE, "not before the Lease expired: {handover:?}");
+    assert!(handover < LEASE + RETRY + SLACK, "{handover:?}");
+    let after = lease(&lab).expect("a Lease");
+    let transitions = |lease: &Value| lease["spec"]["leaseTransitions"].as_u64();
+    assert_eq!(transitions(&after), transitions(&before).map(|before| before + 1));
+    assert_eq!(after["spec"]["leaseDurationSeconds"], 6);
+    assert_eq!(web.address(DEADLINE), ip);
+    assert_one_of_everything(&lab);
+}
+
+/// It sleeps past its Lease with work in hand, at each request of a creation: as it is sent, and as its reply is under way.
+#[test]
+fn a_paused_leader_begins_no_step_after_waking() {
+    for (method, path, answered) in [
+        ("POST", "/v1/apps$", true),
+        ("POST", "/ip_assignments$", false),
+        ("POST", "/machines$", true),
+        ("POST", "/secrets$", false),
+        ("PATCH", "/deployments/", true),
+    ] {
+        let lab = Homelab::new();
+        let a = leader(&lab, "a");
+        let _b = standby(&lab, "b");
+        let gate = Gate::default();
+        let fault = if answered { Fault::HoldReply(gate.clone()) } else { Fault::Hold(gate.clone()) };
+        lab.faults([Rule::new(fault).from("a").method(method).path(path)]);
+        let web = lab.service("web").port(8080).create();
+        let held = gate.wait(DEADLINE).expect("a sends it");
+        a.pause();
+        web.address(DEADLINE);
+        wait_for_reason(&web, "Serving");
+        let woken = SystemTime::now();
+        a.resume();
+        gate.open();
+        wait_until("a stands by", DEADLINE, || a.log().contains("standing by"));
+        web.delete();
+        web.wait_gone(DEADLINE);
+        let begun: Vec<Request> = steps(&lab, "a").into_iter().filter(|r| time(r) > woken).collect();
+        assert!(begun.is_empty(), "after {held:?}: {begun:#?}");
+        assert_nothing_left(&lab);
+    }
+}
+
+#[test]
+fn a_leader_that_loses_the_api_server_stands_by_and_leads_again() {
+    let lab = Homelab::new();
+    let mut a = leader(&lab, "a");
+    let b = standby(&lab, "b");
+    let (web, ip) = serving(&lab);
+    lab.faults([Rule::new(Fault::Refuse).from("a").to(Target::Kubernetes).times(u32::MAX)]);
+    wait_until("a steps down and says so", DEADLINE, || {
+        a.log().contains("the Lease was not renewed in time: standing by")
+    });
+    wait_until("b leads", DEADLINE, || b.log().contains("leading"));
+    let stepped_down = SystemTime::now();
+    lab.faults([]);
+    web.set_ports(&[8081]);
+    wait_until("b makes the change", DEADLINE, || steps(&lab, "b").iter().any(|r| r.path.ends_with("/machines")));
+    wait_until("a sees who leads", DEADLINE, || a.log().contains("standing by: the Lease is "));
+    let begun: Vec<Request> = steps(&lab, "a").into_iter().filter(|r| time(r) > stepped_down).collect();
+    assert!(begun.is_empty(), "{begun:#?}");
+    b.kill();
+    wait_until("a leads again", DEADLINE, || a.log().matches("leading").count() > 1);
+    assert_eq!(a.exit_status(), None, "it is the same process");
+    assert_eq!(web.address(DEADLINE), ip);
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+}
+
+/// A reply that comes late must not meet a second leader.
+#[test]
+fn the_lease_is_left_to_expire_where_a_request_is_under_way_at_the_end() {
+    let lab = Homelab::new();
+    let mut a = candidate(&lab, "a").env("LEADER_ELECT_LEASE_DURATION", "12s").start();
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/machines$")]);
+    let web = lab.service("web").port(8080).create();
+    gate.wait(DEADLINE).expect("the Machine is asked for");
+    a.terminate();
+    assert_eq!(a.wait(DEADLINE).and_then(|status| status.code()), Some(0), "{}", a.log());
+    assert_ne!(holder(&lab), "", "nobody else may lead yet");
+    drop(gate);
+    lab.faults([]);
+    let _b = candidate(&lab, "b").start();
+    web.delete();
+    web.wait_gone(DEADLINE * 2);
+    assert_nothing_left(&lab);
+}
+
+#[test]
+fn once_works_until_nothing_is_left_to_do() {
+    let lab = Homelab::new();
+    let web = lab.service("web").port(8080).create();
+    let run = |environment: &[(&str, &str)]| {
+        let operator = candidate(&lab, "a").arg("--once").env("RUST_LOG", "info");
+        let mut operator =
+            environment.iter().fold(operator, |operator, (name, value)| operator.env(name, value)).start();
+        let status = operator.wait(DEADLINE).unwrap_or_else(|| panic!("it does not end: {}", operator.log()));
+        (status.code(), operator.log())
+    };
+    let (code, log) = run(&[]);
+    assert_eq!(code, Some(0), "{log}");
+    web.address(Duration::ZERO);
+    wait_for_reason(&web, "Serving");
+    assert_eq!(holder(&lab), "", "the Lease is released");
+
+    let bad = lab.service("bad").port(8080).annotation("fly-tunnel-operator.dev/fly-region", "Nowhere at all").create();
+    let (code, log) = run(&[]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("/bad: InvalidService: "), "{log}");
+    bad.delete();
+    bad.wait_gone(DEADLINE);
+
+    web.set_ports(&[8081]);
+    let (code, log) = run(&[("FLY_API_TOKEN", "fo1_not-this-one")]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("/web: ") && log.contains("token"), "{log}");
+
+    let _leader = leader(&lab, "b");
+    let (code, log) = run(&[]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains(&format!("{} leads", holder(&lab))), "{log}");
+}
+
+/// kube-scheduler, which elects its leader with client-go, as a rival for our Lease. It schedules nothing.
+fn rival(lab: &Homelab, lease: &str) -> Process {
+    let directory = lab.directory();
+    let config = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": { "kubeconfig": lab.cluster().kubeconfig() },
+        "leaderElection": {
+            "leaderElect": true, "resourceLock": "leases",
+            "resourceName": lease, "resourceNamespace": lab.operator_namespace(),
+            "leaseDuration": "6s", "renewDeadline": "4s", "retryPeriod": "1s",
+        },
+        "profiles": [{ "schedulerName": "nobody-asks-for-it" }],
+    });
+    let file = directory.join("rival.json");
+    std::fs::write(&file, config.to_string()).expect("the lab's directory can be written");
+    let spawned = Process::spawn(Spawn {
+        program: lab.cluster().bin().join("kube-scheduler"),
+        argv0: Some("kube-scheduler".into()),
+        args: vec![format!("--config={}", file.display()), "--secure-port=0".into()],
+        env: Vec::new(),
+        dir: directory.to_owned(),
+        log: directory.join("rival.log"),
+    });
+    spawned.expect("kube-scheduler can be started")
+}
+
+#[test]
+fn client_go_and_we_wait_for_each_other_and_take_over_from_each_other() {
+    let lab = Homelab::new();
+    let mut a = leader(&lab, "a");
+    let name = lease(&lab).expect("a Lease")["metadata"]["name"].as_str().expect("a name").to_owned();
+    let ours = holder(&lab);
+    let rival_log = || std::fs::read_to_string(lab.directory().join("rival.log")).unwrap_or_default();
+
+    let scheduler = rival(&lab, &name);
+    wait_until("client-go waits", DEADLINE, || {
+        rival_log().to_lowercase().contains("attempting to acquire leader lease")
+    });
+    let renewals = || reigns(&lab).len();
+    let (before, since) = (renewals(), Instant::now());
+    wait_until("a renews for longer than a lease", DEADLINE, || {
+        renewals() > before + 7 && since.elapsed() > LEASE + RETRY
+    });
+    assert_eq!(holder(&lab), ours);
+
+    a.terminate();
+    assert_eq!(a.wait(DEADLINE).and_then(|status| status.code()), Some(0));
+    wait_until("client-go leads", DEADLINE, || !["", &*ours].contains(&&*holder(&lab)));
+    let theirs = holder(&lab);
+
+    let b = standby(&lab, "b");
+    assert!(b.log().contains(&format!("standing by: the Lease is {theirs}'s")), "{}", b.log());
+    let web = lab.service("web").port(8080).create();
+    let since = Instant::now();
+    wait_until("b waits for longer than a lease", DEADLINE, || {
+        assert_eq!(holder(&lab), theirs);
+        since.elapsed() > LEASE + RETRY
+    });
+    assert!(steps(&lab, "b").is_empty());
+
+    scheduler.kill();
+    wait_until("b leads", DEADLINE, || b.log().contains("leading"));
+    web.address(DEADLINE);
+    let transitions = lease(&lab).expect("a Lease")["spec"]["leaseTransitions"].as_u64();
+    assert_eq!(transitions, Some(2), "from us to client-go and back");
+}
