@@ -5,6 +5,7 @@ mod backoff;
 mod cluster;
 mod config;
 mod controller;
+mod dry_run;
 mod failure;
 mod fly;
 mod leader;
@@ -94,7 +95,15 @@ fn serve(config: Config) -> Result<(), Failure> {
         Err(NotMet::Failed(message)) => return Err(Failure::Work(message)),
     };
 
-    let mut elector = config.election.map(|timings| Elector::new(&kube, &namespace, &config.class, timings, timeout));
+    let owner = Owner { cluster_name, class: config.class };
+    let fly = Fly::new(config.fly, timeout);
+    let world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
+    if config.mode == Mode::DryRun {
+        return dry_run::run(&world).map_err(Failure::Work);
+    }
+
+    let mut elector =
+        config.election.map(|timings| Elector::new(&kube, &namespace, &world.owner.class, timings, timeout));
     if config.mode == Mode::Once
         && let Some(elector) = &mut elector
     {
@@ -106,8 +115,6 @@ fn serve(config: Config) -> Result<(), Failure> {
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
     let election = elector.map(Elector::start);
 
-    let owner = Owner { cluster_name, class: config.class };
-    let world = World::new(kube, Fly::new(config.fly, timeout), namespace, owner, config.lanes);
     let pace = Pace {
         poll_interval: config.poll_interval,
         resync_interval: config.resync_interval,

@@ -216,14 +216,18 @@ fn election(given: &Given) -> Result<Option<Timings>, String> {
         renew_deadline: duration(given, renew, Duration::ZERO)?,
         retry_period: duration(given, retry, Duration::from_millis(100))?,
     };
-    // As client-go asks: a candidate's pause is a fifth longer at times.
+    let refused = |name, allowed: String| {
+        let value = given.value(name).unwrap_or_default();
+        Err(format!("{}: {value:?} is not allowed; {allowed}", flags::find(name).label()))
+    };
+    // As client-go asks.
     if timings.renew_deadline <= timings.retry_period.mul_f64(1.2) {
-        let (renew, retry) = (flags::find(renew).label(), flags::find(retry).label());
-        return Err(format!("{renew}: give more than 1.2 times {retry}, so that a leader can try again"));
+        let allowed = format!("give more than 1.2 times --{retry}, so that a leader can try again");
+        return refused(renew, allowed);
     }
     if timings.lease_duration < timings.renew_deadline + SHORTEST_REQUEST {
-        let (lease, renew) = (flags::find(lease).label(), flags::find(renew).label());
-        return Err(format!("{lease}: give at least 1s more than {renew}; no request may take longer than that gap"));
+        let allowed = format!("give at least 1s more than --{renew}: no request may take longer than that gap");
+        return refused(lease, allowed);
     }
     Ok(parsed(given, "leader-elect", bool)?.then_some(timings))
 }

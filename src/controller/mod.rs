@@ -3,7 +3,7 @@
 //! Nothing that it keeps is needed: a restart finds the same work in the Services, in Fly and in the cluster.
 
 mod entry;
-mod poll;
+pub mod poll;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};

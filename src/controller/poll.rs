@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kube_client_lite::lease::{Leadership, Permit};
-use kube_client_lite::{ListQuery, Resource};
+use kube_client_lite::{Error, ListQuery, ObjectMeta, Resource};
 
 use super::Event;
 use crate::backoff::{Repeating, wished};
@@ -75,21 +75,29 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, events: &
     }
 }
 
-fn poll(world: &World, permit: Option<Permit>, began: Instant, search: bool) -> Result<Poll, kube_client_lite::Error> {
-    let all = Resource::SERVICES.all();
-    let balancers = ListQuery { field_selector: Some("spec.type=LoadBalancer".into()), ..ListQuery::default() };
-    let services: Vec<Service> = world.kube.list(&all, &balancers)?;
-    let mut strays = Vec::new();
-    if search {
-        let id = |namespace: &str, name: &str| TunnelId { namespace: namespace.into(), name: name.into() };
-        let known: BTreeSet<_> = services.iter().map(|s| id(&s.metadata.namespace, &s.metadata.name)).collect();
-        let everything = world.kube.list_metadata(&all, &ListQuery::default())?;
-        strays = everything
-            .into_iter()
-            .filter(|object| object.metadata.finalizers.contains(&world.settings.finalizer))
-            .map(|object| id(&object.metadata.namespace, &object.metadata.name))
-            .filter(|id| !known.contains(id))
-            .collect();
-    }
+/// The load balancers of any class.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn load_balancers(world: &World) -> Result<Vec<Service>, Error> {
+    let query = ListQuery { field_selector: Some("spec.type=LoadBalancer".into()), ..ListQuery::default() };
+    world.kube.list(&Resource::SERVICES.all(), &query)
+}
+
+/// Services that have our finalizer and are in no list of load balancers, of which `listed` is one.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn strays(world: &World, listed: &[Service]) -> Result<Vec<TunnelId>, Error> {
+    let id = |metadata: &ObjectMeta| TunnelId { namespace: metadata.namespace.clone(), name: metadata.name.clone() };
+    let known: BTreeSet<_> = listed.iter().map(|service| id(&service.metadata)).collect();
+    let everything = world.kube.list_metadata(&Resource::SERVICES.all(), &ListQuery::default())?;
+    let ours = everything.iter().filter(|object| object.metadata.finalizers.contains(&world.settings.finalizer));
+    Ok(ours.map(|object| id(&object.metadata)).filter(|id| !known.contains(id)).collect())
+}
+
+fn poll(world: &World, permit: Option<Permit>, began: Instant, search: bool) -> Result<Poll, Error> {
+    let services = load_balancers(world)?;
+    let strays = if search { strays(world, &services)? } else { Vec::new() };
     Ok(Poll { began, permit, services, strays })
 }

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod desired;
+pub mod imagine;
 pub mod keys;
 pub mod lane;
 pub mod memory;

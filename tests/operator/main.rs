@@ -7,6 +7,7 @@ mod crash;
 mod creation;
 mod deletion;
 mod dependencies;
+mod dry_run;
 mod election;
 mod refusal;
 mod settings;

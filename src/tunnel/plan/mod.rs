@@ -9,7 +9,7 @@ mod remove;
 mod serve;
 mod show;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};

@@ -4,9 +4,17 @@ mod chaos;
 mod reality;
 mod stories;
 
-use super::{Next, Plan, Step};
+use super::{Next, Plan, Settings, Step};
+use crate::service::Service;
+use crate::tunnel::names::Owner;
 use crate::tunnel::observed::App;
 use reality::Reality;
+
+/// A Service `default/web`, whose it is, and the settings for it.
+pub(crate) fn a_service() -> (Service, Owner, Settings) {
+    let Reality { service, owner, settings, .. } = reality::reality();
+    (service, owner, settings)
+}
 
 /// What must hold for every plan that any test makes.
 fn lint(reality: &Reality, plan: &Plan) {

@@ -4,16 +4,14 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use super::super::{Look, Next, Plan, Settings, Shown, Step, Wait, plan};
+use super::super::{Look, Next, Plan, Settings, Step, Wait, plan};
 use crate::config::{LaneConfig, PodFile};
 use crate::service::machine_size::MachineSize;
-use crate::service::{CONDITION, Ingress, Port, Service};
-use crate::tunnel::keys::TunnelKeys;
+use crate::service::{Port, Service};
+use crate::tunnel::imagine::Imagination;
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::names::{self, Owner};
-use crate::tunnel::observed::{
-    Address, App, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
-};
+use crate::tunnel::observed::{App, Machine, Objects, Observed, OurApp, State};
 use crate::tunnel::{TunnelId, desired};
 
 pub struct Reality {
@@ -28,9 +26,7 @@ pub struct Reality {
     pub memory: Memory,
     /// Everything that happened, for people.
     pub story: String,
-    machines_made: u32,
-    keys_made: u32,
-    addresses_made: u8,
+    imagination: Imagination,
     /// Machines that are booting, and until when.
     booting: Vec<(String, Duration)>,
     app_going: bool,
@@ -63,23 +59,16 @@ pub fn reality() -> Reality {
         service,
         app: App::Absent,
         objects: Objects::default(),
+        imagination: Imagination::new(&names::finalizer(&owner.class), |number, _| format!("m{number}")),
         settings: Settings { lanes, finalizer: names::finalizer(&owner.class) },
         owner,
         now: Duration::ZERO,
         seen: Observed::default(),
         memory: Memory::default(),
         story: String::new(),
-        machines_made: 0,
-        keys_made: 0,
-        addresses_made: 0,
         booting: Vec::new(),
         app_going: false,
     }
-}
-
-/// Keys that are the same in every run, so that stories can be compared.
-fn keys(number: u32) -> TunnelKeys {
-    TunnelKeys::read(|name| Some(format!("{name} {number}"))).expect("all entries are there")
 }
 
 impl Reality {
@@ -198,88 +187,27 @@ impl Reality {
 
     pub fn act(&mut self, step: &Step) {
         self.say(&format!("  {step}"));
-        let created_at = format!("{:09}", self.now.as_millis());
+        let now = self.clock();
         match step {
-            Step::AddFinalizer => self.service.metadata.finalizers.push(self.settings.finalizer.clone()),
-            Step::RemoveFinalizer => {
-                self.service.metadata.finalizers.clear();
-                self.service.status.conditions.clear();
-            }
-            Step::ShowStatus(shown) => show(&mut self.service, shown),
-            Step::CreateApp => {
-                self.app = App::Ours(OurApp::default());
-                self.memory.app_created = true;
-                self.memory.app_deleted = None;
-            }
-            Step::DeleteApp => {
-                self.app_going = true;
-                self.memory.app_deleted = Some(self.now);
-            }
-            Step::CreateKeys => {
-                self.keys_made += 1;
-                let keys = keys(self.keys_made);
-                let name = format!("keys-{}", keys.fingerprint());
-                self.objects.keys.push(KeysSecret { name, keys });
-            }
-            Step::AllocateAddress => {
-                self.memory.app_created = false;
-                self.addresses_made += 1;
-                let ip = [192, 0, 2, self.addresses_made].into();
-                self.our_app().addresses.push(Address { ip, dedicated: true, created_at });
-            }
-            Step::ReleaseAddress(ip) => self.our_app().addresses.retain(|address| address.ip != *ip),
             Step::CreateMachine(lane) => {
-                let now = self.clock();
-                self.memory.created(now);
-                self.machines_made += 1;
-                let id = format!("m{}", self.machines_made);
                 let taken = self.machines().iter().any(|machine| machine.name == lane.name);
                 assert!(!taken, "two Machines of one name:\n{}", self.story);
-                self.booting.push((id.clone(), self.now + BOOT));
-                let machine = Machine {
-                    id,
-                    name: lane.name.clone(),
-                    state: State::Pending,
-                    host_ok: true,
-                    cordoned: false,
-                    created_at,
-                    ours: Some(Ours {
-                        generation: lane.generation.clone(),
-                        lane: lane.index,
-                        control_port: lane.control_port,
-                        draining_since: None,
-                    }),
-                    ports: [lane.control_port].iter().chain(&lane.recipe.ports).copied().collect(),
-                    checked: lane.recipe.service_checks,
-                    passing: Vec::new(),
-                };
-                self.our_app().machines.push(machine);
+                self.booting.push((self.imagination.next_machine(lane), self.now + BOOT));
             }
-            Step::StartMachine(id) => {
-                self.booting.push((id.clone(), self.now + BOOT));
-                self.change(id, |machine| machine.state = State::Pending);
-            }
-            Step::DestroyMachine(id) => self.change(id, |machine| machine.state = State::Gone),
-            Step::Cordon(id) => self.change(id, |machine| machine.cordoned = true),
-            Step::Uncordon(id) => self.change(id, |machine| machine.cordoned = false),
-            Step::StartDraining(id, since) => {
-                self.change(id, |m| m.ours.as_mut().expect("ours").draining_since = Some(*since))
-            }
-            Step::StopDraining(id) => self.change(id, |m| m.ours.as_mut().expect("ours").draining_since = None),
-            Step::CreateConfigMap(frpc) => {
-                let object = LaneObject { name: frpc.machine.clone(), machine: frpc.machine.clone() };
-                self.objects.config_maps.push(object);
-            }
-            Step::ApplyDeployment(frpc) => {
-                let object = LaneObject { name: frpc.machine.clone(), machine: frpc.machine.clone() };
-                self.memory.applied.insert(object.name.clone(), 1);
-                self.objects.deployments.retain(|deployment| deployment.object.name != object.name);
-                self.objects.deployments.push(Deployment { object, version: 1, available: true });
-            }
-            Step::DeleteDeployment(name) => self.objects.deployments.retain(|d| d.object.name != *name),
-            Step::DeleteConfigMap(name) => self.objects.config_maps.retain(|map| map.name != *name),
-            Step::DeleteSecret(name) => self.objects.keys.retain(|secret| secret.name != *name),
+            Step::StartMachine(id) => self.booting.push((id.clone(), self.now + BOOT)),
+            Step::DeleteApp => self.app_going = true,
+            _ => {}
         }
+        let mut truth = Observed {
+            service: Some(std::mem::take(&mut self.service)),
+            app: Some(std::mem::replace(&mut self.app, App::Absent)),
+            objects: Some(std::mem::take(&mut self.objects)),
+        };
+        self.imagination.act(step, &mut truth, &mut self.memory, now);
+        let Observed { service: Some(service), app: Some(app), objects: Some(objects) } = truth else {
+            panic!("nothing of it is forgotten");
+        };
+        (self.service, self.app, self.objects) = (service, app, objects);
         self.look(&Look::Everything);
     }
 
@@ -297,15 +225,4 @@ impl Reality {
             let _ = writeln!(self.story, "{:6.2}s {line}", self.now.as_secs_f64());
         }
     }
-}
-
-fn show(service: &mut Service, shown: &Shown) {
-    service.status.load_balancer.ingress = shown.addresses.iter().map(|ip| Ingress { ip: Some(*ip) }).collect();
-    service.status.conditions = vec![kube_client_lite::Condition {
-        r#type: CONDITION.into(),
-        status: shown.reason.status().into(),
-        reason: shown.reason.to_string(),
-        message: shown.message.clone(),
-        ..Default::default()
-    }];
 }
