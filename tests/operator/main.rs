@@ -13,6 +13,7 @@ mod refusal;
 mod settings;
 mod strangers;
 mod traffic;
+mod versions;
 
 use std::net::IpAddr;
 use std::path::Path;
