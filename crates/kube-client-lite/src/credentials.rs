@@ -1,13 +1,19 @@
-//! Who the client says it is: nobody, a fixed token, or a token in a file that others replace.
+//! Who the client says it is: nobody, a fixed token, a token in a file that others replace, or whom a plugin names.
 //!
 //! A ServiceAccount's token is bound to its pod and good for about an hour; the kubelet writes a new
 //! one in time. So a token from a file is read again each minute, as client-go does, and at once
-//! when the server refuses it. (A client certificate is a matter of TLS, see `tls.rs`.)
+//! when the server refuses it. Plugins are in `exec/`. (A client certificate that stays is a matter of TLS, see `tls.rs`.)
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use ureq::tls::ClientCert;
+
+use crate::config::ConfigError;
+use crate::exec::Plugin;
+use crate::tls::{self, ClientIdentity};
 
 /// client-go's period in `transport/token_source.go`.
 const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(60);
@@ -32,33 +38,80 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where the bearer token comes from.
+/// A client certificate that has been checked.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate {
+    pub cert: ClientCert,
+    /// In PEM, to tell it from others.
+    chain: Secret,
+}
+
+impl ClientCertificate {
+    /// # Errors
+    /// One that cannot be used.
+    pub(crate) fn new(identity: &ClientIdentity) -> Result<ClientCertificate, ConfigError> {
+        let chain = Secret::new(String::from_utf8_lossy(&identity.certificates));
+        Ok(ClientCertificate { cert: tls::client_cert(identity)?, chain })
+    }
+}
+
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &ClientCertificate) -> bool {
+        self.chain == other.chain
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate")
+    }
+}
+
+/// Who the client is in one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Login {
+    /// The bearer token.
+    pub token: Option<Secret>,
+    /// In place of the one that the configuration has.
+    pub client: Option<ClientCertificate>,
+}
+
+impl Login {
+    fn with_token(token: Secret) -> Login {
+        Login { token: Some(token), client: None }
+    }
+}
+
+/// Where the login comes from.
 #[derive(Debug, Default)]
 pub(crate) enum Credentials {
     #[default]
     None,
     Token(Secret),
     TokenFile(TokenFile),
+    Plugin(Box<Plugin>),
 }
 
 impl Credentials {
-    /// The token to send now, if any.
+    /// Who to be now.
     ///
     /// # Errors
-    /// A message, where there should be a token and none was ever read.
-    pub(crate) fn token(&self) -> Result<Option<Secret>, String> {
+    /// A message, where there should be a login and there is none, by the deadline.
+    pub(crate) fn login(&self, deadline: Instant) -> Result<Login, String> {
         match self {
-            Credentials::None => Ok(None),
-            Credentials::Token(token) => Ok(Some(token.clone())),
-            Credentials::TokenFile(file) => file.token().map(Some),
+            Credentials::None => Ok(Login::default()),
+            Credentials::Token(token) => Ok(Login::with_token(token.clone())),
+            Credentials::TokenFile(file) => file.token().map(Login::with_token),
+            Credentials::Plugin(plugin) => plugin.login(deadline),
         }
     }
 
-    /// A token to try once more with, after `refused` met a 401; `None` where there is no other.
-    pub(crate) fn renewed(&self, refused: &Secret) -> Option<Secret> {
-        match self {
-            Credentials::None | Credentials::Token(_) => None,
-            Credentials::TokenFile(file) => file.renewed(refused),
+    /// Who to be after `refused` met a 401; `None` where there is nobody else to be.
+    pub(crate) fn renewed(&self, refused: &Login, deadline: Instant) -> Option<Login> {
+        match (self, &refused.token) {
+            (Credentials::TokenFile(file), Some(token)) => file.renewed(token).map(Login::with_token),
+            (Credentials::Plugin(plugin), _) => plugin.renewed(refused, deadline),
+            _ => None,
         }
     }
 }

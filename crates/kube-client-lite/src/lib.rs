@@ -25,12 +25,14 @@
 //! # }
 //! ```
 
+mod agents;
 mod client;
 mod config;
 mod credentials;
 mod delete;
 mod error;
 mod event;
+mod exec;
 pub mod lease;
 mod list;
 mod meta;

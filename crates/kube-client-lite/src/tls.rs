@@ -2,6 +2,9 @@
 //!
 //! Everything is checked before ureq sees it: a key that does not fit its certificate makes
 //! ureq panic, and an authority that cannot be read is dropped by it without a word.
+//!
+//! ureq has one setting of TLS for each agent. The client's certificate may change while the rest stays: see
+//! `agents.rs`.
 
 use std::fmt;
 
@@ -40,17 +43,31 @@ impl fmt::Debug for TlsSettings {
     }
 }
 
-/// What ureq is to use.
-///
-/// # Errors
-/// Whatever is not what it should be, by the name of the kubeconfig's setting.
-pub(crate) fn build(settings: &TlsSettings) -> Result<TlsConfig, ConfigError> {
-    let roots = match &settings.authorities {
-        Some(pem) => RootCerts::new_with_certs(&authorities(pem)?),
-        None => RootCerts::WebPki,
-    };
-    let client = settings.client.as_ref().map(client_cert).transpose()?;
-    Ok(TlsConfig::builder().root_certs(roots).client_cert(client).disable_verification(settings.insecure).build())
+/// Who is believed to be the server.
+pub(crate) struct Trust {
+    roots: RootCerts,
+    insecure: bool,
+}
+
+impl Trust {
+    /// # Errors
+    /// Whatever is not what it should be, by the name of the kubeconfig's setting.
+    pub fn new(settings: &TlsSettings) -> Result<Trust, ConfigError> {
+        let roots = match &settings.authorities {
+            Some(pem) => RootCerts::new_with_certs(&authorities(pem)?),
+            None => RootCerts::WebPki,
+        };
+        Ok(Trust { roots, insecure: settings.insecure })
+    }
+
+    /// What ureq is to use, for a client with this certificate.
+    pub fn tls_config(&self, client: Option<ClientCert>) -> TlsConfig {
+        TlsConfig::builder()
+            .root_certs(self.roots.clone())
+            .client_cert(client)
+            .disable_verification(self.insecure)
+            .build()
+    }
 }
 
 fn authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ConfigError> {
@@ -64,7 +81,11 @@ fn authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ConfigError> {
     Ok(to_ureq(&certificates))
 }
 
-fn client_cert(identity: &ClientIdentity) -> Result<ClientCert, ConfigError> {
+/// A certificate that the client can use.
+///
+/// # Errors
+/// Whatever is not what it should be, by the name of the kubeconfig's setting.
+pub(crate) fn client_cert(identity: &ClientIdentity) -> Result<ClientCert, ConfigError> {
     let chain = certificates(&identity.certificates, "client-certificate")?;
     let key = PrivateKeyDer::from_pem_slice(&identity.key)
         .map_err(|error| ConfigError::invalid(format!("client-key has no private key: {error}")))?;

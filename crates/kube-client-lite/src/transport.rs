@@ -1,32 +1,22 @@
-//! Requests on their way: one pool of connections, one deadline for each request, the two cases in
-//! which a request is sent a second time, and how a server is reached that goes by another name.
+//! Requests on their way: one deadline for each, and the two cases in which one is sent a second time.
 
 use std::time::{Duration, Instant};
 
-use ureq::http::Uri;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, RequestBuilder};
+use ureq::{RequestBuilder, Timeout};
 
+use crate::agents::Agents;
 use crate::config::{Config, ConfigError};
-use crate::credentials::{Credentials, Secret};
+use crate::credentials::{Credentials, Login};
 use crate::error::{Error, Kind};
 use crate::options::ClientOptions;
 use crate::reply::{self, Reply};
 use crate::request::{Method, Request};
-use crate::tls;
-
-/// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
-const BUFFER: usize = 8 << 10;
-/// Idle connections are closed after this time. The API server closes them after 90 s (`IdleTimeout` in apiserver's
-/// `secure_serving.go`): better to be first.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// The way to one server.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    agent: Agent,
+    agents: Agents,
     /// Scheme, host, port and what the paths are below, without a slash at the end.
     base: String,
     credentials: Credentials,
@@ -34,35 +24,13 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(config: Config, options: &ClientOptions) -> Result<Transport, ConfigError> {
-        let ClientOptions { ref user_agent, connect_timeout, timeout: _, idle_connections } = *options;
-        // ureq panics on one that is no header.
-        if ureq::http::HeaderValue::from_str(user_agent).is_err() {
-            return Err(ConfigError::invalid(format!("{user_agent:?} cannot be a user agent")));
-        }
-        let agent_config = Agent::config_builder()
-            .tls_config(tls::build(&config.tls)?)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // Never the one that the environment names: it is meant for other servers than this.
-            .proxy(config.proxy)
-            .user_agent(user_agent)
-            .timeout_connect(Some(connect_timeout))
-            .max_idle_age(IDLE)
-            .max_idle_connections(idle_connections)
-            .max_idle_connections_per_host(idle_connections)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            .build();
-        let (base, dial) = match config.renamed {
+        let Config { server, renamed, tls, proxy, credentials, namespace: _ } = config;
+        let (base, dial) = match renamed {
             Some(renamed) => (renamed.base, Some(renamed.dial)),
-            None => (config.server, None),
+            None => (server, None),
         };
-        Ok(Transport {
-            agent: Agent::with_parts(agent_config, DefaultConnector::new(), Dialled(dial)),
-            base,
-            credentials: config.credentials,
-        })
+        let agents = Agents::new(&tls, proxy, dial, options)?;
+        Ok(Transport { agents, base, credentials })
     }
 
     /// Sends the request, and gives back the reply if it is a success. Its body is still to be read.
@@ -72,45 +40,46 @@ impl Transport {
 
     fn exchange(&self, request: &Request, timeout: Duration) -> Result<Reply, Kind> {
         let deadline = Instant::now() + timeout;
-        let token = self.credentials.token().map_err(Kind::Credentials)?;
-        let mut reply = self.exchange_as(request, token.as_ref(), deadline)?;
+        let login = self.credentials.login(deadline).map_err(Kind::Credentials)?;
+        let mut reply = self.exchange_as(request, &login, deadline)?;
         if reply.status() == 401
-            && let Some(renewed) = token.and_then(|refused| self.credentials.renewed(&refused))
+            && let Some(renewed) = self.credentials.renewed(&login, deadline)
         {
             // Read to its end, the reply gives its connection back.
             reply::refusal(reply);
-            reply = self.exchange_as(request, Some(&renewed), deadline)?;
+            reply = self.exchange_as(request, &renewed, deadline)?;
         }
         if reply.status().is_success() { Ok(reply) } else { Err(reply::refusal(reply)) }
     }
 
     /// Once more where the connection was closed just as the request went out. ureq leaves that to us.
-    fn exchange_as(&self, request: &Request, token: Option<&Secret>, deadline: Instant) -> Result<Reply, Kind> {
-        let first = self.exchange_once(request, token, deadline);
+    fn exchange_as(&self, request: &Request, login: &Login, deadline: Instant) -> Result<Reply, Kind> {
+        let first = self.exchange_once(request, login, deadline);
         match first {
             Err(error) if request.repeatable && is_dead_connection(&error) => {
                 log::debug!("{} {}: {error}; sent again", request.method.name(), request.path);
-                self.exchange_once(request, token, deadline)
+                self.exchange_once(request, login, deadline)
             }
             other => other,
         }
         .map_err(Kind::Transport)
     }
 
-    fn exchange_once(
-        &self,
-        request: &Request,
-        token: Option<&Secret>,
-        deadline: Instant,
-    ) -> Result<Reply, ureq::Error> {
+    fn exchange_once(&self, request: &Request, login: &Login, deadline: Instant) -> Result<Reply, ureq::Error> {
         let url = format!("{}{}", self.base, request.path);
-        let parts = Parts { request, token, time_left: deadline.saturating_duration_since(Instant::now()) };
+        let agent = self.agents.of(login);
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        // Whatever took so long (this process may have been stopped), the caller counts on nothing being sent any more.
+        if time_left.is_zero() {
+            return Err(ureq::Error::Timeout(Timeout::Global));
+        }
+        let parts = Parts { request, login, time_left };
         let with_body = match request.method {
-            Method::Get => return parts.add_to(self.agent.get(url)).call(),
-            Method::Post => self.agent.post(url),
-            Method::Put => self.agent.put(url),
-            Method::Patch => self.agent.patch(url),
-            Method::Delete => self.agent.delete(url).force_send_body(),
+            Method::Get => return parts.add_to(agent.get(url)).call(),
+            Method::Post => agent.post(url),
+            Method::Put => agent.put(url),
+            Method::Patch => agent.patch(url),
+            Method::Delete => agent.delete(url).force_send_body(),
         };
         parts.add_to(with_body).header(CONTENT_TYPE, request.content_type).send(&request.body[..])
     }
@@ -119,7 +88,7 @@ impl Transport {
 /// What all methods have in common.
 struct Parts<'a> {
     request: &'a Request<'a>,
-    token: Option<&'a Secret>,
+    login: &'a Login,
     time_left: Duration,
 }
 
@@ -128,7 +97,7 @@ impl Parts<'_> {
         for (key, value) in &self.request.query {
             builder = builder.query(key, value);
         }
-        if let Some(token) = self.token {
+        if let Some(token) = &self.login.token {
             builder = builder.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
         builder.header(ACCEPT, self.request.accept).config().timeout_global(Some(self.time_left)).build()
@@ -142,20 +111,4 @@ fn is_dead_connection(error: &ureq::Error) -> bool {
         error.kind(),
         BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
     ))
-}
-
-/// Looks up another address than the URL's: with `tls-server-name` the URL carries the name that the
-/// server's certificate must have, and this the address at which it is to be found.
-#[derive(Debug)]
-struct Dialled(Option<Uri>);
-
-impl Resolver for Dialled {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        DefaultResolver::default().resolve(self.0.as_ref().unwrap_or(uri), config, timeout)
-    }
 }

@@ -9,7 +9,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 ///
 /// # Errors
 /// A sentence with the place in the text.
-pub(super) fn parse(text: &str) -> Result<Value, String> {
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
     // JSON is YAML but for the tabs, which JSON's users indent with.
     if let Ok(value) = serde_json::from_str(text) {

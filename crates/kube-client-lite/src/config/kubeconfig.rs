@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{ConfigError, document};
 
@@ -32,6 +33,16 @@ pub(super) struct Cluster {
     pub insecure_skip_tls_verify: bool,
     pub tls_server_name: String,
     pub proxy_url: String,
+    pub disable_compression: bool,
+    pub extensions: Vec<Extension>,
+}
+
+/// Something that only a plugin or a tool understands.
+#[derive(Debug, Deserialize)]
+pub(super) struct Extension {
+    pub name: String,
+    #[serde(default)]
+    pub extension: Value,
 }
 
 /// Which cluster, as which user.
@@ -50,19 +61,52 @@ pub(super) struct User {
     pub client_certificate: PathBuf,
     pub client_certificate_data: String,
     pub client_key: PathBuf,
+    #[serde(deserialize_with = "secret")]
     pub client_key_data: String,
+    #[serde(deserialize_with = "secret")]
     pub token: String,
     #[serde(rename = "tokenFile")]
     pub token_file: PathBuf,
     pub username: String,
+    #[serde(deserialize_with = "secret")]
     pub password: String,
-    pub exec: Option<IgnoredAny>,
+    pub exec: Option<Exec>,
     pub auth_provider: Option<IgnoredAny>,
     #[serde(rename = "as")]
-    pub impersonate: Option<IgnoredAny>,
-    pub as_uid: Option<IgnoredAny>,
-    pub as_groups: Option<IgnoredAny>,
-    pub as_user_extra: Option<IgnoredAny>,
+    pub impersonate: String,
+    pub as_uid: String,
+    pub as_groups: Vec<IgnoredAny>,
+    pub as_user_extra: BTreeMap<String, IgnoredAny>,
+}
+
+/// A credential plugin. Not `Debug`: its environment may be secret.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Exec {
+    pub api_version: String,
+    pub command: String,
+    pub args: Vec<String>,
+    pub env: Vec<Variable>,
+    pub install_hint: String,
+    pub provide_cluster_info: bool,
+    pub interactive_mode: String,
+}
+
+/// A variable of a plugin's environment.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Variable {
+    pub name: String,
+    #[serde(deserialize_with = "secret")]
+    pub value: String,
+}
+
+/// A text that no message shows, whatever it is in place of a text.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(text),
+        _ => Err(D::Error::custom("a token, key, password or variable is not a text (numbers need quotes)")),
+    }
 }
 
 impl std::fmt::Debug for User {
@@ -177,6 +221,11 @@ impl File {
             if !path.as_os_str().is_empty() {
                 *path = directory.join(&path);
             }
+        }
+        let plugins = self.users.iter_mut().filter_map(|entry| entry.settings.exec.as_mut());
+        // Without a slash it is looked for in PATH.
+        for exec in plugins.filter(|exec| exec.command.contains('/')) {
+            exec.command = directory.join(&exec.command).to_string_lossy().into_owned();
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - `resolve.rs`: one context of them, with its files read: a [`Config`];
 //! - `document.rs`: YAML and JSON.
 
-mod document;
+pub(crate) mod document;
 pub(crate) mod error;
 mod in_cluster;
 mod kubeconfig;

@@ -9,9 +9,12 @@ use ureq::Proxy;
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 
-use super::kubeconfig::{Cluster, Kubeconfig, User};
+use serde_json::Value;
+
+use super::kubeconfig::{Cluster, Exec, Kubeconfig, User, Variable};
 use super::{Config, ConfigError, Renamed};
 use crate::credentials::{Credentials, Secret, TokenFile};
+use crate::exec::{API_VERSIONS, ClusterInfo, Plugin, Settings};
 use crate::tls::{ClientIdentity, TlsSettings};
 
 pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {
@@ -35,6 +38,7 @@ pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
         insecure: cluster.insecure_skip_tls_verify,
     };
     let server = server(&cluster.server, &tls, &cluster_place)?;
+    let credentials = credentials(user, user_place, &cluster, &tls)?;
     // kubectl shows nobody its credentials in clear text.
     let is_encrypted = server.scheme() == Some(&Scheme::HTTPS);
     Ok(Config {
@@ -42,7 +46,7 @@ pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
         server: server.to_string().trim_end_matches('/').to_owned(),
         tls,
         proxy: proxy(&cluster.proxy_url, &cluster_place)?,
-        credentials: if is_encrypted { credentials(user) } else { Credentials::None },
+        credentials: if is_encrypted { credentials } else { Credentials::None },
         namespace: Some(context.namespace).filter(|namespace| !namespace.is_empty()),
     })
 }
@@ -53,14 +57,13 @@ fn missing(kind: &str, name: &str) -> ConfigError {
 
 fn refuse_unsupported(user: &User, place: &str) -> Result<(), ConfigError> {
     let refused = [
-        ("exec", user.exec.is_some()),
         ("auth-provider", user.auth_provider.is_some()),
         ("username", !user.username.is_empty()),
         ("password", !user.password.is_empty()),
-        ("as", user.impersonate.is_some()),
-        ("as-uid", user.as_uid.is_some()),
-        ("as-groups", user.as_groups.is_some()),
-        ("as-user-extra", user.as_user_extra.is_some()),
+        ("as", !user.impersonate.is_empty()),
+        ("as-uid", !user.as_uid.is_empty()),
+        ("as-groups", !user.as_groups.is_empty()),
+        ("as-user-extra", !user.as_user_extra.is_empty()),
     ];
     match refused.into_iter().find(|(_, is_set)| *is_set) {
         Some((setting, _)) => Err(unsupported(setting, place)),
@@ -182,11 +185,54 @@ fn proxy(url: &str, place: &str) -> Result<Option<Proxy>, ConfigError> {
     Proxy::new(url).map(Some).map_err(|_| ConfigError::invalid(format!("the proxy-url of {place} is not a URL")))
 }
 
-/// A file counts for more than a token beside it, which serves until the file can be read.
-fn credentials(user: User) -> Credentials {
+/// Of several, as kubectl has it: a file counts for more than a token beside it, which serves until the file can be
+/// read; and both, as a client certificate, count for more than a plugin.
+fn credentials(user: User, place: String, cluster: &Cluster, tls: &TlsSettings) -> Result<Credentials, ConfigError> {
+    let plugin = user.exec.map(|exec| plugin(exec, place, cluster, tls)).transpose()?;
     let token = Some(user.token).filter(|token| !token.is_empty()).map(Secret::new);
     if user.token_file != PathBuf::new() {
-        return Credentials::TokenFile(TokenFile::new(user.token_file, token));
+        return Ok(Credentials::TokenFile(TokenFile::new(user.token_file, token)));
     }
-    token.map_or(Credentials::None, Credentials::Token)
+    Ok(match (token, plugin) {
+        (Some(token), _) => Credentials::Token(token),
+        (None, Some(plugin)) if tls.client.is_none() => Credentials::Plugin(Box::new(plugin)),
+        (None, _) => Credentials::None,
+    })
+}
+
+/// A plugin that may be run without a person.
+fn plugin(exec: Exec, place: String, cluster: &Cluster, tls: &TlsSettings) -> Result<Plugin, ConfigError> {
+    let Exec { api_version, command, args, env, install_hint, provide_cluster_info, interactive_mode } = exec;
+    let wrong = |reason: String| Err(ConfigError::invalid(format!("exec of {place} {reason}")));
+    if command.is_empty() {
+        return wrong("has no command".to_owned());
+    }
+    if !API_VERSIONS.contains(&api_version.as_str()) {
+        return wrong(format!("has the apiVersion {api_version:?}, not one of {}", API_VERSIONS.join(", ")));
+    }
+    match (interactive_mode.as_str(), api_version.ends_with("/v1beta1")) {
+        ("Never" | "IfAvailable", _) | ("", true) => {}
+        ("", false) => return wrong("has no interactiveMode".to_owned()),
+        ("Always", _) => return wrong("has interactiveMode Always, and there is no terminal to ask at".to_owned()),
+        (other, _) => return wrong(format!("has an unknown interactiveMode {other:?}")),
+    }
+    if env.iter().any(|variable| variable.name.is_empty()) {
+        return wrong("has a variable without a name".to_owned());
+    }
+    let cluster = provide_cluster_info.then(|| cluster_info(cluster, tls));
+    let env = env.into_iter().map(|Variable { name, value }| (name, value)).collect();
+    Ok(Plugin::new(Settings { place, command, args, env, install_hint, api_version, cluster }))
+}
+
+fn cluster_info(cluster: &Cluster, tls: &TlsSettings) -> ClusterInfo {
+    let extension = cluster.extensions.iter().find(|extension| extension.name == "client.authentication.k8s.io/exec");
+    ClusterInfo {
+        server: cluster.server.clone(),
+        tls_server_name: cluster.tls_server_name.clone(),
+        insecure_skip_tls_verify: cluster.insecure_skip_tls_verify,
+        certificate_authority_data: tls.authorities.as_ref().map(|pem| STANDARD.encode(pem)).unwrap_or_default(),
+        proxy_url: cluster.proxy_url.clone(),
+        disable_compression: cluster.disable_compression,
+        config: extension.map_or(Value::Null, |extension| extension.extension.clone()),
+    }
 }

@@ -47,9 +47,9 @@ fn a_server_without_a_scheme_gets_the_one_that_kubectl_takes() {
 fn several_files_are_one() {
     let directory = Directory::new();
     let first = directory.file("first", "current-context: test\nusers: [{name: u, user: {token: a}}]");
-    let second = directory.file("second", kubeconfig(SERVER, "exec: {command: never}"));
+    let second = directory.file("second", kubeconfig(SERVER, "as: root"));
     let list = format!("/nowhere:{first}::{second}");
-    let config = Config::load(Some(&list), None).expect("the user of the first file needs no exec");
+    let config = Config::load(Some(&list), None).expect("the user of the first file impersonates nobody");
     assert_eq!(config.server(), "https://10.0.0.1:6443");
 }
 
@@ -76,7 +76,6 @@ fn secrets_are_not_printed() {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for setting in [
-        "exec: {command: aws}",
         "auth-provider: {name: oidc}",
         "username: joe",
         "password: sesame",

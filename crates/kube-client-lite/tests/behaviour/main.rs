@@ -3,6 +3,7 @@
 mod environment;
 mod kubeconfig;
 mod lists;
+mod plugins;
 mod replies;
 mod requests;
 mod server;

@@ -19,6 +19,8 @@ pub struct Request {
     /// `name: value`, the names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// The client's own, in DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Request {
@@ -137,18 +139,21 @@ impl Shared {
 
     fn serve(&self, connection: usize, stream: TcpStream) {
         match &self.tls {
-            None => self.converse(connection, stream),
+            None => self.converse(connection, stream, |_| None),
             Some(tls) => {
                 let session = ServerConnection::new(tls.clone()).expect("a valid configuration");
-                self.converse(connection, StreamOwned::new(session, stream));
+                self.converse(connection, StreamOwned::new(session, stream), |stream| {
+                    Some(stream.conn.peer_certificates()?.first()?.to_vec())
+                });
             }
         }
     }
 
     /// A client that goes away, or fails the handshake, ends its thread and nothing else.
-    fn converse(&self, connection: usize, stream: impl Read + Write) {
+    fn converse<S: Read + Write>(&self, connection: usize, stream: S, certificate_of: impl Fn(&S) -> Option<Vec<u8>>) {
         let mut stream = BufReader::new(stream);
-        while let Some(request) = read_request(connection, &mut stream) {
+        while let Some(mut request) = read_request(connection, &mut stream) {
+            request.certificate = certificate_of(stream.get_ref());
             let number = {
                 let mut requests = self.requests();
                 requests.push(request.clone());
@@ -181,8 +186,14 @@ fn read_request(connection: usize, stream: &mut impl BufRead) -> Option<Request>
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let mut request =
-        Request { connection, method: words.next()?, target: words.next()?, headers, body: String::new() };
+    let mut request = Request {
+        connection,
+        method: words.next()?,
+        target: words.next()?,
+        headers,
+        body: String::new(),
+        certificate: None,
+    };
     let length = request.header("content-length").map_or(0, |length| length.parse().expect("a length"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;

@@ -26,6 +26,10 @@ impl Directory {
         std::fs::write(&path, text).expect("a writable directory");
         path.to_str().expect("a path in UTF-8").to_owned()
     }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Directory {

@@ -1,0 +1,208 @@
+//! `ExecCredential` of client.authentication.k8s.io: what a plugin is told, and what it tells.
+//!
+//! What it tells is a secret, so no message shows any of it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::document;
+use crate::credentials::{ClientCertificate, Login, Secret};
+use crate::tls::ClientIdentity;
+
+/// The versions that kubectl knows, too.
+pub(crate) const API_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
+
+const KIND: &str = "ExecCredential";
+
+/// What a plugin with `provideClusterInfo` is told of the cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ClusterInfo {
+    pub server: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls_server_name: String,
+    #[serde(skip_serializing_if = "is_false")]
+    pub insecure_skip_tls_verify: bool,
+    /// In base64.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate_authority_data: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub proxy_url: String,
+    #[serde(skip_serializing_if = "is_false")]
+    pub disable_compression: bool,
+    /// The cluster's extension `client.authentication.k8s.io/exec`, or null.
+    pub config: Value,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// The value of `KUBERNETES_EXEC_INFO`, as client-go writes it.
+pub(super) fn info(api_version: &str, cluster: Option<&ClusterInfo>) -> String {
+    #[derive(Serialize)]
+    struct Spec<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cluster: Option<&'a ClusterInfo>,
+        interactive: bool,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Info<'a> {
+        kind: &'static str,
+        api_version: &'a str,
+        spec: Spec<'a>,
+    }
+    let info = Info { kind: KIND, api_version, spec: Spec { cluster, interactive: false } };
+    // Texts, flags and a Value: there is nothing in it that JSON has no word for.
+    serde_json::to_string(&info).unwrap_or_default()
+}
+
+/// Who the plugin says we are, and until when.
+pub(super) struct Told {
+    pub login: Login,
+    /// `None`: until the server refuses it.
+    pub expires: Option<SystemTime>,
+}
+
+/// Reads what a plugin printed.
+///
+/// # Errors
+/// What is wrong with it, after "the plugin …".
+pub(super) fn parse(stdout: &[u8], api_version: &str) -> Result<Told, String> {
+    let neither = || "printed what is neither JSON nor YAML".to_owned();
+    let text = std::str::from_utf8(stdout).map_err(|_| neither())?;
+    let value = document::parse(text).map_err(|_| neither())?;
+    if value["kind"] != KIND {
+        return Err(format!("printed what is no {KIND}"));
+    }
+    match value["apiVersion"].as_str() {
+        Some(printed) if printed == api_version => {}
+        Some(printed) if API_VERSIONS.contains(&printed) => {
+            return Err(format!("printed an {KIND} of {printed}, where the kubeconfig says {api_version}"));
+        }
+        _ => return Err(format!("printed an {KIND} of another apiVersion than {api_version}")),
+    }
+    let Value::Object(_) = &value["status"] else { return Err(format!("printed an {KIND} without a status")) };
+    let field = |name: &str| match &value["status"][name] {
+        Value::Null => Ok(""),
+        Value::String(text) => Ok(text.as_str()),
+        _ => Err(format!("printed a status.{name} that is no text")),
+    };
+    let client = match (field("clientCertificateData")?, field("clientKeyData")?) {
+        ("", "") => None,
+        ("", _) => return Err("printed a clientKeyData without a clientCertificateData".to_owned()),
+        (_, "") => return Err("printed a clientCertificateData without a clientKeyData".to_owned()),
+        (certificates, key) => {
+            let identity = ClientIdentity { certificates: certificates.into(), key: key.into() };
+            let certificate = ClientCertificate::new(&identity);
+            Some(certificate.map_err(|error| format!("printed a certificate that cannot be used: {error}"))?)
+        }
+    };
+    let token = Some(field("token")?).filter(|token| !token.is_empty());
+    if token.is_some_and(|token| ureq::http::HeaderValue::from_str(token).is_err()) {
+        return Err("printed a token that cannot be sent in a header".to_owned());
+    }
+    if token.is_none() && client.is_none() {
+        return Err("printed neither a token nor a certificate".to_owned());
+    }
+    let expires = match field("expirationTimestamp")? {
+        // Go's zero time, which plugins in Go print for want of a better one.
+        "" | "0001-01-01T00:00:00Z" => None,
+        time => Some(rfc3339(time).ok_or("printed an expirationTimestamp that is no RFC 3339 time")?),
+    };
+    Ok(Told { login: Login { token: token.map(Secret::new), client }, expires })
+}
+
+/// A time with any offset: `2026-01-01T00:00:00Z`, `2026-01-01T02:00:00.5+02:00`.
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let split = text.len().checked_sub("+02:00".len())?;
+    let Some((local, offset)) = text.split_at_checked(split).filter(|(_, offset)| offset.starts_with(['+', '-']))
+    else {
+        return humantime::parse_rfc3339(text).ok();
+    };
+    let (hours, minutes) = offset[1..].split_once(':')?;
+    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    match offset.starts_with('+') {
+        true => local.checked_sub(Duration::from_secs(seconds)),
+        false => local.checked_add(Duration::from_secs(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const V1: &str = API_VERSIONS[0];
+
+    fn refusal(value: &Value) -> String {
+        parse(value.to_string().as_bytes(), V1).err().expect("a refusal")
+    }
+
+    #[test]
+    fn a_plugin_is_told_what_client_go_tells() {
+        assert_eq!(
+            info(V1, None),
+            r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#
+        );
+    }
+
+    #[test]
+    fn times_may_have_any_offset() {
+        let utc = rfc3339("2026-01-01T00:00:00Z").expect("a time");
+        assert_eq!(rfc3339("2026-01-01T02:30:00+02:30"), Some(utc));
+        assert_eq!(rfc3339("2025-12-31T19:00:00-05:00"), Some(utc));
+        assert_eq!(rfc3339("2026-01-01T00:00:00.000Z"), Some(utc));
+        for text in ["", "now", "2026-01-01", "2026-01-01T00:00:00+0200", "2026-01-01T00:00:00+aa:bb", "é2026-01"] {
+            assert_eq!(rfc3339(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_kept_until_they_expire() {
+        let told = |status: Value| {
+            let text = json!({"kind": KIND, "apiVersion": V1, "status": status}).to_string();
+            parse(text.as_bytes(), V1).unwrap_or_else(|error| panic!("{text}: {error}"))
+        };
+        let time = "2026-01-01T00:00:00Z";
+        let with_end = told(json!({"token": "sesame", "expirationTimestamp": time}));
+        assert_eq!(with_end.expires, rfc3339(time));
+        assert_eq!(with_end.login.token.map(|token| token.reveal().to_owned()).as_deref(), Some("sesame"));
+        for end in [Value::Null, "0001-01-01T00:00:00Z".into()] {
+            assert_eq!(told(json!({"token": "sesame", "expirationTimestamp": end})).expires, None);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_what_was_printed() {
+        let with = |status: Value| json!({"kind": KIND, "apiVersion": V1, "status": status});
+        for (printed, told) in [
+            (json!("sesame"), "no ExecCredential"),
+            (json!({"kind": "sesame", "apiVersion": V1}), "no ExecCredential"),
+            (json!({"kind": KIND, "apiVersion": API_VERSIONS[1]}), API_VERSIONS[1]),
+            (json!({"kind": KIND, "apiVersion": "sesame"}), "another apiVersion"),
+            (json!({"kind": KIND, "apiVersion": V1}), "without a status"),
+            (with("sesame".into()), "without a status"),
+            (with(json!({})), "neither a token nor a certificate"),
+            (with(json!({"token": ["sesame"]})), "status.token that is no text"),
+            (with(json!({"token": "se\nsame"})), "in a header"),
+            (with(json!({"clientKeyData": "sesame"})), "without a clientCertificateData"),
+            (with(json!({"clientCertificateData": "sesame"})), "without a clientKeyData"),
+            (with(json!({"clientCertificateData": "sesame", "clientKeyData": "sesame"})), "cannot be used"),
+            (with(json!({"token": "x", "expirationTimestamp": "sesame"})), "RFC 3339"),
+        ] {
+            let message = refusal(&printed);
+            assert!(message.contains(told), "{printed}: {message}");
+            assert!(!message.contains("sesame"), "{message}");
+        }
+        for text in [&b"{\"sesame"[..], b"sesame: [", b"\xff\xfe"] {
+            let message = parse(text, V1).err().expect("a refusal");
+            assert!(message.contains("neither JSON nor YAML"), "{message}");
+        }
+    }
+}
