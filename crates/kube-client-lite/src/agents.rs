@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use ureq::http::Uri;
 use ureq::tls::{ClientCert, TlsConfig};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
+};
 use ureq::{Agent, Proxy};
 
 use crate::config::ConfigError;
@@ -30,7 +32,7 @@ pub(crate) struct Agents {
     brought: Mutex<Option<(ClientCertificate, Agent)>>,
     trust: Trust,
     proxy: Option<Proxy>,
-    dial: Option<Uri>,
+    name: Option<Uri>,
     options: ClientOptions,
 }
 
@@ -41,14 +43,14 @@ impl std::fmt::Debug for Agents {
 }
 
 impl Agents {
-    /// `dial`: where the server is, if its URL carries another name.
+    /// `name`: a URL with the name that the server's certificate has, if it is another.
     ///
     /// # Errors
     /// A certificate, a key or a user agent that cannot be used.
     pub fn new(
         tls: &TlsSettings,
         proxy: Option<Proxy>,
-        dial: Option<Uri>,
+        name: Option<Uri>,
         options: &ClientOptions,
     ) -> Result<Agents, ConfigError> {
         let user_agent = &options.user_agent;
@@ -58,8 +60,8 @@ impl Agents {
         }
         let trust = Trust::new(tls)?;
         let own = tls.client.as_ref().map(client_cert).transpose()?;
-        let own = agent(trust.tls_config(own), proxy.clone(), dial.clone(), options);
-        Ok(Agents { own, brought: Mutex::default(), trust, proxy, dial, options: options.clone() })
+        let own = agent(trust.tls_config(own), proxy.clone(), name.clone(), options);
+        Ok(Agents { own, brought: Mutex::default(), trust, proxy, name, options: options.clone() })
     }
 
     /// The agent to send a request with.
@@ -77,11 +79,11 @@ impl Agents {
     }
 
     fn with(&self, client: ClientCert) -> Agent {
-        agent(self.trust.tls_config(Some(client)), self.proxy.clone(), self.dial.clone(), &self.options)
+        agent(self.trust.tls_config(Some(client)), self.proxy.clone(), self.name.clone(), &self.options)
     }
 }
 
-fn agent(tls: TlsConfig, proxy: Option<Proxy>, dial: Option<Uri>, options: &ClientOptions) -> Agent {
+fn agent(tls: TlsConfig, proxy: Option<Proxy>, name: Option<Uri>, options: &ClientOptions) -> Agent {
     let ClientOptions { ref user_agent, connect_timeout, timeout: _, idle_connections } = *options;
     let config = Agent::config_builder()
         .tls_config(tls)
@@ -98,21 +100,40 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, dial: Option<Uri>, options: &Clie
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();
-    Agent::with_parts(config, DefaultConnector::new(), Dialled(dial))
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(Tls { inner: RustlsConnector::default(), name });
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
-/// Looks up another address than the URL's: with `tls-server-name` the URL carries the name that the
-/// server's certificate must have, and this the address at which it is to be found.
+/// TLS with a server whose certificate may have another name than its URL (`tls-server-name`). The URL says where it is
+/// and what goes into `Host`, as in kubectl.
 #[derive(Debug)]
-struct Dialled(Option<Uri>);
+struct Tls {
+    inner: RustlsConnector,
+    name: Option<Uri>,
+}
 
-impl Resolver for Dialled {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        DefaultResolver::default().resolve(self.0.as_ref().unwrap_or(uri), config, timeout)
+impl<In: Transport> Connector<In> for Tls {
+    type Out = <RustlsConnector as Connector<In>>::Out;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        // A proxy has its own name, and no TLS.
+        let name = self.name.as_ref().filter(|_| details.needs_tls());
+        let details = ConnectionDetails {
+            uri: name.unwrap_or(details.uri),
+            addrs: details.addrs.clone(),
+            config: details.config,
+            // What a request has of its own is its deadline, which is no reason to read all authorities again.
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: details.current_time.clone(),
+            run_connector: details.run_connector.clone(),
+            register_shutdown: details.register_shutdown.clone(),
+        };
+        self.inner.connect(&details, chained)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A ServiceAccount's token is bound to its pod and good for about an hour; the kubelet writes a new
 //! one in time. So a token from a file is read again each minute, as client-go does, and at once
-//! when the server refuses it. Plugins are in `exec/`. (A client certificate that stays is a matter of TLS, see `tls.rs`.)
+//! when the server refuses it. Plugins are in `exec/`. (A client certificate that stays is a matter of
+//! TLS, see `tls.rs`.)
 
 use std::fmt;
 use std::path::{Path, PathBuf};

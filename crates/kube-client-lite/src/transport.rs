@@ -24,13 +24,9 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(config: Config, options: &ClientOptions) -> Result<Transport, ConfigError> {
-        let Config { server, renamed, tls, proxy, credentials, namespace: _ } = config;
-        let (base, dial) = match renamed {
-            Some(renamed) => (renamed.base, Some(renamed.dial)),
-            None => (server, None),
-        };
-        let agents = Agents::new(&tls, proxy, dial, options)?;
-        Ok(Transport { agents, base, credentials })
+        let Config { server, tls_server_name, tls, proxy, credentials, namespace: _ } = config;
+        let agents = Agents::new(&tls, proxy, tls_server_name, options)?;
+        Ok(Transport { agents, base: server, credentials })
     }
 
     /// Sends the request, and gives back the reply if it is a success. Its body is still to be read.

@@ -1,8 +1,12 @@
 //! Why a configuration cannot be used, in a sentence for the person who can mend it.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// What a file may weigh, in bytes. All authorities of the public web have 250 KiB.
+const FILE_LIMIT: u64 = 16 << 20;
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
@@ -14,7 +18,7 @@ pub enum ConfigError {
     Invalid(String),
     /// A setting that kubectl knows and this client does not.
     Unsupported {
-        /// `exec`
+        /// `auth-provider`
         setting: &'static str,
         /// `user "admin"`
         place: String,
@@ -28,7 +32,15 @@ impl ConfigError {
 
     /// Reads a whole file.
     pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-        std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 > FILE_LIMIT => {
+                Err(ConfigError::invalid(format!("{} is larger than {FILE_LIMIT} bytes", path.display())))
+            }
+            Ok(_) => Ok(bytes),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn from_parts(host: &str, port: &str, directory: &Path) -> Result<Config, Config
     let namespace = std::fs::read_to_string(directory.join("namespace")).unwrap_or_default();
     Ok(Config {
         server,
-        renamed: None,
+        tls_server_name: None,
         tls: TlsSettings { authorities: Some(ConfigError::read(&directory.join("ca.crt"))?), ..TlsSettings::default() },
         proxy: None,
         credentials: Credentials::TokenFile(TokenFile::new(token, None)),

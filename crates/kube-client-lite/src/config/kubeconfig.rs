@@ -159,6 +159,13 @@ fn none_of(missing: &[String]) -> String {
     }
 }
 
+/// A name that one list has twice: nobody can say which of the two is meant.
+fn twice<T: Default>(entries: &[Named<T>]) -> Option<&str> {
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+}
+
 fn add_all<T: Default>(known: &mut BTreeMap<String, T>, entries: Vec<Named<T>>) {
     for Named { name, settings } in entries {
         known.entry(name).or_insert(settings);
@@ -207,6 +214,10 @@ impl File {
         let mut file: File = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if (file.kind.as_str(), file.api_version.as_str()) != ("Config", "v1") {
             return Err(wrong(format!("is a {} {}, not a v1 Config", file.api_version, file.kind)));
+        }
+        let repeated = twice(&file.clusters).or(twice(&file.contexts)).or(twice(&file.users));
+        if let Some(name) = repeated {
+            return Err(wrong(format!("one list has {name:?} twice")));
         }
         file.make_absolute(path.parent().unwrap_or(Path::new("")));
         Ok(file)
@@ -277,6 +288,7 @@ mod tests {
             "kind: Pod",
             "apiVersion: v2",
             "users: {}",
+            "users: [{name: u}, {name: v}, {name: u}]",
             "- a",
         ] {
             assert!(File::parse(Path::new("config"), text.as_bytes()).is_err(), "{text}");

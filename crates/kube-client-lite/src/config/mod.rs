@@ -28,20 +28,12 @@ use kubeconfig::Kubeconfig;
 pub struct Config {
     /// `https://host:port`, perhaps with a path, without a slash at the end.
     pub(crate) server: String,
-    pub(crate) renamed: Option<Renamed>,
+    /// `https://` and the name that the server's certificate has, if it is another.
+    pub(crate) tls_server_name: Option<Uri>,
     pub(crate) tls: TlsSettings,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) credentials: Credentials,
     pub(crate) namespace: Option<String>,
-}
-
-/// A server that is at one address, and whose certificate has another name (`tls-server-name`).
-#[derive(Debug)]
-pub(crate) struct Renamed {
-    /// The server's URL with that name in it.
-    pub base: String,
-    /// The URL with the address.
-    pub dial: Uri,
 }
 
 impl Config {

@@ -12,7 +12,7 @@ use ureq::http::uri::Scheme;
 use serde_json::Value;
 
 use super::kubeconfig::{Cluster, Exec, Kubeconfig, User, Variable};
-use super::{Config, ConfigError, Renamed};
+use super::{Config, ConfigError};
 use crate::credentials::{Credentials, Secret, TokenFile};
 use crate::exec::{API_VERSIONS, ClusterInfo, Plugin, Settings};
 use crate::tls::{ClientIdentity, TlsSettings};
@@ -37,12 +37,12 @@ pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
         client: client_identity(&user, &user_place)?,
         insecure: cluster.insecure_skip_tls_verify,
     };
-    let server = server(&cluster.server, &tls, &cluster_place)?;
+    let server = server(&cluster.server, &cluster_place)?;
     let credentials = credentials(user, user_place, &cluster, &tls)?;
     // kubectl shows nobody its credentials in clear text.
     let is_encrypted = server.scheme() == Some(&Scheme::HTTPS);
     Ok(Config {
-        renamed: renamed(&server, &cluster, &cluster_place)?.filter(|_| is_encrypted),
+        tls_server_name: tls_server_name(&cluster.tls_server_name, &cluster_place)?,
         server: server.to_string().trim_end_matches('/').to_owned(),
         tls,
         proxy: proxy(&cluster.proxy_url, &cluster_place)?,
@@ -133,8 +133,8 @@ impl Setting<'_> {
     }
 }
 
-/// The URL, completed: without a scheme it is `https` if anything speaks of TLS, else `http`.
-fn server(text: &str, tls: &TlsSettings, place: &str) -> Result<Uri, ConfigError> {
+/// The URL; without a scheme it is `http`, whatever else speaks of TLS, as in kubectl.
+fn server(text: &str, place: &str) -> Result<Uri, ConfigError> {
     let wrong = |reason: &str| ConfigError::invalid(format!("the server {text:?} of {place} {reason}"));
     if text.is_empty() {
         return Err(ConfigError::invalid(format!("{place} has no server")));
@@ -142,12 +142,7 @@ fn server(text: &str, tls: &TlsSettings, place: &str) -> Result<Uri, ConfigError
     if text.contains('@') {
         return Err(ConfigError::invalid(format!("the server of {place} has credentials in its URL")));
     }
-    let speaks_of_tls = tls.authorities.is_some() || tls.client.is_some() || tls.insecure;
-    let url = match (text.contains("://"), speaks_of_tls) {
-        (true, _) => text.to_owned(),
-        (false, true) => format!("https://{text}"),
-        (false, false) => format!("http://{text}"),
-    };
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
     if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(wrong("is neither http nor https"));
@@ -158,21 +153,14 @@ fn server(text: &str, tls: &TlsSettings, place: &str) -> Result<Uri, ConfigError
     Ok(uri)
 }
 
-fn renamed(server: &Uri, cluster: &Cluster, place: &str) -> Result<Option<Renamed>, ConfigError> {
-    let name = &cluster.tls_server_name;
+fn tls_server_name(name: &str, place: &str) -> Result<Option<Uri>, ConfigError> {
     if name.is_empty() {
         return Ok(None);
     }
-    if !cluster.proxy_url.is_empty() {
-        return Err(unsupported("tls-server-name together with proxy-url", place));
-    }
-    let port = server.port_u16().unwrap_or(443);
-    let path = server.path().trim_end_matches('/');
-    let base = format!("https://{name}:{port}{path}");
-    if base.parse::<Uri>().is_err() {
-        return Err(ConfigError::invalid(format!("the tls-server-name {name:?} of {place} is not a name")));
-    }
-    Ok(Some(Renamed { base, dial: server.clone() }))
+    let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let url = format!("https://{host}").parse::<Uri>().ok().filter(|url| url.host() == Some(&host));
+    let url = url.ok_or_else(|| ConfigError::invalid(format!("the tls-server-name {name:?} of {place} is not a name")));
+    url.map(Some)
 }
 
 fn proxy(url: &str, place: &str) -> Result<Option<Proxy>, ConfigError> {

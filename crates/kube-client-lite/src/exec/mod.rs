@@ -4,8 +4,8 @@
 //! - `credential.rs`: what it is told, and what it tells;
 //! - this file: when it runs.
 //!
-//! As in client-go's `plugin/pkg/client/auth/exec`, a login is kept until it expires, or until the server answers 401. Two
-//! things are stricter, since an operator asks from many threads and for ever: all who wait for a run take what it
+//! As in client-go's `plugin/pkg/client/auth/exec`, a login is kept until it expires, or until the server answers 401.
+//! Two things are stricter, since an operator asks from many threads and for ever: all who wait for a run take what it
 //! brings, be it an error, and one that was of no use is not repeated for a while. And a plugin that hangs is killed.
 
 mod credential;
