@@ -34,25 +34,34 @@ impl Authority {
         let mut params = CertificateParams::new(names).expect("names are valid DNS names or IP addresses");
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "fly-tunnel-operator lab server");
-        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+        let key = new_key();
+        (self.sign(params, ExtendedKeyUsagePurpose::ServerAuth, &key), key.serialize_pem())
     }
 
     /// A client's certificate, which the API server takes for this user and group, and its key (PKCS#8), both PEM.
     pub fn client(&self, user: &str, group: &str) -> (String, String) {
+        let key = new_key();
+        (self.client_with_key(user, group, &key), key.serialize_pem())
+    }
+
+    /// Likewise, for a key that is there already (PKCS#8 in PEM, of any kind).
+    pub fn client_with_pem_key(&self, user: &str, group: &str, key_pem: &str) -> String {
+        self.client_with_key(user, group, &KeyPair::from_pem(key_pem).expect("a private key"))
+    }
+
+    fn client_with_key(&self, user: &str, group: &str, key: &KeyPair) -> String {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, group);
-        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth, key)
     }
 
-    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose, key: &KeyPair) -> String {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
-        let key = new_key();
-        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are complete");
-        (certificate.pem(), key.serialize_pem())
+        params.signed_by(key, &self.issuer).expect("the parameters are complete").pem()
     }
 }
 
