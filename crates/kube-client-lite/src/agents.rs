@@ -58,8 +58,8 @@ impl Agents {
         if ureq::http::HeaderValue::from_str(user_agent).is_err() {
             return Err(ConfigError::invalid(format!("{user_agent:?} cannot be a user agent")));
         }
-        let trust = Trust::new(tls)?;
-        let own = tls.client.as_ref().map(client_cert).transpose()?;
+        let trust = Trust::new(tls).map_err(|error| error.of(&tls.origin))?;
+        let own = tls.client.as_ref().map(client_cert).transpose().map_err(|error| error.of(&tls.origin))?;
         let own = agent(trust.tls_config(own), proxy.clone(), name.clone(), options);
         Ok(Agents { own, brought: Mutex::default(), trust, proxy, name, options: options.clone() })
     }

@@ -14,8 +14,10 @@ use crate::error::{Kind, Refusal, Status};
 /// What one object may weigh, in bytes. etcd's own limit is 1.5 MiB.
 pub(crate) const OBJECT_LIMIT: u64 = 4 << 20;
 
-/// How much of a refusal is read, in bytes, and how much of one that is no `Status` is shown, in characters.
+/// How much of a refusal is read, in bytes; how much of each text of a `Status`, and of what is none, is shown, in
+/// characters.
 const REFUSAL_LIMIT: u64 = 64 << 10;
+const STATUS_TEXT: usize = 2_000;
 const EXCERPT: usize = 200;
 
 /// serde_json asks a reader for one byte at a time.
@@ -41,8 +43,10 @@ pub(crate) fn refusal(reply: Reply) -> Kind {
     let mut body = reply.into_body().into_reader().take(REFUSAL_LIMIT);
     // What came of the explanation is all there is to show; the code alone says enough.
     let _ = body.read_to_end(&mut text);
-    let status =
-        serde_json::from_slice(&text).unwrap_or_else(|_| Status { message: excerpt(&text), ..Status::default() });
+    let status = match serde_json::from_slice::<Status>(&text) {
+        Ok(status) => Status { message: cut(&status.message), reason: cut(&status.reason), ..status },
+        Err(_) => Status { message: excerpt(&text), ..Status::default() },
+    };
     Kind::Refused(Refusal { code, retry_after, status })
 }
 
@@ -50,6 +54,11 @@ pub(crate) fn refusal(reply: Reply) -> Kind {
 fn retry_after(reply: &Reply) -> Option<Duration> {
     let value = reply.headers().get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// What the API server itself says in a `Status`, in a length that fits a log.
+fn cut(text: &str) -> String {
+    text.chars().take(STATUS_TEXT).collect()
 }
 
 /// The beginning of a text that some proxy wrote, fit for one line of a log.

@@ -20,6 +20,8 @@ use crate::config::error::ConfigError;
 /// What a configuration says of TLS, all in PEM.
 #[derive(Default)]
 pub(crate) struct TlsSettings {
+    /// The files that say so, for messages.
+    pub origin: String,
     /// Who may vouch for the server; `None`: the authorities of the public web (Mozilla's list, compiled in).
     pub authorities: Option<Vec<u8>>,
     pub client: Option<ClientIdentity>,
@@ -36,6 +38,7 @@ pub(crate) struct ClientIdentity {
 impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSettings")
+            .field("origin", &self.origin)
             .field("authorities", &self.authorities.is_some())
             .field("client", &self.client.is_some())
             .field("insecure", &self.insecure)

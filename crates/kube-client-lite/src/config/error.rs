@@ -20,7 +20,7 @@ pub enum ConfigError {
     Unsupported {
         /// `auth-provider`
         setting: &'static str,
-        /// `user "admin"`
+        /// `user "admin" in /home/joe/.kube/config`
         place: String,
     },
 }
@@ -28,6 +28,18 @@ pub enum ConfigError {
 impl ConfigError {
     pub(crate) fn invalid(message: impl Into<String>) -> ConfigError {
         ConfigError::Invalid(message.into())
+    }
+
+    /// Says whose the trouble is: `origin` is a file, or several.
+    pub(crate) fn of(self, origin: &str) -> ConfigError {
+        match self {
+            ConfigError::Invalid(message) => ConfigError::Invalid(format!("{origin}: {message}")),
+            ConfigError::Unsupported { setting, place } => {
+                ConfigError::Unsupported { setting, place: format!("{place} in {origin}") }
+            }
+            // Its path says more.
+            read @ ConfigError::Read { .. } => read,
+        }
     }
 
     /// Reads a whole file.

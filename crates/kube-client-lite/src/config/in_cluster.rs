@@ -31,7 +31,11 @@ fn from_parts(host: &str, port: &str, directory: &Path) -> Result<Config, Config
     Ok(Config {
         server,
         tls_server_name: None,
-        tls: TlsSettings { authorities: Some(ConfigError::read(&directory.join("ca.crt"))?), ..TlsSettings::default() },
+        tls: TlsSettings {
+            origin: directory.display().to_string(),
+            authorities: Some(ConfigError::read(&directory.join("ca.crt"))?),
+            ..TlsSettings::default()
+        },
         proxy: None,
         credentials: Credentials::TokenFile(TokenFile::new(token, None)),
         namespace: Some(namespace.trim().to_owned()).filter(|name| !name.is_empty()),

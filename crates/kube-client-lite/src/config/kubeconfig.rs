@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Error as _, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{ConfigError, document};
@@ -17,6 +17,8 @@ use super::{ConfigError, document};
 /// All that is known, by name.
 #[derive(Debug, Default)]
 pub(super) struct Kubeconfig {
+    /// The files that were found, as `KUBECONFIG` lists them.
+    pub origin: String,
     pub current_context: String,
     pub clusters: BTreeMap<String, Cluster>,
     pub contexts: BTreeMap<String, Context>,
@@ -61,14 +63,11 @@ pub(super) struct User {
     pub client_certificate: PathBuf,
     pub client_certificate_data: String,
     pub client_key: PathBuf,
-    #[serde(deserialize_with = "secret")]
     pub client_key_data: String,
-    #[serde(deserialize_with = "secret")]
     pub token: String,
     #[serde(rename = "tokenFile")]
     pub token_file: PathBuf,
     pub username: String,
-    #[serde(deserialize_with = "secret")]
     pub password: String,
     pub exec: Option<Exec>,
     pub auth_provider: Option<IgnoredAny>,
@@ -97,16 +96,7 @@ pub(super) struct Exec {
 #[serde(default)]
 pub(super) struct Variable {
     pub name: String,
-    #[serde(deserialize_with = "secret")]
     pub value: String,
-}
-
-/// A text that no message shows, whatever it is in place of a text.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(text) => Ok(text),
-        _ => Err(D::Error::custom("a token, key, password or variable is not a text (numbers need quotes)")),
-    }
 }
 
 impl std::fmt::Debug for User {
@@ -123,12 +113,12 @@ impl Kubeconfig {
     pub fn load<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Kubeconfig, ConfigError> {
         let mut merged = Kubeconfig::default();
         let mut missing = Vec::new();
-        let mut found = false;
+        let mut found = Vec::new();
         for path in paths {
             match ConfigError::read(path) {
                 Ok(bytes) => {
                     merged.add(File::parse(path, &bytes)?);
-                    found = true;
+                    found.push(path.display().to_string());
                 }
                 Err(ConfigError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     missing.push(path.display().to_string());
@@ -136,7 +126,11 @@ impl Kubeconfig {
                 Err(error) => return Err(error),
             }
         }
-        if found { Ok(merged) } else { Err(ConfigError::invalid(format!("no kubeconfig: {}", none_of(&missing)))) }
+        if found.is_empty() {
+            return Err(ConfigError::invalid(format!("no kubeconfig: {}", none_of(&missing))));
+        }
+        merged.origin = found.join(":");
+        Ok(merged)
     }
 
     /// Adds what is not known yet.
@@ -206,12 +200,21 @@ struct Named<T: Default> {
     settings: T,
 }
 
+/// What is wrong with a value, without the value: it may be a token.
+fn without_value(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("a setting is of the wrong type: expected {expected}"),
+        None => text,
+    }
+}
+
 impl File {
     fn parse(path: &Path, bytes: &[u8]) -> Result<File, ConfigError> {
         let wrong = |reason: String| ConfigError::invalid(format!("{}: {reason}", path.display()));
         let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
         let value = document::parse(text).map_err(wrong)?;
-        let mut file: File = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let mut file: File = serde_json::from_value(value).map_err(|error| wrong(without_value(&error)))?;
         if (file.kind.as_str(), file.api_version.as_str()) != ("Config", "v1") {
             return Err(wrong(format!("is a {} {}, not a v1 Config", file.api_version, file.kind)));
         }

@@ -18,9 +18,14 @@ use crate::exec::{API_VERSIONS, ClusterInfo, Plugin, Settings};
 use crate::tls::{ClientIdentity, TlsSettings};
 
 pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {
+    let origin = std::mem::take(&mut kubeconfig.origin);
+    resolve_from(kubeconfig, context, &origin).map_err(|error| error.of(&origin))
+}
+
+fn resolve_from(mut kubeconfig: Kubeconfig, context: Option<&str>, origin: &str) -> Result<Config, ConfigError> {
     let name = context.unwrap_or(&kubeconfig.current_context);
     if name.is_empty() {
-        return Err(ConfigError::invalid("the kubeconfig has no current-context, and no context was chosen"));
+        return Err(ConfigError::invalid("there is no current-context, and no context was chosen"));
     }
     let context = kubeconfig.contexts.remove(name).ok_or_else(|| missing("context", name))?;
     let cluster = kubeconfig.clusters.remove(&context.cluster).ok_or_else(|| missing("cluster", &context.cluster))?;
@@ -33,6 +38,7 @@ pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
     refuse_unsupported(&user, &user_place)?;
 
     let tls = TlsSettings {
+        origin: origin.to_owned(),
         authorities: authorities(&cluster, &cluster_place)?,
         client: client_identity(&user, &user_place)?,
         insecure: cluster.insecure_skip_tls_verify,
@@ -52,7 +58,7 @@ pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
 }
 
 fn missing(kind: &str, name: &str) -> ConfigError {
-    ConfigError::invalid(format!("the kubeconfig has no {kind} {name:?}"))
+    ConfigError::invalid(format!("there is no {kind} {name:?}"))
 }
 
 fn refuse_unsupported(user: &User, place: &str) -> Result<(), ConfigError> {

@@ -178,6 +178,31 @@ mod tests {
         }
     }
 
+    /// Whatever it prints: a login or a message, and no secret in the message.
+    #[test]
+    fn any_output_is_a_login_or_an_error() {
+        let whole = json!({
+            "kind": KIND, "apiVersion": V1,
+            "status": {"token": "sesame", "expirationTimestamp": "2026-01-01T00:00:00+02:00", "clientKeyData": ""},
+        });
+        let whole = whole.to_string().into_bytes();
+        arbtest::arbtest(|u| {
+            let mut printed = whole.clone();
+            for _ in 0..u.int_in_range(1..=3)? {
+                let at = u.choose_index(printed.len() + 1)?;
+                let end = (at + u.int_in_range(0..=6)?).min(printed.len());
+                let length = u.int_in_range(0..=4)?.min(u.len());
+                let new = u.bytes(length)?.to_vec();
+                printed.splice(at..end, new);
+            }
+            if let Err(message) = parse(&printed, V1) {
+                assert!(!message.contains("sesame"), "{message}");
+            }
+            Ok(())
+        })
+        .budget_ms(1_000);
+    }
+
     #[test]
     fn what_is_wrong_is_told_without_what_was_printed() {
         let with = |status: Value| json!({"kind": KIND, "apiVersion": V1, "status": status});

@@ -9,7 +9,12 @@ use crate::setup::{Directory, fixture, kubeconfig};
 fn load(text: &str, context: Option<&str>) -> Result<Config, String> {
     let directory = Directory::new();
     let file = directory.file("config", text);
-    Config::load(Some(&file), context).map_err(|error| error.to_string())
+    Config::load(Some(&file), context).map_err(|error| {
+        let message = error.to_string();
+        let names_a_file = message.contains(&file) || message.starts_with("cannot read ");
+        assert!(names_a_file, "{message}");
+        message.replace(&format!("{file}: "), "").replace(&format!(" in {file}"), "")
+    })
 }
 
 fn refusal(cluster: &str, user: &str) -> String {
@@ -33,7 +38,7 @@ clusters:
     assert_eq!((one.server(), one.namespace()), ("https://10.0.0.1:6443", Some("shop")));
     let two = load(text, Some("two")).expect("a usable kubeconfig");
     assert_eq!((two.server(), two.namespace()), ("https://[fd00::1]:6443/k8s/c-1", None));
-    assert_eq!(load(text, Some("three")).expect_err("a refusal"), "the kubeconfig has no context \"three\"");
+    assert_eq!(load(text, Some("three")).expect_err("a refusal"), "there is no context \"three\"");
 }
 
 #[test]
@@ -139,10 +144,7 @@ fn what_contradicts_itself_is_refused() {
 fn a_name_that_leads_nowhere_is_refused() {
     let text = "contexts: [{name: a, context: {cluster: k, user: u}}]\n";
     let with_cluster = format!("{text}clusters: [{{name: k, cluster: {{server: 'https://a'}}}}]\n");
-    assert_eq!(
-        load(text, None).expect_err("a refusal"),
-        "the kubeconfig has no current-context, and no context was chosen"
-    );
-    assert_eq!(load(text, Some("a")).expect_err("a refusal"), "the kubeconfig has no cluster \"k\"");
-    assert_eq!(load(&with_cluster, Some("a")).expect_err("a refusal"), "the kubeconfig has no user \"u\"");
+    assert_eq!(load(text, None).expect_err("a refusal"), "there is no current-context, and no context was chosen");
+    assert_eq!(load(text, Some("a")).expect_err("a refusal"), "there is no cluster \"k\"");
+    assert_eq!(load(&with_cluster, Some("a")).expect_err("a refusal"), "there is no user \"u\"");
 }

@@ -4,6 +4,7 @@ mod environment;
 mod kubeconfig;
 mod lists;
 mod plugins;
+mod properties;
 mod replies;
 mod requests;
 mod server;

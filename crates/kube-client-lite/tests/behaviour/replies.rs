@@ -24,7 +24,7 @@ fn a_reply_that_is_cut_off_is_a_retryable_error() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
         "HTTP/1.1 200 OK\r\nContent-Le",
     ] {
-        let error = get_error(|| Answer::Raw(reply.to_owned()));
+        let error = get_error(|| Answer::Raw(reply.into()));
         assert!(error.is_retryable(), "{reply:?}: {error}");
     }
 }
@@ -48,7 +48,7 @@ fn a_reply_of_the_wrong_shape_is_an_error() {
 
 #[test]
 fn a_reply_that_is_not_http_is_an_error() {
-    let error = get_error(|| Answer::Raw("SSH-2.0-OpenSSH_9.9\r\n".to_owned()));
+    let error = get_error(|| Answer::Raw("SSH-2.0-OpenSSH_9.9\r\n".into()));
     assert!(error.code().is_none(), "{error}");
 }
 
@@ -64,6 +64,13 @@ fn a_refusal_without_end_is_cut_short() {
     let error = get_error(|| Answer::Endless("HTTP/1.1 500 Oops\r\n\r\n", "spam and eggs "));
     assert_eq!(error.code(), Some(500));
     assert!(error.to_string().len() < 300, "{error}");
+}
+
+#[test]
+fn a_long_explanation_is_cut_short() {
+    let error = get_error(|| Answer::status_object(422, "Invalid", &"spam and eggs ".repeat(1_000)));
+    assert!(error.is_invalid());
+    assert!(error.to_string().len() < 3_000, "{error}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub enum Answer {
     /// A whole reply; the connection stays open.
     Reply { status: u16, headers: &'static str, body: String },
     /// These bytes, then the end of the connection.
-    Raw(String),
+    Raw(Vec<u8>),
     /// The end of the connection, without a reply.
     HangUp,
     /// These bytes, then nothing, until the client goes away.
@@ -207,7 +207,7 @@ fn give<S: Read + Write>(answer: Answer, stream: &mut BufReader<S>) -> bool {
         Answer::Reply { status, headers, body } => {
             let length = body.len();
             let reply = format!("HTTP/1.1 {status} Some\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
-            send(stream, &reply)
+            send(stream, reply.as_bytes())
         }
         Answer::Raw(bytes) => {
             send(stream, &bytes);
@@ -215,20 +215,20 @@ fn give<S: Read + Write>(answer: Answer, stream: &mut BufReader<S>) -> bool {
         }
         Answer::HangUp => false,
         Answer::Stall(beginning) => {
-            send(stream, beginning);
+            send(stream, beginning.as_bytes());
             let _ = stream.read(&mut [0]);
             false
         }
         Answer::Endless(first, rest) => {
             let rest = rest.repeat(1_000);
-            send(stream, first);
-            while send(stream, &rest) {}
+            send(stream, first.as_bytes());
+            while send(stream, rest.as_bytes()) {}
             false
         }
     }
 }
 
-fn send<S: Read + Write>(stream: &mut BufReader<S>, text: &str) -> bool {
+fn send<S: Read + Write>(stream: &mut BufReader<S>, bytes: &[u8]) -> bool {
     let stream = stream.get_mut();
-    stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
+    stream.write_all(bytes).and_then(|()| stream.flush()).is_ok()
 }

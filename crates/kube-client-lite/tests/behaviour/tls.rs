@@ -114,7 +114,8 @@ fn refusal(cluster: &str, user: &str) -> String {
     let file = directory.file("config", kubeconfig(cluster, user));
     let result: Result<Client, ConfigError> =
         kube_client_lite::Config::load(Some(&file), None).and_then(|config| Client::new(config, "test/1"));
-    result.expect_err("a refusal").to_string()
+    let message = result.expect_err("a refusal").to_string();
+    message.strip_prefix(&format!("{file}: ")).expect("the file is named").to_owned()
 }
 
 /// Inside ureq each of these is a panic, or goes unnoticed.
