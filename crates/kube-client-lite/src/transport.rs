@@ -108,3 +108,32 @@ fn is_dead_connection(error: &ureq::Error) -> bool {
         BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::tls::TlsSettings;
+
+    /// As where this process was stopped, and the connection closed meanwhile.
+    #[test]
+    fn nothing_is_sent_when_time_is_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let config = Config {
+            server: format!("http://{}", listener.local_addr().expect("a bound listener")),
+            tls_server_name: None,
+            tls: TlsSettings::default(),
+            proxy: None,
+            credentials: Credentials::None,
+            namespace: None,
+        };
+        let transport = Transport::new(config, &ClientOptions::new("test/1")).expect("a usable configuration");
+        let request = Request::new(Method::Get, "/version");
+        let result = transport.exchange_as(&request, &Login::default(), Instant::now());
+        assert!(matches!(result, Err(Kind::Transport(ureq::Error::Timeout(Timeout::Global)))), "{result:?}");
+        listener.set_nonblocking(true).expect("a listener");
+        assert_eq!(listener.accept().expect_err("nobody").kind(), std::io::ErrorKind::WouldBlock);
+    }
+}

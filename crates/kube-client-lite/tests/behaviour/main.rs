@@ -3,6 +3,7 @@
 mod environment;
 mod kubeconfig;
 mod lists;
+mod logs;
 mod plugins;
 mod properties;
 mod replies;

@@ -85,9 +85,17 @@ fn a_list_without_end_is_an_error() {
 #[test]
 fn a_server_that_is_too_slow_is_given_up_in_time() {
     let patience = Duration::from_millis(300);
-    // Nothing comes, or the beginning alone.
-    for reply in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"major\":"] {
-        let server = Server::start(|_, _| Answer::Stall(reply));
+    let answers: [fn() -> Answer; 6] = [
+        || Answer::Stall(""),
+        || Answer::Stall("HTTP/1.1 200 OK\r\nContent-Le"),
+        || Answer::Stall("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"major\":"),
+        // Each part comes in time, the whole does not.
+        || Answer::Drip("HTTP/1.1 200 OK\r\n", "X: y\r\n"),
+        || Answer::Drip("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{\"major\":\"", "1"),
+        || Answer::Drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+    ];
+    for answer in answers {
+        let server = Server::start(move |_, _| answer());
         let started = Instant::now();
         let error = hasty_client(&server, patience).get::<Value>("/version").expect_err("a timeout");
         assert!(error.is_retryable(), "{error}");
@@ -100,12 +108,26 @@ fn a_server_that_never_shakes_hands_is_given_up_in_time() {
     // The kernel accepts; nobody does after it.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound listener");
-    let config = config(&format!("server: 'https://{address}'"), "");
-    let options = ClientOptions { connect_timeout: Duration::from_millis(300), ..ClientOptions::new("test/1") };
-    let client = Client::with_options(config, &options).expect("a usable configuration");
+    for cluster in
+        [format!("server: 'https://{address}'"), format!("server: 'https://10.0.0.1', proxy-url: 'http://{address}'")]
+    {
+        let options = ClientOptions { connect_timeout: Duration::from_millis(300), ..ClientOptions::new("test/1") };
+        let client = Client::with_options(config(&cluster, ""), &options).expect("a usable configuration");
+        let started = Instant::now();
+        let error = client.get::<Value>("/version").expect_err("a timeout");
+        assert!(error.is_retryable(), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn headers_without_end_are_an_error() {
     let started = Instant::now();
-    assert!(client.get::<Value>("/version").expect_err("a timeout").is_retryable());
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    for rest in ["X-Spam: eggs\r\n", "spam"] {
+        let error = get_error(move || Answer::Endless("HTTP/1.1 200 OK\r\nX: ", rest));
+        assert!(error.code().is_none(), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "not by the deadline: {:?}", started.elapsed());
 }
 
 #[test]

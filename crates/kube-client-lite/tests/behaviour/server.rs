@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -39,6 +40,8 @@ pub enum Answer {
     HangUp,
     /// These bytes, then nothing, until the client goes away.
     Stall(&'static str),
+    /// The first text, then the second for ever, slowly.
+    Drip(&'static str, &'static str),
     /// The first text once, the second for ever.
     Endless(&'static str, &'static str),
 }
@@ -217,6 +220,13 @@ fn give<S: Read + Write>(answer: Answer, stream: &mut BufReader<S>) -> bool {
         Answer::Stall(beginning) => {
             send(stream, beginning.as_bytes());
             let _ = stream.read(&mut [0]);
+            false
+        }
+        Answer::Drip(first, drop) => {
+            send(stream, first.as_bytes());
+            while send(stream, drop.as_bytes()) {
+                thread::sleep(Duration::from_millis(50));
+            }
             false
         }
         Answer::Endless(first, rest) => {

@@ -1,8 +1,13 @@
 //! Bearer tokens: sent over TLS only, and read again when they change.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use kube_client_lite::Client;
+use kube_client_lite::{Client, ClientOptions};
 use serde_json::Value;
 
 use crate::server::{Answer, Request, Server};
@@ -85,4 +90,45 @@ fn a_token_is_never_sent_in_clear_text() {
     let client = Client::new(config, "test/1").expect("a usable configuration");
     client.get::<Value>("/version").expect("a reply");
     assert_eq!(server.requests()[0].header("authorization"), None);
+}
+
+/// A FIFO in place of the file: to read it takes until somebody writes.
+#[test]
+fn a_request_whose_time_is_up_is_not_sent_again() {
+    let directory = Directory::new();
+    let file = directory.file("token", "old");
+    let path = file.clone();
+    let identity = identity(&["127.0.0.1"], None);
+    let server = Server::start_tls(Arc::new(identity.server), move |_, _| {
+        let fifo = format!("{path}.fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+        std::fs::rename(fifo, &path).expect("a folder of our own");
+        Answer::status_object(401, "Unauthorized", "Unauthorized")
+    });
+    let settings = format!("server: 'https://{}', insecure-skip-tls-verify: true", server.address());
+    let timeout = Duration::from_secs(1);
+    let options = ClientOptions { timeout, ..ClientOptions::new("test/1") };
+    let client = Client::with_options(config(&settings, &format!("tokenFile: {file}")), &options);
+    let client = client.expect("a usable configuration");
+    let started = Instant::now();
+    let error = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| client.get::<Value>("/version").expect_err("no reply"));
+        while started.elapsed() <= timeout || server.requests().is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut fifo = loop {
+            // Fails as long as nobody reads, where it would wait otherwise.
+            match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&file) {
+                Ok(fifo) => break fifo,
+                Err(error) => assert!(Instant::now() < deadline, "the token is not read again: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        fifo.write_all(b"new").expect("a reader");
+        drop(fifo);
+        asking.join().expect("no panic")
+    });
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(server.requests().len(), 1, "{error}");
 }
