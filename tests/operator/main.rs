@@ -9,6 +9,7 @@ mod deletion;
 mod dependencies;
 mod dry_run;
 mod election;
+mod in_cluster;
 mod kubeconfig;
 mod refusal;
 mod settings;

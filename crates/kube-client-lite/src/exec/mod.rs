@@ -64,8 +64,6 @@ struct State {
     last: Option<Result<Login, String>>,
     expires: Option<SystemTime>,
     is_running: bool,
-    /// How many runs have ended.
-    runs: u64,
     /// When one ended that brought nothing new.
     fruitless: Option<Instant>,
 }
@@ -103,9 +101,8 @@ impl Plugin {
     /// The last login, if it will do; else what the next run brings, be it somebody else's.
     fn obtain(&self, refused: Option<&Login>, deadline: Instant) -> Result<Login, String> {
         let mut state = self.lock();
-        let runs_before = state.runs;
         loop {
-            if let Some(result) = state.answer(refused, runs_before) {
+            if let Some(result) = state.answer(refused) {
                 return result;
             }
             if !state.is_running {
@@ -167,12 +164,11 @@ impl Plugin {
 
 impl State {
     /// What to tell without another run, if anything.
-    fn answer(&self, refused: Option<&Login>, runs_before: u64) -> Option<Result<Login, String>> {
+    fn answer(&self, refused: Option<&Login>) -> Option<Result<Login, String>> {
         let last = self.last.as_ref()?;
-        let is_new = self.runs > runs_before;
         let is_pause = self.fruitless.is_some_and(|at| at.elapsed() < PAUSE);
         let will_do = |login: &Login| refused != Some(login) && !self.has_expired();
-        (is_new || is_pause || last.as_ref().is_ok_and(will_do)).then(|| last.clone())
+        (is_pause || last.as_ref().is_ok_and(will_do)).then(|| last.clone())
     }
 
     fn has_expired(&self) -> bool {
@@ -189,7 +185,6 @@ impl State {
         self.expires = expires;
         self.fruitless = (!is_news || self.has_expired()).then(Instant::now);
         self.is_running = false;
-        self.runs += 1;
         self.last.insert(result).clone()
     }
 }
