@@ -9,7 +9,7 @@
 //! There is no async runtime, no generated API, no cache and no retry loop: an [`Error`] says
 //! what can be done about it, and the caller decides when. Only two things are repeated here, once,
 //! because nobody else can see them: a request that met a connection which had died in the pool
-//! (where repeating is safe), and a request that was refused for a token that has since been replaced.
+//! (where repeating is safe), and a request that was refused for a login that has since been replaced.
 //!
 //! ```no_run
 //! use kube_client_lite::{Client, Config, ListQuery, PartialObject, Resource};

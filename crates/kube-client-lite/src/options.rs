@@ -9,7 +9,7 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// For a connection, TLS included. 5 s.
     pub connect_timeout: Duration,
-    /// For a whole request: connection, sending, waiting, reading. Each page of a list is one. 30 s.
+    /// For a whole request: credential plugin, connection, sending, waiting, reading. Each page of a list is one. 30 s.
     pub timeout: Duration,
     /// How many idle connections are kept. 4. More requests than that at once are possible.
     pub idle_connections: usize,
