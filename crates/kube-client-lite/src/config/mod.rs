@@ -40,7 +40,7 @@ impl Config {
     /// Reads the configuration as kubectl does.
     ///
     /// `kubeconfig` is a list of files, separated by colons (kubectl's `KUBECONFIG`); the first that
-    /// sets a value wins, and missing files count for nothing as long as one is there. Without it: what the pod
+    /// sets a value wins, and missing files count for nothing as long as one is there. Without it, or empty: what the pod
     /// has ([`Config::in_cluster`], at the usual place) if this is one, else `~/.kube/config`.
     /// `context` is the name of one, else it is the `current-context`.
     ///
@@ -48,7 +48,7 @@ impl Config {
     /// Files that cannot be read or understood, names that lead nowhere, and settings that are not supported,
     /// which the message names.
     pub fn load(kubeconfig: Option<&str>, context: Option<&str>) -> Result<Config, ConfigError> {
-        match kubeconfig {
+        match kubeconfig.filter(|list| !list.is_empty()) {
             Some(list) => {
                 let files = list.split(':').filter(|file| !file.is_empty()).map(Path::new);
                 resolve::resolve(Kubeconfig::load(files)?, context)

@@ -60,12 +60,14 @@ pub(crate) struct Plugin {
 
 #[derive(Default)]
 struct State {
-    /// What the last run brought.
+    /// What the last run brought; after one that failed, the login before it, while it has not expired.
     last: Option<Result<Login, String>>,
     expires: Option<SystemTime>,
     is_running: bool,
     /// When one ended that brought nothing new.
     fruitless: Option<Instant>,
+    /// Why no other login could be had, as it was last logged.
+    complaint: String,
 }
 
 impl fmt::Debug for Plugin {
@@ -92,7 +94,11 @@ impl Plugin {
         match self.obtain(Some(refused), deadline) {
             Ok(login) => Some(login).filter(|login| login != refused),
             Err(reason) => {
-                log::warn!("the server refuses the login, and there is no other: {reason}");
+                let mut state = self.lock();
+                if state.complaint != reason {
+                    log::warn!("the server refuses the login, and there is no other: {reason}");
+                    state.complaint = reason;
+                }
                 None
             }
         }
@@ -181,10 +187,19 @@ impl State {
             Ok(told) => (Ok(told.login), told.expires),
             Err(reason) => (Err(reason), None),
         };
+        self.is_running = false;
+        // A server that refuses a login may take it again, as one whose own authentication is down for a moment.
+        let is_kept = result.is_err() && matches!(self.last, Some(Ok(_))) && !self.has_expired();
+        if is_kept {
+            self.fruitless = Some(Instant::now());
+            return result;
+        }
         let is_news = result.is_ok() && self.last.as_ref() != Some(&result);
         self.expires = expires;
         self.fruitless = (!is_news || self.has_expired()).then(Instant::now);
-        self.is_running = false;
+        if is_news {
+            self.complaint.clear();
+        }
         self.last.insert(result).clone()
     }
 }

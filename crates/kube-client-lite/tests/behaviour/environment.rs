@@ -1,32 +1,79 @@
-//! The proxies that the environment names are for other servers than this.
+//! What of the environment counts, and what does not. Each test starts this very binary again, in another environment.
 
+use std::path::Path;
 use std::process::Command;
 
+use kube_client_lite::Config;
 use serde_json::Value;
 
 use crate::server::{Answer, Server};
-use crate::setup::client;
+use crate::setup::{Directory, client, kubeconfig};
 
-/// Set in the process that this test starts: itself, with a proxy in its environment that nobody runs.
-const INNER: &str = "KUBE_CLIENT_LITE_TEST_WITH_PROXIES";
+/// Set in the inner process.
+const INNER: &str = "KUBE_CLIENT_LITE_TEST_INNER";
 
+fn is_inner() -> bool {
+    std::env::var_os(INNER).is_some()
+}
+
+/// Runs one test of this binary, with these variables.
+fn run_again(test: &str, variables: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().expect("a test binary"));
+    command.args(["--exact", test]).env(INNER, "1");
+    for name in ["NO_PROXY", "no_proxy", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output().expect("this test binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// The proxies that the environment names are for other servers than this.
 #[test]
 fn proxies_of_the_environment_are_not_used() {
-    if std::env::var_os(INNER).is_some() {
+    if is_inner() {
         let server = Server::start(|_, _| Answer::json("{}"));
         client(&server).get::<Value>("/version").expect("a reply without a proxy");
         return;
     }
     let nobody = "http://127.0.0.1:1";
     let variables = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"];
-    let output = Command::new(std::env::current_exe().expect("a test binary"))
-        .args(["--exact", "environment::proxies_of_the_environment_are_not_used"])
-        .envs(variables.map(|variable| (variable, nobody)))
-        .env_remove("NO_PROXY")
-        .env_remove("no_proxy")
-        .env(INNER, "1")
-        .output()
-        .expect("this test binary runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    run_again("environment::proxies_of_the_environment_are_not_used", &variables.map(|variable| (variable, nobody)));
+}
+
+#[test]
+fn without_a_list_the_kubeconfig_is_the_one_at_home() {
+    if is_inner() {
+        for list in [None, Some("")] {
+            let config = Config::load(list, None).expect("a kubeconfig at home");
+            assert_eq!(config.server(), "https://at-home");
+        }
+        return;
+    }
+    let home = Directory::new();
+    std::fs::create_dir(home.path().join(".kube")).expect("a folder");
+    home.file(".kube/config", kubeconfig("server: 'https://at-home'", ""));
+    let home = home.path().to_str().expect("a path in UTF-8");
+    run_again("environment::without_a_list_the_kubeconfig_is_the_one_at_home", &[("HOME", home)]);
+}
+
+/// An IPv6 address comes without the brackets that a URL needs.
+#[test]
+fn a_pod_finds_its_cluster() {
+    if is_inner() {
+        let directory = std::env::var("MOUNTED").expect("a directory");
+        let config = Config::in_cluster(Path::new(&directory)).expect("a pod");
+        assert_eq!((config.server(), config.namespace()), ("https://[fd00::1]:6443", Some("shop")));
+        return;
+    }
+    let mounted = Directory::new();
+    for (name, text) in [("token", "t"), ("ca.crt", "c"), ("namespace", "shop\n")] {
+        mounted.file(name, text);
+    }
+    let variables = [
+        ("KUBERNETES_SERVICE_HOST", "fd00::1"),
+        ("KUBERNETES_SERVICE_PORT", "6443"),
+        ("MOUNTED", mounted.path().to_str().expect("a path in UTF-8")),
+    ];
+    run_again("environment::a_pod_finds_its_cluster", &variables);
 }

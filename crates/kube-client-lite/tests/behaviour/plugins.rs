@@ -169,6 +169,22 @@ fn a_refused_login_is_asked_for_again_but_not_at_once() {
     }
 }
 
+/// A server that cannot ask its own authority refuses everybody for a moment.
+#[test]
+fn a_login_is_kept_when_there_is_no_other() {
+    let setup = Setup::new("one");
+    setup.prints(&json!({"token": "one"}));
+    let client = setup.client();
+    ask(&client).expect("a reply");
+    setup.accept("nobody");
+    setup.prints_text("rubbish");
+    for _ in 0..3 {
+        assert!(ask(&client).expect_err("a refusal").is_unauthorized());
+    }
+    setup.accept("one");
+    ask(&client).expect("a reply");
+}
+
 /// Runs it in many threads at once.
 fn at_once(run: impl Fn() + Sync) {
     let barrier = std::sync::Barrier::new(16);
