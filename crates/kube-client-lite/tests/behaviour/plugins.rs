@@ -139,16 +139,24 @@ fn a_login_that_has_expired_is_asked_for_again() {
     assert_eq!(setup.runs(), 2);
 }
 
+/// Two at the beginning, and one a second.
+#[track_caller]
+fn assert_few(runs: usize, started: Instant) {
+    let seconds = started.elapsed().as_secs() as usize;
+    assert!(runs <= 3 + seconds, "{runs} runs in {seconds} s");
+}
+
 /// As with kubectl, which then runs it for each request.
 #[test]
 fn a_login_that_comes_expired_is_used_all_the_same() {
     let setup = Setup::new("one");
     setup.prints(&json!({"token": "one", "expirationTimestamp": time(-60)}));
     let client = setup.client();
+    let started = Instant::now();
     for _ in 0..10 {
         ask(&client).expect("a reply");
     }
-    assert!(setup.runs() <= 4, "{} runs in a moment", setup.runs());
+    assert_few(setup.runs(), started);
 }
 
 #[test]
@@ -156,10 +164,11 @@ fn a_refused_login_is_asked_for_again_but_not_at_once() {
     let setup = Setup::new("two");
     setup.prints(&json!({"token": "one"}));
     let client = setup.client();
+    let started = Instant::now();
     for _ in 0..10 {
         assert!(ask(&client).expect_err("a refusal").is_unauthorized());
     }
-    assert!(setup.runs() <= 4, "{} runs in a moment", setup.runs());
+    assert_few(setup.runs(), started);
     assert_eq!(setup.tokens().len(), 10, "the same token is not tried twice");
     setup.prints(&json!({"token": "two"}));
     let deadline = Instant::now() + Duration::from_secs(60);
