@@ -15,6 +15,7 @@
 //!            ├── slot ── addresses and scratch space, beside other labs
 //!            ├── pki ── the lab's certificate authority
 //!            └── parts ── builds the real programs, once
+//! promlint ── Prometheus' own linter of metrics, one of the parts
 //! ```
 //!
 //! Arrows point down: nothing below knows of what is above it.
@@ -22,6 +23,8 @@
 use std::sync::OnceLock;
 
 use tokio::runtime::Runtime;
+
+pub use promlint::promlint;
 
 pub mod cluster;
 pub mod control;
@@ -31,6 +34,7 @@ pub mod operator;
 pub mod parts;
 pub mod pki;
 pub mod process;
+mod promlint;
 pub mod recorder;
 pub mod root_fs;
 pub mod service;

@@ -1,7 +1,7 @@
 //! The built operator as a process beside the cluster, as its users run it to debug.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ pub struct Operator<'a> {
 
 impl<'a> Operator<'a> {
     pub(crate) fn new(lab: &'a Homelab, binary: &Path) -> Operator<'a> {
-        let http_port =
+        let http_address =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let environment = [
             ("KUBECONFIG", lab.kubeconfig().display().to_string()),
@@ -37,7 +37,7 @@ impl<'a> Operator<'a> {
             ("FLY_SETTLE_TIME", "2s".to_owned()),
             ("DRAIN_TIMEOUT", "3s".to_owned()),
             ("LEADER_ELECT", "false".to_owned()),
-            ("HTTP_BIND_ADDRESS", http_port.to_string()),
+            ("HTTP_BIND_ADDRESS", http_address.to_string()),
             ("RUST_LOG", "debug".to_owned()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
@@ -85,6 +85,7 @@ impl<'a> Operator<'a> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = self.lab.directory().join(format!("operator-{number}.log"));
+        let http_address = self.environment.get("HTTP_BIND_ADDRESS").and_then(|address| address.parse().ok());
         let process = Process::spawn(Spawn {
             program: self.binary,
             argv0: None,
@@ -93,7 +94,7 @@ impl<'a> Operator<'a> {
             dir: self.lab.directory().to_owned(),
             log: log.clone(),
         });
-        RunningOperator { process: process.expect("the operator can be started"), log }
+        RunningOperator { process: process.expect("the operator can be started"), log, http_address }
     }
 }
 
@@ -101,9 +102,18 @@ impl<'a> Operator<'a> {
 pub struct RunningOperator {
     process: Process,
     log: PathBuf,
+    http_address: Option<SocketAddr>,
 }
 
 impl RunningOperator {
+    /// Where it serves its health and its metrics.
+    ///
+    /// # Panics
+    /// It was told something else than one address.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address.expect("HTTP_BIND_ADDRESS is an address with a port")
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -18,8 +18,8 @@ use ring::digest::{Context, SHA256};
 use crate::process::{Process, Spawn, tail};
 
 /// Programs of the multi-call binary, which runs what it is called as.
-const CONTROL_PLANE_NAMES: [&str; 5] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+const CONTROL_PLANE_NAMES: [&str; 6] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "promlint"];
 
 const KUBERNETES: Module = Module {
     what: "the control plane (once, some 5 minutes)",
@@ -52,7 +52,7 @@ const HELM: Module = Module {
 
 /// Paths of the programs that the lab runs.
 pub struct Parts {
-    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl, by `argv[0]`.
+    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and promlint, by `argv[0]`.
     pub control_plane: PathBuf,
     pub frps: PathBuf,
     pub frpc: PathBuf,
