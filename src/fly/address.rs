@@ -44,7 +44,7 @@ impl Fly {
     /// # Errors
     /// `NotFound`: the App is absent, or made a moment ago.
     pub fn addresses(&self, app: &str) -> Result<Vec<Assignment>, FlyError> {
-        let list: Assignments = self.get(&format!("/apps/{app}/ip_assignments"))?;
+        let list: Assignments = self.get("list_addresses", &format!("/apps/{app}/ip_assignments"))?;
         Ok(list.ips)
     }
 
@@ -53,7 +53,7 @@ impl Fly {
     /// # Errors
     /// `Unavailable` may mean that it was given: list before asking again.
     pub fn allocate_v4(&self, app: &str) -> Result<Assignment, FlyError> {
-        self.post(&format!("/apps/{app}/ip_assignments"), &Allocate { r#type: "v4" })
+        self.post("allocate_address", &format!("/apps/{app}/ip_assignments"), &Allocate { r#type: "v4" })
     }
 
     /// Gives the address back; one that is not there any more is a success.
@@ -61,7 +61,7 @@ impl Fly {
     /// # Errors
     /// Any but `NotFound`.
     pub fn release(&self, app: &str, ip: IpAddr) -> Result<(), FlyError> {
-        match self.call(Method::DELETE, &format!("/apps/{app}/ip_assignments/{ip}"), Vec::new()) {
+        match self.call("release_address", Method::DELETE, &format!("/apps/{app}/ip_assignments/{ip}"), Vec::new()) {
             Err(FlyError::NotFound) => Ok(()),
             other => other,
         }

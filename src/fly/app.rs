@@ -41,7 +41,7 @@ impl Fly {
     /// # Errors
     /// `NotFound`: absent, or made a moment ago. `Forbidden`: of another organisation.
     pub fn app(&self, name: &str) -> Result<App, FlyError> {
-        self.get(&format!("/apps/{name}"))
+        self.get("get_app", &format!("/apps/{name}"))
     }
 
     /// Makes an App with a private network of its own.
@@ -50,7 +50,7 @@ impl Fly {
     /// `NameTaken`: names are unique in all of Fly, and one may be taken by our own App that is not shown yet.
     pub fn create_app(&self, name: &str, network: &str) -> Result<(), FlyError> {
         let body = encoded(&CreateApp { name, org_slug: self.org(), network })?;
-        self.call(Method::POST, "/apps", body)
+        self.call("create_app", Method::POST, "/apps", body)
     }
 
     /// Asks Fly to delete the App and all in it; it is gone some time later.
@@ -58,7 +58,7 @@ impl Fly {
     /// # Errors
     /// `NotFound`: absent, or made a moment ago.
     pub fn delete_app(&self, name: &str) -> Result<(), FlyError> {
-        self.call(Method::DELETE, &format!("/apps/{name}?force=true"), Vec::new())
+        self.call("delete_app", Method::DELETE, &format!("/apps/{name}?force=true"), Vec::new())
     }
 
     /// Names of the organisation's Apps.
@@ -66,7 +66,7 @@ impl Fly {
     /// # Errors
     /// Any but `NotFound`.
     pub fn app_names(&self) -> Result<Vec<String>, FlyError> {
-        let list: AppList = self.get(&format!("/apps?org_slug={}", self.org()))?;
+        let list: AppList = self.get("list_apps", &format!("/apps?org_slug={}", self.org()))?;
         Ok(list.apps.into_iter().map(|app| app.name).collect())
     }
 }

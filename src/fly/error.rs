@@ -69,6 +69,22 @@ const CAPACITY: [&str; 5] = [
 ];
 
 impl FlyError {
+    /// One word for programs that count failures.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FlyError::Unauthorized(_) => "unauthorized",
+            FlyError::Forbidden(_) => "forbidden",
+            FlyError::NotFound => "not_found",
+            FlyError::NameTaken => "name_taken",
+            FlyError::MachineExists(_) => "machine_exists",
+            FlyError::Capacity(_) => "capacity",
+            FlyError::Quota(_) => "quota",
+            FlyError::RateLimited(_) => "rate_limited",
+            FlyError::Refused(_) => "refused",
+            FlyError::Unavailable(_) => "unavailable",
+        }
+    }
+
     /// Reads an error reply. Fly's `status` counts before its text, and both before the HTTP status, which differs
     /// between versions for one and the same failure.
     pub fn from_reply(status: u16, body: &[u8], retry_after: &str) -> FlyError {

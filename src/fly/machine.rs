@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::Method;
 
 use super::error::FlyError;
-use super::{Fly, encoded};
+use super::{Fly, Operation, encoded};
 
 /// A Machine to be made. Field names: Fly's OpenAPI description and fly-go `machine_types.go`.
 #[derive(Debug, Serialize)]
@@ -117,8 +117,16 @@ pub struct Machine {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ReadConfig {
+    pub guest: Option<ReadGuest>,
     pub metadata: BTreeMap<String, String>,
     pub services: Vec<ReadService>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReadGuest {
+    pub cpu_kind: String,
+    pub cpus: u32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -153,7 +161,7 @@ impl Fly {
     /// # Errors
     /// `NotFound`: the App is absent, or made a moment ago.
     pub fn machines(&self, app: &str) -> Result<Vec<Machine>, FlyError> {
-        self.get(&format!("/apps/{app}/machines"))
+        self.get("list_machines", &format!("/apps/{app}/machines"))
     }
 
     /// One Machine; a destroyed one says so.
@@ -161,7 +169,7 @@ impl Fly {
     /// # Errors
     /// `NotFound`: it never was, or was made a moment ago.
     pub fn machine(&self, app: &str, id: &str) -> Result<Machine, FlyError> {
-        self.get(&format!("/apps/{app}/machines/{id}"))
+        self.get("get_machine", &format!("/apps/{app}/machines/{id}"))
     }
 
     /// Makes a Machine and starts it.
@@ -170,7 +178,7 @@ impl Fly {
     /// `MachineExists`: one of that name is there, perhaps by a request whose reply was lost. `NotFound`: the App was
     /// made a moment ago.
     pub fn create_machine(&self, app: &str, machine: &NewMachine) -> Result<Machine, FlyError> {
-        self.post(&format!("/apps/{app}/machines"), machine)
+        self.post("create_machine", &format!("/apps/{app}/machines"), machine)
     }
 
     /// Starts a stopped Machine.
@@ -178,7 +186,7 @@ impl Fly {
     /// # Errors
     /// `Refused`: it is in a state that it cannot be started from.
     pub fn start_machine(&self, app: &str, id: &str) -> Result<(), FlyError> {
-        self.machine_action(app, id, "start")
+        self.machine_action("start_machine", app, id, "start")
     }
 
     /// Takes the Machine out of routing for new connections, control port and all; established ones live on.
@@ -186,7 +194,7 @@ impl Fly {
     /// # Errors
     /// Any.
     pub fn cordon(&self, app: &str, id: &str) -> Result<(), FlyError> {
-        self.machine_action(app, id, "cordon")
+        self.machine_action("cordon_machine", app, id, "cordon")
     }
 
     /// Undoes [`Fly::cordon`].
@@ -194,7 +202,7 @@ impl Fly {
     /// # Errors
     /// Any.
     pub fn uncordon(&self, app: &str, id: &str) -> Result<(), FlyError> {
-        self.machine_action(app, id, "uncordon")
+        self.machine_action("uncordon_machine", app, id, "uncordon")
     }
 
     /// Stops and destroys the Machine; one that is not there any more is a success.
@@ -202,7 +210,8 @@ impl Fly {
     /// # Errors
     /// Any but `NotFound`.
     pub fn destroy_machine(&self, app: &str, id: &str) -> Result<(), FlyError> {
-        gone(self.call(Method::DELETE, &format!("/apps/{app}/machines/{id}?force=true"), Vec::new()))
+        let path = format!("/apps/{app}/machines/{id}?force=true");
+        gone(self.call("destroy_machine", Method::DELETE, &path, Vec::new()))
     }
 
     /// Sets one key of a Machine's metadata, without a new version of the Machine.
@@ -210,7 +219,8 @@ impl Fly {
     /// # Errors
     /// Any.
     pub fn set_metadata(&self, app: &str, id: &str, key: &str, value: &str) -> Result<(), FlyError> {
-        self.call(Method::POST, &format!("/apps/{app}/machines/{id}/metadata/{key}"), encoded(&Value { value })?)
+        let path = format!("/apps/{app}/machines/{id}/metadata/{key}");
+        self.call("set_metadata", Method::POST, &path, encoded(&Value { value })?)
     }
 
     /// Takes one key out of a Machine's metadata.
@@ -218,11 +228,12 @@ impl Fly {
     /// # Errors
     /// Any but `NotFound`.
     pub fn delete_metadata(&self, app: &str, id: &str, key: &str) -> Result<(), FlyError> {
-        gone(self.call(Method::DELETE, &format!("/apps/{app}/machines/{id}/metadata/{key}"), Vec::new()))
+        let path = format!("/apps/{app}/machines/{id}/metadata/{key}");
+        gone(self.call("delete_metadata", Method::DELETE, &path, Vec::new()))
     }
 
-    fn machine_action(&self, app: &str, id: &str, action: &str) -> Result<(), FlyError> {
-        self.call(Method::POST, &format!("/apps/{app}/machines/{id}/{action}"), Vec::new())
+    fn machine_action(&self, operation: Operation, app: &str, id: &str, action: &str) -> Result<(), FlyError> {
+        self.call(operation, Method::POST, &format!("/apps/{app}/machines/{id}/{action}"), Vec::new())
     }
 }
 

@@ -6,13 +6,15 @@ pub mod error;
 pub mod machine;
 pub mod token;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 
+use crate::telemetry::metrics::Metrics;
 use error::FlyError;
 use token::TokenSource;
 
@@ -41,7 +43,11 @@ pub struct FlyConfig {
 pub struct Fly {
     agent: Agent,
     config: FlyConfig,
+    metrics: Arc<Metrics>,
 }
+
+/// What a request is for, as metrics name it.
+type Operation = &'static str;
 
 impl Fly {
     /// A client whose requests take no longer than `timeout`; nothing is sent yet.
@@ -59,7 +65,13 @@ impl Fly {
             .output_buffer_size(BUFFER)
             .build()
             .new_agent();
-        Fly { agent, config }
+        Fly { agent, config, metrics: Arc::default() }
+    }
+
+    /// Counts its requests there.
+    #[allow(dead_code)] // until `main` has them
+    pub fn counted_in(self, metrics: Arc<Metrics>) -> Fly {
+        Fly { metrics, ..self }
     }
 
     /// The organisation whose Apps these are.
@@ -67,38 +79,57 @@ impl Fly {
         &self.config.org
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, FlyError> {
-        self.read(Method::GET, path, Vec::new())
+    fn get<T: DeserializeOwned>(&self, operation: Operation, path: &str) -> Result<T, FlyError> {
+        self.ask(operation, Method::GET, path, Vec::new(), parsed)
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, FlyError> {
-        self.read(Method::POST, path, encoded(body)?)
+    fn post<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, FlyError> {
+        self.ask(operation, Method::POST, path, encoded(body)?, parsed)
     }
 
     /// A request whose reply, if it is a success, says nothing that matters.
-    fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(), FlyError> {
-        self.send(method, path, body).map(|_| ())
+    fn call(&self, operation: Operation, method: Method, path: &str, body: Vec<u8>) -> Result<(), FlyError> {
+        self.ask(operation, method, path, body, |_| Ok(()))
     }
 
-    fn read<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, FlyError> {
-        let reply = self.send(method, path, body)?;
-        serde_json::from_slice(&reply)
-            .map_err(|error| FlyError::Unavailable(format!("its reply is not understood: {error}")))
+    /// Sends a request and reads its reply. It counts once it is sent.
+    fn ask<T>(
+        &self,
+        operation: Operation,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        read: impl FnOnce(&[u8]) -> Result<T, FlyError>,
+    ) -> Result<T, FlyError> {
+        let request = self.request(method, path, body)?;
+        let began = Instant::now();
+        let result = self.send(request).and_then(|reply| read(&reply));
+        let outcome = result.as_ref().map_or_else(FlyError::name, |_| "success");
+        self.metrics.fly_request(operation, outcome, began.elapsed());
+        result
     }
 
-    fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, FlyError> {
-        let token = self.config.token.read().map_err(FlyError::Unauthorized)?;
-        let request = Request::builder()
-            .method(method.clone())
+    fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>, FlyError> {
+        Request::builder()
+            .method(method)
             .uri(format!("{}/v1{path}", self.config.url))
-            .header("Authorization", token)
+            .header("Authorization", self.config.token.read().map_err(FlyError::Unauthorized)?)
             .header("Content-Type", "application/json")
             .body(body)
-            .map_err(|error| FlyError::Refused(error.to_string()))?;
+            .map_err(|error| FlyError::Refused(error.to_string()))
+    }
+
+    fn send(&self, request: Request<Vec<u8>>) -> Result<Vec<u8>, FlyError> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let response = self.agent.run(request).map_err(|error| FlyError::Unavailable(error.to_string()))?;
         let (parts, body) = response.into_parts();
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        log::debug!("Fly: {method} {path}: {} (request {})", parts.status.as_u16(), header("fly-request-id"));
+        log::debug!("Fly: {method} {}: {} (request {})", uri.path(), parts.status.as_u16(), header("fly-request-id"));
         let reply = Response::new(body)
             .into_body()
             .into_with_config()
@@ -110,6 +141,11 @@ impl Fly {
             false => Err(FlyError::from_reply(parts.status.as_u16(), &reply, header("retry-after"))),
         }
     }
+}
+
+fn parsed<T: DeserializeOwned>(reply: &[u8]) -> Result<T, FlyError> {
+    serde_json::from_slice(reply)
+        .map_err(|error| FlyError::Unavailable(format!("its reply is not understood: {error}")))
 }
 
 fn encoded(body: &impl Serialize) -> Result<Vec<u8>, FlyError> {

@@ -10,6 +10,7 @@ use super::frp::frps;
 use crate::fly::machine::{
     Concurrency, File, Guest, Init, Machine as Wire, MachineConfig, NewMachine, Port, Restart, Service, ServiceCheck,
 };
+use crate::service::machine_size::MachineSize;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
 use crate::tunnel::lane::Lane;
 use crate::tunnel::observed::{Machine, Ours, State};
@@ -87,6 +88,7 @@ pub fn observed(wire: Wire) -> Machine {
         cordoned: wire.cordoned,
         created_at: wire.created_at,
         ours: ours(&config.metadata),
+        size: config.guest.and_then(|guest| MachineSize::find(&guest.cpu_kind, guest.cpus)),
         ports: ports().filter_map(|port| port.port).collect(),
         checked: config.services.iter().any(|service| !service.checks.is_empty()),
         passing: wire
@@ -139,6 +141,7 @@ mod tests {
         let wire = serde_json::from_str(
             r#"{"id":"m1","name":"frps-0a-0-1","state":"started","created_at":"2026-01-01T00:00:00Z","host_status":"ok",
                 "config":{"metadata":{"fto_generation":"0a","fto_lane":"0","fto_control_port":"7000"},
+                  "guest":{"cpu_kind":"shared","cpus":2,"memory_mb":512},
                   "services":[{"internal_port":7000,"ports":[{"port":7000}]},
                     {"internal_port":443,"ports":[{"port":443}],"autostop":false,"checks":[{"type":"tcp","interval":"15s"}]}]},
                 "checks":[{"name":"servicecheck-00-tcp-443","status":"passing"},{"name":"bg_deployments_compat","status":"warning"}]}"#,
@@ -146,6 +149,7 @@ mod tests {
         .expect("a Machine");
         let machine = observed(wire);
         assert_eq!((machine.state, machine.host_ok, machine.checked), (State::Started, true, true));
+        assert_eq!(machine.size, MachineSize::parse("shared-cpu-2x").ok());
         assert_eq!(machine.user_ports().collect::<Vec<_>>(), [443]);
         assert_eq!(machine.passing, [443]);
         assert_eq!(machine.ours.map(|ours| ours.control_port), Some(7000));

@@ -25,6 +25,11 @@ impl MachineSize {
             .find(|size| size.to_string() == name)
             .ok_or_else(|| format!("use one of {}", all().map(|size| size.to_string()).collect::<Vec<_>>().join(", ")))
     }
+
+    /// The preset with so many CPUs of that kind, whatever its memory.
+    pub fn find(cpu_kind: &str, cpus: u32) -> Option<MachineSize> {
+        all().find(|size| size.cpu_kind == cpu_kind && size.cpus == cpus)
+    }
 }
 
 fn all() -> impl Iterator<Item = MachineSize> {
@@ -54,6 +59,10 @@ mod tests {
         assert_eq!(size("performance-1x"), Ok(("performance", 1, 2048)));
         assert_eq!(size("performance-16x"), Ok(("performance", 16, 32768)));
         assert_eq!(all().count(), 14);
+        let found = |kind, cpus| MachineSize::find(kind, cpus).map(|size| size.to_string());
+        assert_eq!(found("shared", 4).as_deref(), Some("shared-cpu-4x"));
+        assert_eq!(found("performance", 10).as_deref(), Some("performance-10x"));
+        assert_eq!((found("shared", 3), found("gpu", 1)), (None, None));
         for wrong in ["", "shared-cpu-3x", "shared-cpu-1X", "performance-cpu-1x", "a100-40gb"] {
             assert!(size(wrong).unwrap_err().contains("shared-cpu-1x, shared-cpu-2x"), "{wrong}");
         }

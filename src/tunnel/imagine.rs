@@ -153,6 +153,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
             control_port: lane.control_port,
             draining_since: None,
         }),
+        size: Some(lane.recipe.size),
         ports: [lane.control_port].iter().chain(&lane.recipe.ports).copied().collect(),
         checked: lane.recipe.service_checks,
         passing: Vec::new(),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use crate::service::Service;
+use crate::service::machine_size::MachineSize;
 use crate::tunnel::keys::TunnelKeys;
 
 /// One look at everything that concerns a tunnel. What was not looked at yet is `None`.
@@ -52,6 +53,8 @@ pub struct Machine {
     pub created_at: String,
     /// From our metadata; `None` for a Machine that somebody else put into the App. It is left alone.
     pub ours: Option<Ours>,
+    /// `None` where Fly does not say it, or says what we do not know.
+    pub size: Option<MachineSize>,
     /// External ports that it exposes.
     pub ports: Vec<u16>,
     /// Fly checks the ports of the Service.

@@ -32,7 +32,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 12] = {
+    /// All of them, in order.
+    pub const ALL: [Reason; Reason::Deleting as usize + 1] = {
         use Reason::*;
         [
             Serving,
@@ -103,5 +104,19 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
         write!(f, "[{}] {}: {}", addresses.join(", "), self.reason, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_reasons_are_in_order_and_known_by_name() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert_eq!(Reason::named(&reason.to_string()), Some(reason));
+        }
+        assert_eq!(Reason::named("Other"), None);
     }
 }

@@ -14,8 +14,7 @@
 //!            ├── process ── children that die with the lab
 //!            ├── slot ── addresses and scratch space, beside other labs
 //!            ├── pki ── the lab's certificate authority
-//!            └── parts ── builds the real programs, once
-//! promlint ── Prometheus' own linter of metrics, one of the parts
+//!            └── parts ── builds the real programs, once; promlint runs one of them
 //! ```
 //!
 //! Arrows point down: nothing below knows of what is above it.

@@ -1,0 +1,199 @@
+//! Whether this process is alive, and whether it has begun its work.
+//!
+//! Each thread that has to come back has a [`Pulse`] and promises when it will be back. A stuck thread breaks its promise,
+//! and `/healthz` fails: the kubelet restarts the container. A slow Fly or an absent cluster does not break it, since
+//! threads know how long their requests may take.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How late a thread may be: a node that swaps, or that was paused, is no reason to start anew.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The health of a process.
+pub struct Health {
+    promises: Arc<Promises>,
+    ready: AtomicBool,
+}
+
+/// A thread's sign of life. When it is dropped, the thread has ended and owes nothing any more.
+pub struct Pulse {
+    promises: Arc<Promises>,
+    number: u64,
+}
+
+struct Promises {
+    /// All times are since then.
+    started: Instant,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    next_number: u64,
+    by_number: BTreeMap<u64, Promise>,
+}
+
+/// Who will be back, and when.
+struct Promise {
+    name: Cow<'static, str>,
+    due: Duration,
+}
+
+/// A thread that did not come back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overdue {
+    pub name: String,
+    /// How long ago it promised to be back.
+    pub by: Duration,
+}
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is overdue by {} s", self.name, self.by.as_secs())
+    }
+}
+
+impl Health {
+    /// Of a process that just started.
+    pub fn new() -> Health {
+        let promises = Promises { started: Instant::now(), pending: Mutex::default() };
+        Health { promises: Arc::new(promises), ready: AtomicBool::new(false) }
+    }
+
+    /// The pulse of a thread, by the name that people read when it is stuck. Until it promises something else, it is to
+    /// be back at once.
+    pub fn pulse(&self, name: impl Into<Cow<'static, str>>) -> Pulse {
+        let due = self.promises.started.elapsed();
+        let mut pending = self.promises.pending();
+        let number = pending.next_number;
+        pending.next_number += 1;
+        pending.by_number.insert(number, Promise { name: name.into(), due });
+        Pulse { promises: Arc::clone(&self.promises), number }
+    }
+
+    /// The threads that are more than [`GRACE`] late, the latest first.
+    pub fn overdue(&self) -> Vec<Overdue> {
+        overdue(self.promises.pending().by_number.values(), self.promises.started.elapsed())
+    }
+
+    /// The cluster has been listed.
+    pub fn ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the cluster has been listed.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health::new()
+    }
+}
+
+impl Pulse {
+    /// The thread is alive, and will say so again within this time.
+    pub fn back_within(&self, time: Duration) {
+        let due = self.promises.started.elapsed().saturating_add(time);
+        if let Some(promise) = self.promises.pending().by_number.get_mut(&self.number) {
+            promise.due = due;
+        }
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.promises.pending().by_number.remove(&self.number);
+    }
+}
+
+impl Promises {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn overdue<'a>(promises: impl Iterator<Item = &'a Promise>, now: Duration) -> Vec<Overdue> {
+    let late = promises.filter(|promise| now > promise.due.saturating_add(GRACE));
+    let mut overdue: Vec<Overdue> =
+        late.map(|promise| Overdue { name: promise.name.clone().into_owned(), by: now - promise.due }).collect();
+    overdue.sort_by(|a, b| b.by.cmp(&a.by).then_with(|| a.name.cmp(&b.name)));
+    overdue
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_late_by_more_than_the_grace_is_overdue() {
+        for (promises, now, expected) in [
+            (&[][..], 1000, &[][..]),
+            (&[("poll", 0)], 30, &[]),
+            (&[("poll", 0)], 31, &["poll is overdue by 31 s"]),
+            (&[("poll", 100)], 31, &[]),
+            (&[("poll", 100), ("loop", 900)], 131, &["poll is overdue by 31 s"]),
+            (
+                &[("poll", 100), ("loop", 60), ("a", 100)],
+                200,
+                &["loop is overdue by 140 s", "a is overdue by 100 s", "poll is overdue by 100 s"],
+            ),
+            (&[("never", u64::MAX)], u64::MAX, &[]),
+        ] {
+            let promises: Vec<Promise> = promises
+                .iter()
+                .map(|&(name, due)| Promise { name: name.into(), due: Duration::from_secs(due) })
+                .collect();
+            let overdue = overdue(promises.iter(), Duration::from_secs(now));
+            let lines: Vec<String> = overdue.iter().map(Overdue::to_string).collect();
+            assert_eq!(lines, expected, "at {now}");
+        }
+    }
+
+    /// As if the process had started so long ago.
+    fn health(age: Duration) -> Health {
+        let started = Instant::now().checked_sub(age).expect("this machine runs for longer");
+        Health { promises: Arc::new(Promises { started, pending: Mutex::default() }), ready: AtomicBool::new(false) }
+    }
+
+    fn age(health: &mut Health, by: Duration) {
+        let mut pending = health.promises.pending();
+        for promise in pending.by_number.values_mut() {
+            promise.due = promise.due.saturating_sub(by);
+        }
+    }
+
+    #[test]
+    fn a_promise_holds_until_the_next_and_goes_with_its_thread() {
+        let mut health = health(Duration::from_secs(600));
+        let (poll, pass) = (health.pulse("poll"), health.pulse(String::from("pass over default/web")));
+        assert_eq!(health.overdue(), []);
+        age(&mut health, Duration::from_secs(40));
+        assert_eq!(
+            health.overdue().iter().map(|o| o.name.as_str()).collect::<Vec<_>>(),
+            ["poll", "pass over default/web"]
+        );
+        poll.back_within(Duration::from_secs(5));
+        assert_eq!(health.overdue().iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["pass over default/web"]);
+        drop(pass);
+        assert_eq!(health.overdue(), []);
+        poll.back_within(Duration::MAX);
+        age(&mut health, Duration::from_secs(500));
+        assert_eq!(health.overdue(), []);
+    }
+
+    #[test]
+    fn it_is_ready_when_told() {
+        let health = Health::new();
+        assert!(!health.is_ready());
+        health.ready();
+        assert!(health.is_ready());
+    }
+}
