@@ -31,11 +31,13 @@ impl Server {
         stream
     }
 
-    /// All that comes back for it, until the server closes.
+    /// All that comes back for it, until the server closes. It must not reset: an answer may be lost to that.
     fn ask(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).expect("it reads");
-        everything(&mut stream)
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("no reset");
+        text
     }
 
     #[track_caller]
@@ -58,7 +60,7 @@ impl Server {
     #[track_caller]
     fn assert_threads_are_few(&self) {
         let threads = self.threads();
-        assert!((1..=2 * PLACES).contains(&threads), "{threads}");
+        assert!((1..=40).contains(&threads), "{threads}");
     }
 
     /// How many connections the kernel holds that the server has not accepted yet.
@@ -289,11 +291,12 @@ fn clients_that_do_not_read_hold_up_neither_probes_nor_the_work() {
     assert!(began.elapsed() < PROBE, "nothing is locked meanwhile");
     server.assert_probe_is_answered();
     server.assert_threads_are_few();
-    wait_until("their time is over", || server.threads() == 1);
+    wait_until("their time is over", || began.elapsed() > DEADLINE + DEADLINE / 2);
     for mut stream in lazy {
         let reply = everything(&mut stream);
         assert!(!reply.ends_with("\r\n0\r\n\r\n"), "a scrape that broke off is known for one");
     }
+    wait_until("their threads end", || server.threads() == 1);
 }
 
 #[test]
