@@ -11,6 +11,7 @@ mod dry_run;
 mod election;
 mod in_cluster;
 mod kubeconfig;
+mod metrics;
 mod refusal;
 mod settings;
 mod strangers;

@@ -18,8 +18,10 @@ use crate::tunnel::names::Owner;
 use crate::tunnel::plan::Reason;
 pub use text::CONTENT_TYPE;
 use text::{Exposition, Histogram, Kind};
+pub use tunnels::TunnelState;
 use tunnels::Tunnels;
-pub use tunnels::{Holdings, Lanes, TunnelState};
+#[cfg(test)]
+pub use tunnels::{Holdings, Lanes};
 
 /// A list of Services on a small cluster takes milliseconds, on a stalled one seconds.
 const POLL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
