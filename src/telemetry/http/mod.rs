@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use super::Telemetry;
 use super::health::Overdue;
 use super::metrics;
-use crate::backoff::Repeating;
 use places::Places;
 use request::{LONGEST_HEAD, Refusal, Request};
 
@@ -30,8 +29,12 @@ const PLACES: usize = 16;
 /// Enough for what a connection's thread calls, several times over.
 const STACK: usize = 128 << 10;
 
-/// How long nobody is accepted after that failed: out of file descriptors, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long nobody is accepted after that failed: out of file descriptors, say. Long enough to cost nothing, and short
+/// enough that a probe behind a hundred others is in time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+
+/// How often it is said that nobody can be accepted.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a client may still send after its answer before the connection is closed on it.
 const LONGEST_REST: usize = 64 << 10;
@@ -77,14 +80,15 @@ fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
 }
 
 fn accept(listener: &TcpListener, places: &Arc<Places>, telemetry: &Arc<Telemetry>) {
-    let mut failures = Repeating::default();
+    let mut said: Option<Instant> = None;
     loop {
         match take_in(listener, places, telemetry) {
-            Ok(()) => drop(failures.succeeded()),
+            Ok(()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
-                if failures.failed(&error.to_string()).1 {
+                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     log::warn!("the HTTP port cannot take a connection: {error}");
+                    said = Some(Instant::now());
                 }
                 places.free_one();
                 thread::sleep(ACCEPT_PAUSE);
