@@ -11,6 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::backoff::{Repeating, jittered};
 use crate::cluster;
 use crate::controller::Event;
+use crate::telemetry::health::Pulse;
 use crate::tunnel::names;
 
 /// A leader has time for so many requests that hang before its term ends.
@@ -75,18 +76,19 @@ impl Elector {
     }
 
     /// Goes on in a thread of its own.
-    pub fn start(mut self) -> Running {
+    pub fn start(mut self, pulse: Pulse) -> Running {
         let (end, orders) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
-            self.run(&orders);
+            self.run(&orders, &pulse);
             let _ = done.send(()); // nobody waits for it any longer
         });
         Running { end, ended }
     }
 
-    fn run(&mut self, orders: &Receiver<bool>) {
+    fn run(&mut self, orders: &Receiver<bool>, pulse: &Pulse) {
         loop {
+            pulse.back_within(self.timings.renew_deadline + self.timings.retry_period);
             let failed = self.round().is_err();
             let pause = match (self.leading, failed) {
                 (true, false) => self.timings.retry_period,

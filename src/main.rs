@@ -19,6 +19,7 @@ mod tunnel;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use config::{Config, Mode};
 use controller::{Event, Pace};
 use fly::Fly;
 use leader::Elector;
+use telemetry::Telemetry;
 use tunnel::names::Owner;
 use world::World;
 
@@ -83,6 +85,12 @@ fn serve(config: Config) -> Result<(), Failure> {
     stop_on_signals(sender.clone()).map_err(|error| Failure::Work(format!("signals cannot be caught: {error}")))?;
 
     log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
+    let telemetry = Arc::new(Telemetry::default());
+    if config.mode == Mode::Serve {
+        let told = |error| Failure::Usage(format!("{}: {error}", flags::find("http-bind-address").label()));
+        let address = telemetry::http::serve(&config.http_bind_address, Arc::clone(&telemetry)).map_err(told)?;
+        log::info!("health and metrics are served at {address}");
+    }
     let namespace = config.kubernetes.namespace_or(cluster.in_pod.then(|| cluster.config.namespace()).flatten());
     let timeout = config.request_timeout();
     let options =
@@ -96,7 +104,8 @@ fn serve(config: Config) -> Result<(), Failure> {
     };
 
     let owner = Owner { cluster_name, class: config.class };
-    let fly = Fly::new(config.fly, timeout);
+    telemetry.metrics.owned_by(owner.clone());
+    let fly = Fly::new(config.fly, timeout).counted_in(Arc::clone(&telemetry.metrics));
     let world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
     if config.mode == Mode::DryRun {
         return dry_run::run(&world).map_err(Failure::Work);
@@ -113,7 +122,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         }
     }
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
-    let election = elector.map(Elector::start);
+    let election = elector.map(|elector| elector.start(telemetry.health.pulse("the election")));
 
     let pace = Pace {
         poll_interval: config.poll_interval,
@@ -121,7 +130,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         workers: config.workers,
         once: tries,
     };
-    let end = controller::run(world, pace, leadership, (sender, receiver));
+    let end = controller::run(world, pace, leadership, telemetry, (sender, receiver));
     if let Some(election) = election {
         // The reply to a request that is under way must not meet a second leader.
         election.end(end.quiet, RELEASE);

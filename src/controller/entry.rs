@@ -41,11 +41,15 @@ pub(super) struct Entry {
     waiting: Option<(Waiting, Instant)>,
     /// Nothing is left to do that could be done: what is not as it should be, if anything.
     pub(super) verdict: Option<Option<String>>,
+    /// When its Service was first seen, if that was new and shows no address yet.
+    new_since: Option<Instant>,
 }
 
 impl Entry {
     pub(super) fn new(tunnel: Tunnel, service: Option<Service>, now: Instant) -> Entry {
         let reread = service.is_none();
+        let new =
+            service.as_ref().is_some_and(|service| service.condition().is_none() && service.addresses().is_empty());
         let seen = Observed { service, ..Observed::default() };
         Entry {
             fingerprint: fingerprint(seen.service.as_ref()),
@@ -66,7 +70,16 @@ impl Entry {
             listed_meanwhile: None,
             waiting: None,
             verdict: None,
+            new_since: new.then_some(now),
         }
+    }
+
+    /// How long it took a new Service to show an address, once it does.
+    pub(super) fn first_address(&mut self, seen: &Observed, now: Instant) -> Option<Duration> {
+        if seen.shown().is_empty() {
+            return None;
+        }
+        self.new_since.take().map(|since| now.duration_since(since))
     }
 
     /// A poll shows the Service.

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use kube_client_lite::lease::{Leadership, Permit};
 
 use crate::backoff::jittered;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::TunnelState;
 use crate::tunnel::plan::Look;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
@@ -28,6 +30,9 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// The loop turns at least that often.
 const TURN: Duration = Duration::from_secs(10);
+
+/// A pass may make some hundred requests, of which few hang: one that takes longer than this never comes back.
+const LONGEST_PASS: Duration = Duration::from_secs(600);
 
 /// What the loop is told.
 pub enum Event {
@@ -63,6 +68,7 @@ struct Controller {
     clock: Arc<Clock>,
     pace: Pace,
     leadership: Leadership,
+    telemetry: Arc<Telemetry>,
     /// Of the term in which the entries were made.
     permit: Option<Permit>,
     polled: bool,
@@ -72,20 +78,28 @@ struct Controller {
 }
 
 /// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for.
-pub fn run(world: World, pace: Pace, leadership: Leadership, events: (Sender<Event>, Receiver<Event>)) -> End {
+pub fn run(
+    world: World,
+    pace: Pace,
+    leadership: Leadership,
+    telemetry: Arc<Telemetry>,
+    events: (Sender<Event>, Receiver<Event>),
+) -> End {
     let world = Arc::new(world);
     let clock = Arc::new(Clock { started: Instant::now(), stopping: AtomicBool::new(false) });
     let (sender, receiver) = events;
     {
         let (world, leadership, sender) = (Arc::clone(&world), leadership.clone(), sender.clone());
-        let interval = pace.poll_interval;
-        thread::spawn(move || poll::run(&world, &leadership, interval, &sender));
+        let (interval, telemetry) = (pace.poll_interval, Arc::clone(&telemetry));
+        thread::spawn(move || poll::run(&world, &leadership, interval, &telemetry, &sender));
     }
+    let pulse = telemetry.health.pulse("the loop");
     let mut controller = Controller {
         world,
         clock,
         pace,
         leadership,
+        telemetry,
         permit: None,
         polled: false,
         entries: BTreeMap::new(),
@@ -93,6 +107,7 @@ pub fn run(world: World, pace: Pace, leadership: Leadership, events: (Sender<Eve
         events: sender,
     };
     loop {
+        pulse.back_within(TURN);
         let event = controller.next_event(&receiver);
         controller.check_permit();
         match event {
@@ -129,8 +144,10 @@ impl Controller {
         }
         if self.permit.take().is_some() {
             self.entries.retain(|_, entry| entry.work.is_none());
+            self.telemetry.metrics.leading(false);
         }
         self.permit = self.leadership.permit();
+        self.telemetry.metrics.leading(self.permit.is_some());
     }
 
     /// Ends once no step is under way, or after a while.
@@ -167,7 +184,13 @@ impl Controller {
             listed.insert(tunnel.id.clone());
             match self.entries.get_mut(&tunnel.id) {
                 Some(entry) => entry.listed(tunnel, service, poll.began, now),
-                None => drop(self.entries.insert(tunnel.id.clone(), Entry::new(tunnel, Some(service), now))),
+                None => {
+                    let (id, entry) = (tunnel.id.clone(), Entry::new(tunnel, Some(service), now));
+                    if let Some(work) = &entry.work {
+                        self.telemetry.metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
+                    }
+                    self.entries.insert(id, entry);
+                }
             }
         }
         for id in poll.strays {
@@ -175,7 +198,14 @@ impl Controller {
             listed.insert(id.clone());
             self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, now));
         }
-        self.entries.retain(|id, entry| listed.contains(id) || entry.vanished(now));
+        let metrics = &self.telemetry.metrics;
+        self.entries.retain(|id, entry| {
+            let kept = listed.contains(id) || entry.vanished(now);
+            if !kept {
+                metrics.tunnel_gone(id);
+            }
+            kept
+        });
     }
 
     fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit) {
@@ -194,10 +224,19 @@ impl Controller {
             Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
             Outcome::TryAgain(_) | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
         };
+        let metrics = &self.telemetry.metrics;
+        metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
+        if let Some(after) = entry.first_address(&work.seen, now) {
+            metrics.address_shown(after);
+        }
+        if matches!(outcome, Outcome::TryAgain(_)) {
+            metrics.retry();
+        }
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
         entry.verdict = verdict.filter(|_| !changed);
         match outcome {
             Outcome::Gone if !changed => {
+                metrics.tunnel_gone(&id);
                 self.entries.remove(&id);
             }
             _ if changed => entry.start_anew(now),
@@ -243,7 +282,10 @@ impl Controller {
             self.working += 1;
             let (world, clock, events) = (Arc::clone(&self.world), Arc::clone(&self.clock), self.events.clone());
             let permit = permit.clone();
+            let pulse = self.telemetry.health.pulse(format!("the pass over {id}"));
+            pulse.back_within(LONGEST_PASS);
             thread::spawn(move || {
+                let _pulse = pulse;
                 let outcome = work.pass(&Pass { world: &world, clock: &clock, permit: &permit });
                 let _ = events.send(Event::Finished(work, outcome, permit)); // nobody listens: the process ends
             });

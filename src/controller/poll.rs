@@ -11,12 +11,16 @@ use kube_client_lite::{Error, ListQuery, ObjectMeta, Resource};
 use super::Event;
 use crate::backoff::{Repeating, wished};
 use crate::service::Service;
+use crate::telemetry::Telemetry;
 use crate::tunnel::TunnelId;
 use crate::world::World;
 
 /// Every so many polls all Services are listed, metadata only: one whose type changed while nobody looked has our
 /// finalizer and is in no list of load balancers.
 const POLLS_PER_SEARCH: u32 = 120;
+
+/// A list may take several requests, and each may hang for half a minute.
+const LONGEST_POLL: Duration = Duration::from_secs(300);
 
 /// Who does not lead looks whether he does after that time at the latest.
 const STANDBY: Duration = Duration::from_secs(10);
@@ -35,20 +39,26 @@ pub struct Poll {
 
 /// Polls until the process ends. A cluster that cannot be asked is asked again, later each time. Who does not lead lists the
 /// Services once, to know that he could.
-pub fn run(world: &World, leadership: &Leadership, interval: Duration, events: &Sender<Event>) {
+pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry: &Telemetry, events: &Sender<Event>) {
+    let pulse = telemetry.health.pulse("the poll");
     let mut failures = Repeating::default();
     let mut polls = 0;
     let mut searched: Option<Permit> = None;
     loop {
         let permit = leadership.permit();
         if permit.is_none() && polls > 0 {
+            pulse.back_within(STANDBY);
             leadership.wait(STANDBY);
             continue;
         }
         let search = polls % POLLS_PER_SEARCH == 0 || !searched.as_ref().is_some_and(Permit::holds);
+        pulse.back_within(LONGEST_POLL);
         let began = Instant::now();
-        let pause = match poll(world, permit.clone(), began, search) {
+        let polled = poll(world, permit.clone(), began, search);
+        telemetry.metrics.polled(polled.is_ok(), began.elapsed());
+        let pause = match polled {
             Ok(poll) => {
+                telemetry.health.ready();
                 if failures.succeeded() {
                     log::info!("the cluster answers again");
                 }
@@ -71,6 +81,7 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, events: &
                 error.retry_after().map_or(delay, wished)
             }
         };
+        pulse.back_within(pause);
         thread::sleep(pause);
     }
 }

@@ -69,7 +69,6 @@ impl Fly {
     }
 
     /// Counts its requests there.
-    #[allow(dead_code)] // until `main` has them
     pub fn counted_in(self, metrics: Arc<Metrics>) -> Fly {
         Fly { metrics, ..self }
     }

@@ -1,8 +1,5 @@
 //! What the process says of itself.
 
-// Until `main` starts it.
-#![allow(dead_code, unused_imports)]
-
 mod cost;
 pub mod health;
 pub mod http;
