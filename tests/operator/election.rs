@@ -110,7 +110,9 @@ fn a_leader_that_is_told_to_end_hands_over_at_once() {
     let (web, ip) = serving(&lab);
     a.terminate();
     assert_eq!(a.wait(DEADLINE).and_then(|status| status.code()), Some(0));
-    wait_until("b leads", DEADLINE, || holder(&lab) != "" && reigns(&lab).last().is_some_and(|(from, ..)| from == "b"));
+    wait_until("b leads", DEADLINE, || {
+        !holder(&lab).is_empty() && reigns(&lab).last().is_some_and(|(from, ..)| from == "b")
+    });
     let handover = handover(&lab, "a");
     assert!(handover < Duration::from_secs(2), "{handover:?}");
     let released = reigns(&lab).into_iter().rfind(|(from, ..)| from == "a").expect("it led");
