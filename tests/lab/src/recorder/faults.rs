@@ -262,10 +262,18 @@ mod tests {
         let rule =
             json!({"to": "fly", "method": "POST", "path": "/machines$", "skip": 1, "times": 2, "fault": "refuse"});
         faults.set(vec![Rule::try_from(rule).expect("a rule")]);
-        let struck = |method, path| faults.strike(Target::Fly, method, path).is_some();
+        let struck = |method, path| faults.strike(Target::Fly, "", method, path).is_some();
         assert!(!struck("GET", "/v1/apps/a/machines"));
         let posts: Vec<bool> = (0..4).map(|_| struck("POST", "/v1/apps/a/machines")).collect();
         assert_eq!(posts, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_rule_may_be_for_one_client_alone() {
+        let faults = Faults::default();
+        faults.set(vec![Rule::new(Fault::Refuse).from("a").times(u32::MAX)]);
+        let struck = |from| faults.strike(Target::Fly, from, "GET", "/").is_some();
+        assert_eq!(["a", "b", "", "a"].map(struck), [true, false, false, true]);
     }
 
     #[test]

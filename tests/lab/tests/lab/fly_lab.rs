@@ -63,7 +63,7 @@ impl FlyLab {
     fn with(settings: Settings, traffic: bool) -> FlyLab {
         let frps = Parts::get().expect("the parts are built").frps.clone();
         let fly = Fly::start(slot(), frps, traffic, settings);
-        let mut recorder = Recorder::default();
+        let recorder = Recorder::default();
         let address = recorder.before_fly(fly.address(), "");
         FlyLab { fly, recorder, address }
     }
