@@ -127,7 +127,7 @@ impl World {
         };
         let patch = PatchOperation::Add { path: path.into(), value };
         let patched = self.patch(service, vec![patch])?;
-        seen.service = Some(patched.ok_or_else(Failure::service_changed)?);
+        seen.service = Some(Box::new(patched.ok_or_else(Failure::service_changed)?));
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl World {
             Some(mut patched) => {
                 self.report_deleted(service, permit);
                 patched.metadata.finalizers.retain(|name| *name != self.settings.finalizer);
-                seen.service = Some(patched);
+                seen.service = Some(Box::new(patched));
                 Ok(())
             }
             None => Err(Failure::service_changed()),
@@ -174,7 +174,7 @@ impl World {
         match self.kube.apply(&path, FIELD_MANAGER, &status::apply(service, shown, &now)) {
             Ok(applied) => {
                 self.report(service, shown, permit);
-                seen.service = Some(applied);
+                seen.service = Some(Box::new(applied));
                 Ok(())
             }
             Err(error) if error.is_invalid() || error.is_conflict() || error.is_not_found() => {

@@ -68,7 +68,7 @@ fn foresee(
     look: &mut dyn FnMut(&plan::Look, &mut Observed, &mut Memory) -> Result<(), Failure>,
 ) -> Result<Vec<String>, Failure> {
     let mut imagination = Imagination::new(&settings.finalizer, |_, lane| lane.name.clone());
-    let mut seen = Observed { service, ..Observed::default() };
+    let mut seen = Observed { service: service.map(Box::new), ..Observed::default() };
     let mut memory = Memory::default();
     let mut passed = Duration::ZERO;
     let mut lines: Vec<String> = Vec::new();

@@ -24,8 +24,9 @@ pub(super) struct Entry {
     /// `None` while a worker has it.
     pub(super) work: Option<Box<Work>>,
     /// What the tunnel was to be, and how its Service looked, when it was last worked on.
-    pub(super) tunnel: Tunnel,
-    fingerprint: u64,
+    fingerprint: Fingerprint,
+    /// It was to be taken down.
+    removing: bool,
     /// Its Service has our finalizer: something may have been made for it.
     finalized: bool,
     /// When to work on it next; `None`: when a poll or a worker says so.
@@ -36,7 +37,7 @@ pub(super) struct Entry {
     pub(super) looked: Instant,
     finished: Option<Instant>,
     /// What a poll saw while a worker had the tunnel.
-    listed_meanwhile: Option<(Tunnel, u64)>,
+    listed_meanwhile: Option<Fingerprint>,
     /// What it waits for, and since when.
     waiting: Option<(Waiting, Instant)>,
     /// Nothing is left to do that could be done: what is not as it should be, if anything.
@@ -50,19 +51,19 @@ impl Entry {
         let reread = service.is_none();
         let new =
             service.as_ref().is_some_and(|service| service.condition().is_none() && service.addresses().is_empty());
-        let seen = Observed { service, ..Observed::default() };
+        let seen = Observed { service: service.map(Box::new), ..Observed::default() };
         Entry {
-            fingerprint: fingerprint(seen.service.as_ref()),
+            fingerprint: Fingerprint::of(&tunnel, seen.service.as_deref()),
+            removing: tunnel.wanted == Wanted::Removed,
             finalized: true, // until a pass knows better
             work: Some(Box::new(Work {
-                tunnel: tunnel.clone(),
+                tunnel,
                 seen,
                 memory: Memory::default(),
                 look: None,
                 reread,
                 failures: Repeating::default(),
             })),
-            tunnel,
             due: Some(now),
             resync: None,
             looked: now,
@@ -84,20 +85,20 @@ impl Entry {
 
     /// A poll shows the Service.
     pub(super) fn listed(&mut self, tunnel: Tunnel, service: Service, began: Instant, now: Instant) {
+        let listed = Fingerprint::of(&tunnel, Some(&service));
         let Some(work) = &mut self.work else {
-            self.listed_meanwhile = Some((tunnel, fingerprint(Some(&service))));
+            self.listed_meanwhile = Some(listed);
             return;
         };
         // Older than what the last pass wrote, perhaps: the next poll tells.
         if self.finished.is_some_and(|finished| finished > began) {
             return;
         }
-        let changed = tunnel != self.tunnel || fingerprint(Some(&service)) != self.fingerprint;
-        if changed || self.resync.is_some_and(|resync| resync <= now) {
+        if listed != self.fingerprint || self.resync.is_some_and(|resync| resync <= now) {
             work.forget();
             work.reread = false;
             work.tunnel = tunnel;
-            work.seen.service = Some(service);
+            work.seen.service = Some(Box::new(service));
             self.due = Some(now);
             self.verdict = None;
         }
@@ -106,12 +107,13 @@ impl Entry {
     /// A worker gives the tunnel back. Returns whether a poll saw its Service change meanwhile, beside what the pass
     /// itself wrote.
     pub(super) fn returned(&mut self, work: Box<Work>, finalizer: &str, now: Instant) -> bool {
-        let before = std::mem::replace(&mut self.fingerprint, fingerprint(work.seen.service.as_ref()));
-        let changed = self
-            .listed_meanwhile
-            .take()
-            .is_some_and(|(tunnel, shown)| tunnel != work.tunnel || shown != before && shown != self.fingerprint);
-        self.tunnel = work.tunnel.clone();
+        let after = Fingerprint::of(&work.tunnel, work.seen.service.as_deref());
+        let before = std::mem::replace(&mut self.fingerprint, after);
+        let listed = self.listed_meanwhile.take();
+        let changed = listed.is_some_and(|Fingerprint { tunnel, shown }| {
+            tunnel != after.tunnel || ![before.shown, after.shown].contains(&shown)
+        });
+        self.removing = work.tunnel.wanted == Wanted::Removed;
         self.finalized = work.seen.service.as_ref().is_some_and(|service| service.has_finalizer(finalizer));
         self.finished = Some(now);
         self.work = Some(work);
@@ -120,8 +122,7 @@ impl Entry {
 
     /// No list shows the Service any more. Returns whether the tunnel is still to be worked on.
     pub(super) fn vanished(&mut self, now: Instant) -> bool {
-        let removing = self.tunnel.wanted == Wanted::Removed;
-        if self.work.is_some() && !removing {
+        if self.work.is_some() && !self.removing {
             if !self.finalized {
                 return false;
             }
@@ -149,7 +150,7 @@ impl Entry {
         self.waiting = None;
         self.resync = Some(resync);
         // One that is in no list of load balancers is not woken by a poll.
-        self.due = (self.tunnel.wanted == Wanted::Removed).then_some(resync);
+        self.due = self.removing.then_some(resync);
     }
 
     /// A known time, or soon and later each time. What nobody looked at for a whole interval is looked at again.
@@ -169,18 +170,30 @@ impl Entry {
     }
 }
 
-/// Tells whether a Service is as it was left: everything that we read of it beside what makes the tunnel.
-fn fingerprint(service: Option<&Service>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Some(service) = service {
-        service.metadata.uid.hash(&mut hasher);
-        service.metadata.finalizers.hash(&mut hasher);
-        service.addresses().hash(&mut hasher);
-        if let Some(condition) = service.condition() {
-            (&condition.status, &condition.reason, &condition.message).hash(&mut hasher);
+/// Tells whether a Service is as it was left, in a few bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    /// Of what makes the tunnel.
+    tunnel: u64,
+    /// Of everything else that we read of the Service.
+    shown: u64,
+}
+
+impl Fingerprint {
+    fn of(tunnel: &Tunnel, service: Option<&Service>) -> Fingerprint {
+        let mut shown = DefaultHasher::new();
+        if let Some(service) = service {
+            service.metadata.uid.hash(&mut shown);
+            service.metadata.finalizers.hash(&mut shown);
+            service.addresses().hash(&mut shown);
+            if let Some(condition) = service.condition() {
+                (&condition.status, &condition.reason, &condition.message).hash(&mut shown);
+            }
         }
+        let mut hasher = DefaultHasher::new();
+        tunnel.hash(&mut hasher);
+        Fingerprint { tunnel: hasher.finish(), shown: shown.finish() }
     }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -210,7 +223,7 @@ mod tests {
         let now = Instant::now();
         let mut entry = Entry::new(tunnel(), Some(service(None)), now);
         let mut work = entry.work.take().expect("nobody has it");
-        work.seen.service = Some(service(Some("192.0.2.1")));
+        work.seen.service = Some(Box::new(service(Some("192.0.2.1"))));
         assert!(!entry.returned(work, "f", now));
         entry.settled(now + 60 * SECOND);
         entry.due = None;
@@ -229,7 +242,7 @@ mod tests {
             let mut entry = Entry::new(tunnel(), Some(service(None)), now);
             let mut work = entry.work.take().expect("nobody has it");
             entry.listed(tunnel(), service(listed), now, now);
-            work.seen.service = Some(service(Some("192.0.2.1")));
+            work.seen.service = Some(Box::new(service(Some("192.0.2.1"))));
             assert_eq!(entry.returned(work, "f", now), expected, "{listed:?}");
         }
     }

@@ -160,7 +160,7 @@ impl Work {
         let settings = &world.settings;
         let tunnel =
             service.as_ref().and_then(|s| desired::tunnel(s, &world.owner, &settings.finalizer, &settings.lanes));
-        self.seen.service = service.filter(|_| tunnel.is_some());
+        self.seen.service = service.filter(|_| tunnel.is_some()).map(Box::new);
         self.tunnel = tunnel.unwrap_or_else(|| desired::removed(self.tunnel.id.clone(), &world.owner));
         Ok(())
     }

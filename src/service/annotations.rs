@@ -14,7 +14,7 @@ const LONGEST_VALUE: usize = 100;
 const LEGACY: [&str; 5] = ["fly-app", "machine-id", "frpc-deployment", "ip-id", "public-ip"];
 
 /// Resources of an frpc pod, as Kubernetes quantities.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resources {
     pub cpu_request: String,
     pub cpu_limit: Option<String>,

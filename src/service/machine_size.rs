@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A preset: its name, and what of CPU and memory it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MachineSize {
     pub cpu_kind: &'static str,
     pub cpus: u32,

@@ -22,7 +22,7 @@ use crate::service::annotations::Resources;
 use crate::service::machine_size::MachineSize;
 
 /// Which Service a tunnel serves.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId {
     pub namespace: String,
     pub name: String,
@@ -35,7 +35,7 @@ impl fmt::Display for TunnelId {
 }
 
 /// What stands behind one public address: one Fly App, its addresses, its lanes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tunnel {
     pub id: TunnelId,
     /// Name of the Fly App.
@@ -48,7 +48,7 @@ pub struct Tunnel {
 }
 
 /// What a tunnel is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wanted {
     Served(Ask),
     /// The Service cannot be served. What runs stays as it is, unless the door is to be closed.
@@ -61,7 +61,7 @@ pub enum Wanted {
 }
 
 /// What the Service asks for, with the operator's own settings where it is silent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// TCP ports, ascending.
     pub ports: Vec<u16>,

@@ -10,8 +10,8 @@ use crate::tunnel::keys::TunnelKeys;
 /// One look at everything that concerns a tunnel. What was not looked at yet is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// `None`: the Service is gone.
-    pub service: Option<Service>,
+    /// `None`: the Service is gone. Boxed, as a thousand settled tunnels have none.
+    pub service: Option<Box<Service>>,
     pub app: Option<App>,
     pub objects: Option<Objects>,
 }
@@ -139,7 +139,7 @@ impl Observed {
 
     /// The addresses that the Service shows.
     pub fn shown(&self) -> Vec<IpAddr> {
-        self.service.as_ref().map(Service::addresses).unwrap_or_default()
+        self.service.as_deref().map(Service::addresses).unwrap_or_default()
     }
 }
 

@@ -192,7 +192,7 @@ mod tests {
             (removed("web"), Some(service(None)), Reason::Deleting),
             (removed("web"), None, Reason::Deleting),
         ] {
-            let seen = Observed { service, ..Observed::default() };
+            let seen = Observed { service: service.map(Box::new), ..Observed::default() };
             let state = TunnelState::of(&tunnel, &seen);
             assert_eq!(state, TunnelState { reason: expected, holdings: None }, "{seen:?}");
         }

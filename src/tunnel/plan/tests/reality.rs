@@ -110,7 +110,7 @@ impl Reality {
 
     pub fn plan(&mut self) -> Plan {
         let tunnel = desired::tunnel(&self.service, &self.owner, &self.settings.finalizer, &self.settings.lanes);
-        self.seen.service = tunnel.is_some().then(|| self.service.clone());
+        self.seen.service = tunnel.is_some().then(|| Box::new(self.service.clone()));
         let id = TunnelId { namespace: "default".into(), name: "web".into() };
         let tunnel = tunnel.unwrap_or_else(|| desired::removed(id, &self.owner));
         let now = self.clock();
@@ -199,7 +199,7 @@ impl Reality {
             _ => {}
         }
         let mut truth = Observed {
-            service: Some(std::mem::take(&mut self.service)),
+            service: Some(Box::new(std::mem::take(&mut self.service))),
             app: Some(std::mem::replace(&mut self.app, App::Absent)),
             objects: Some(std::mem::take(&mut self.objects)),
         };
@@ -207,7 +207,7 @@ impl Reality {
         let Observed { service: Some(service), app: Some(app), objects: Some(objects) } = truth else {
             panic!("nothing of it is forgotten");
         };
-        (self.service, self.app, self.objects) = (service, app, objects);
+        (self.service, self.app, self.objects) = (*service, app, objects);
         self.look(&Look::Everything);
     }
 
