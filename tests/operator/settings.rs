@@ -186,7 +186,7 @@ fn a_wish_to_wait_for_ever_is_not_granted() {
 fn a_namespace_that_is_missing_is_made() {
     let lab = Homelab::new();
     let namespace = format!("{}-made", lab.operator_namespace());
-    let _operator = lab.operator(binary()).env("OPERATOR_NAMESPACE", &namespace).start();
+    let _operator = lab.operator(binary()).env("OPERATOR_NAMESPACE", &namespace).as_admin().start();
     let web = lab.service("web").port(8080).create();
     assert_answers(web.address(DEADLINE), 8080, "web");
     web.delete();

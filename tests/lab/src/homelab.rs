@@ -16,6 +16,7 @@ use crate::fly::{Fly, Settings};
 use crate::operator::Operator;
 use crate::parts::Parts;
 use crate::recorder::{Recorder, Request, Rule};
+use crate::rights::Account;
 use crate::service::ServiceBuilder;
 
 /// A homelab with its Fly. Everything of it goes when it is dropped; drop operators first.
@@ -29,6 +30,7 @@ pub struct Homelab {
     directory: PathBuf,
     namespace: OnceLock<String>,
     operator_namespace: OnceLock<String>,
+    account: OnceLock<Account>,
     /// All that were created.
     namespaces: Mutex<Vec<String>>,
     cluster: Arc<Cluster>,
@@ -72,10 +74,7 @@ impl Builder {
         let recorder = Recorder::default();
         let fly_address = recorder.before_fly(fly.address(), "");
         let api_server = recorder.before_kubernetes(cluster.api_server(), cluster.authority(), "");
-        let user = json!({ "token": cluster.admin_token() });
-        let config = kubeconfig(api_server, cluster.authority().certificate_pem(), &user);
-        std::fs::write(directory.join("kubeconfig"), config.to_string()).expect("its own directory can be written");
-        Homelab {
+        let lab = Homelab {
             fly,
             recorder,
             fly_address,
@@ -84,9 +83,12 @@ impl Builder {
             directory,
             namespace: OnceLock::new(),
             operator_namespace: OnceLock::new(),
+            account: OnceLock::new(),
             namespaces: Mutex::default(),
             cluster,
-        }
+        };
+        lab.write_kubeconfig("kubeconfig", lab.cluster.admin_token());
+        lab
     }
 }
 
@@ -125,6 +127,28 @@ impl Homelab {
     /// A kubeconfig file of an administrator, through the recorder.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
+    }
+
+    /// The ServiceAccount of this lab's operators, created on first use: in [`Self::operator_namespace`], with the rights
+    /// of [`crate::rights`] and no other.
+    pub fn operator_account(&self) -> &Account {
+        self.account.get_or_init(|| {
+            let account = Account::new(&self.cluster, &format!("{}-operator", self.name), self.operator_namespace());
+            self.write_kubeconfig("operator.kubeconfig", account.token());
+            account
+        })
+    }
+
+    /// A kubeconfig file of that account, through the recorder.
+    pub fn operator_kubeconfig(&self) -> PathBuf {
+        self.operator_account();
+        self.directory.join("operator.kubeconfig")
+    }
+
+    fn write_kubeconfig(&self, name: &str, token: &str) {
+        let user = json!({ "token": token });
+        let config = kubeconfig(self.api_server, self.cluster.authority().certificate_pem(), &user);
+        std::fs::write(self.directory.join(name), config.to_string()).expect("its own directory can be written");
     }
 
     /// Scratch space, removed with the lab.
@@ -230,5 +254,8 @@ impl Drop for Homelab {
     fn drop(&mut self) {
         let namespaces = std::mem::take(&mut *self.namespaces.lock().expect("no one panics while holding it"));
         namespaces.iter().for_each(|namespace| self.remove_namespace(namespace));
+        if let Some(account) = self.account.get() {
+            account.remove(&self.cluster);
+        }
     }
 }

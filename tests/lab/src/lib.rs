@@ -6,6 +6,7 @@
 //!  homelab ── what one test has: operator, service, fly, recorders; on a cluster that tests share
 //!  control, main.rs ── the same for a person: `scripts/lab`, `LAB_URL`
 //!     │
+//!     ├── rights ── what the operator may
 //!     ├── recorder ── log and faults, before the API server and before Fly
 //!     ├── fly ── the Machines API, Machines that run frps, checks, the edge
 //!     └── cluster ── control plane, nodes, pods, service proxy
@@ -35,6 +36,7 @@ pub mod pki;
 pub mod process;
 mod promlint;
 pub mod recorder;
+pub mod rights;
 pub mod root_fs;
 pub mod service;
 pub mod slot;

@@ -11,7 +11,7 @@ use crate::homelab::Homelab;
 use crate::process::{Process, Spawn};
 
 /// An operator that is about to be started. Its environment tells it of its lab, asks for short intervals, and leaves
-/// the election of a leader out.
+/// the election of a leader out. It has the rights of [`crate::rights`].
 pub struct Operator<'a> {
     lab: &'a Homelab,
     binary: PathBuf,
@@ -24,7 +24,7 @@ impl<'a> Operator<'a> {
         let http_address =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let environment = [
-            ("KUBECONFIG", lab.kubeconfig().display().to_string()),
+            ("KUBECONFIG", lab.operator_kubeconfig().display().to_string()),
             ("FLY_FLAPS_BASE_URL", lab.fly_url()),
             ("FLY_API_TOKEN", lab.fly().token().to_owned()),
             ("FLY_ORG", lab.fly().organisation().to_owned()),
@@ -75,6 +75,12 @@ impl<'a> Operator<'a> {
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
+    }
+
+    /// With all rights, as a person may have who tries it by hand.
+    pub fn as_admin(self) -> Self {
+        let kubeconfig = self.lab.kubeconfig().display().to_string();
+        self.env("KUBECONFIG", &kubeconfig)
     }
 
     /// Starts it.

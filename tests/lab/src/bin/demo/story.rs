@@ -77,7 +77,7 @@ fn the_operator(stage: &mut Stage) -> Outcome {
     arguments.extend(SHORT_TIMES.iter().flat_map(|(flag, value)| [flag, value]));
     stage.screen.say("Its times are shorter than by default (5s, 10s, 60s), so that this story is, too:");
     stage.screen.command(&format!("fly-tunnel-operator {}", arguments.join(" ")));
-    let mut operator = lab.operator(&lab.cluster().bin().join("fly-tunnel-operator"));
+    let mut operator = lab.operator(&lab.cluster().bin().join("fly-tunnel-operator")).as_admin();
     // As its users have it: whatever is not said above is the default.
     for variable in ["CLUSTER_NAME", "LOAD_BALANCER_CLASS", "OPERATOR_NAMESPACE", "RESYNC_INTERVAL", "RUST_LOG"] {
         operator = operator.without(variable);

@@ -1,0 +1,165 @@
+//! What the operator may: the least that works, and what its chart is to grant. RBAC is on in every cluster of the lab,
+//! and operators of tests have these rights and no other.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Kube};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// The API server learns of new roles from a watch of its own.
+const KNOWN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// In seconds.
+const A_DAY: u32 = 86_400;
+
+/// Some verbs on some resources of one API group.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub group: &'static str,
+    pub resource: &'static str,
+    pub verbs: &'static [&'static str],
+    /// The only object, where there is but one.
+    pub name: Option<&'static str>,
+}
+
+const fn rule(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Rule {
+    Rule { group, resource, verbs, name: None }
+}
+
+/// In every namespace: by a ClusterRole.
+pub const EVERYWHERE: [Rule; 3] = [
+    rule("", "services", &["get", "list"]),
+    // Finalizers are written there, too.
+    rule("", "services/status", &["patch"]),
+    rule("", "events", &["create"]),
+];
+
+/// By a Role in `kube-system`: its UID stands for the cluster, where no `--cluster-name` is given.
+pub const IN_KUBE_SYSTEM: [Rule; 1] = [Rule { name: Some("kube-system"), ..rule("", "namespaces", &["get"]) }];
+
+/// By a Role in the namespace where frpc lives.
+pub const IN_ITS_NAMESPACE: [Rule; 4] = [
+    rule("", "secrets", &["list", "create", "delete"]),
+    rule("", "configmaps", &["list", "create", "delete"]),
+    // They are applied, which takes both `patch` and `create`.
+    rule("apps", "deployments", &["list", "create", "patch", "delete"]),
+    rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
+];
+
+impl Rule {
+    fn json(&self) -> Value {
+        let mut rule = json!({ "apiGroups": [self.group], "resources": [self.resource], "verbs": self.verbs });
+        if let Some(name) = self.name {
+            rule["resourceNames"] = json!([name]);
+        }
+        rule
+    }
+}
+
+/// A ServiceAccount with the operator's rights.
+pub struct Account {
+    /// Its name, and that of its roles and bindings.
+    name: String,
+    namespace: String,
+    token: String,
+}
+
+impl Account {
+    /// Makes it, and waits until the API server knows its rights.
+    ///
+    /// # Panics
+    /// The API server refuses something.
+    pub(crate) fn new(cluster: &Cluster, name: &str, namespace: &str) -> Account {
+        let kube = cluster.kube();
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
+        create(&kube, &accounts, &account);
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": { "expirationSeconds": A_DAY },
+        });
+        let made = create(&kube, &format!("{accounts}/{name}/token"), &request);
+        let token = made["status"]["token"].as_str().expect("a token").to_owned();
+        let account = Account { name: name.to_owned(), namespace: namespace.to_owned(), token };
+        let grants =
+            [(None, &EVERYWHERE[..]), (Some("kube-system"), &IN_KUBE_SYSTEM), (Some(namespace), &IN_ITS_NAMESPACE)];
+        grants.iter().for_each(|(namespace, rules)| account.grant(&kube, *namespace, rules));
+        grants
+            .iter()
+            .for_each(|(namespace, rules)| rules.iter().for_each(|rule| account.wait_known(&kube, *namespace, rule)));
+        account
+    }
+
+    /// A bearer token of it, good for a day.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Removes what is not in a namespace of its lab.
+    pub(crate) fn remove(&self, cluster: &Cluster) {
+        for namespace in [None, Some("kube-system")] {
+            for kind in kinds(namespace) {
+                // What stays ends with the cluster.
+                let _ = cluster.kube().delete(&format!("{}/{}", collection(namespace, kind), self.name));
+            }
+        }
+    }
+
+    /// In one namespace, or in all.
+    fn grant(&self, kube: &Kube, namespace: Option<&str>, rules: &[Rule]) {
+        let [role, binding] = kinds(namespace);
+        let object = |kind: &str| json!({ "apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": { "name": self.name } });
+        let mut granted = object(role);
+        granted["rules"] = rules.iter().map(Rule::json).collect();
+        create(kube, &collection(namespace, role), &granted);
+        let mut bound = object(binding);
+        bound["roleRef"] = json!({ "apiGroup": GROUP, "kind": role, "name": self.name });
+        bound["subjects"] = json!([{ "kind": "ServiceAccount", "namespace": self.namespace, "name": self.name }]);
+        create(kube, &collection(namespace, binding), &bound);
+    }
+
+    fn wait_known(&self, kube: &Kube, namespace: Option<&str>, rule: &Rule) {
+        let (resource, subresource) = rule.resource.split_once('/').unwrap_or((rule.resource, ""));
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": format!("system:serviceaccount:{}:{}", self.namespace, self.name),
+                "resourceAttributes": {
+                    "namespace": namespace,
+                    "verb": rule.verbs[0],
+                    "group": rule.group,
+                    "resource": resource,
+                    "subresource": subresource,
+                    "name": rule.name,
+                },
+            },
+        });
+        let end = Instant::now() + KNOWN_DEADLINE;
+        while create(kube, "/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] != true {
+            assert!(Instant::now() < end, "the API server does not know of {rule:?} in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn create(kube: &Kube, collection: &str, object: &Value) -> Value {
+    kube.create(collection, object).expect("the API server takes it")
+}
+
+/// The kinds of a role and of its binding, in one namespace or in all.
+fn kinds(namespace: Option<&str>) -> [&'static str; 2] {
+    match namespace {
+        None => ["ClusterRole", "ClusterRoleBinding"],
+        Some(_) => ["Role", "RoleBinding"],
+    }
+}
+
+fn collection(namespace: Option<&str>, kind: &str) -> String {
+    let namespace = namespace.map(|namespace| format!("namespaces/{namespace}/")).unwrap_or_default();
+    format!("/apis/{GROUP}/v1/{namespace}{}s", kind.to_lowercase())
+}
