@@ -13,6 +13,7 @@ mod in_cluster;
 mod kubeconfig;
 mod metrics;
 mod refusal;
+mod rights;
 mod settings;
 mod strangers;
 mod traffic;
