@@ -59,6 +59,7 @@ fn each_right_is_used_and_none_is_missing() {
     let refused: Vec<_> = requests.iter().filter(answered).filter(|r| r.status == Some(403)).collect();
     assert!(refused.is_empty(), "{refused:#?}");
     let used: BTreeSet<String> = requests.iter().filter(answered).flat_map(needed).collect();
-    let unused: Vec<String> = granted().difference(&used).filter(|right| !right.contains("/leases ")).cloned().collect();
+    let unused: Vec<String> =
+        granted().difference(&used).filter(|right| !right.contains("/leases ")).cloned().collect();
     assert_eq!(unused, [""; 0], "granted, but not used");
 }

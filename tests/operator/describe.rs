@@ -1,0 +1,172 @@
+//! What a person sees who asks kubectl, as texts in `snapshots/describe/`. What differs from run to run is replaced by
+//! a word in angle brackets.
+
+use std::path::PathBuf;
+
+use lab::fly::Account;
+use lab::homelab::Homelab;
+use lab::recorder::{Answer, Fault, Rule, Target};
+use lab::service::ServiceHandle;
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::events::{posted, wait_for_event};
+use crate::{DEADLINE, binary, serving, start, wait_for_reason};
+
+/// Compares with `snapshots/describe/<name>.txt`; with `UPDATE=1` in the environment writes it.
+#[track_caller]
+fn assert_shows(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/operator/snapshots/describe/{name}.txt"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be made");
+        std::fs::write(&path, text).expect("the snapshot can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{} has another text; UPDATE=1 accepts this one", path.display());
+}
+
+/// The Service by the two commands that the README names.
+fn shown(lab: &Homelab, web: &ServiceHandle) -> String {
+    let describe = run(lab, "kubectl describe service web");
+    let condition = run(lab, "kubectl get service web -o jsonpath-as-json={.status.conditions[*]}");
+    steady(lab, &format!("{}\n{condition}", with_events(lab, web, &describe)))
+}
+
+/// The command line, and what it prints.
+fn run(lab: &Homelab, command: &str) -> String {
+    let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--namespace", lab.namespace()]).collect();
+    let output = lab.cluster().kubectl(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    format!("$ {command}\n{}", String::from_utf8_lossy(&output.stdout))
+}
+
+/// The events of other controllers are left out, and so are the ages, after which kubectl widens its columns.
+fn with_events(lab: &Homelab, web: &ServiceHandle, describe: &str) -> String {
+    let (head, table) = describe.split_once("Events:").expect("kubectl shows events");
+    let gaps = Regex::new(" {2,}").expect("a regular expression");
+    let row = |line: &str| {
+        let [kind, reason, age, _, message] = gaps.splitn(line.trim(), 5).collect::<Vec<_>>()[..] else {
+            panic!("{line:?} is no event");
+        };
+        // "3s", or "3s (x4 over 10m)" where one event counts for several.
+        let often = age.split_once(' ').map(|(_, often)| format!("{often}  ")).unwrap_or_default();
+        format!("  {kind:7}  {reason:22}  {often}{message}\n")
+    };
+    let ours: String = table.lines().filter(|line| line.contains("  fly-tunnel-operator  ")).map(row).collect();
+    format!("{head}Events:\n{}", in_order(lab, web, &ours))
+}
+
+/// Lines of events in the order in which these were written, other lines first: kubectl orders those of one second at
+/// random.
+fn in_order(lab: &Homelab, web: &ServiceHandle, text: &str) -> String {
+    let posted = posted(lab, web);
+    let place = |line: &&str| {
+        let is_told =
+            |event: &Value| ["reason", "message"].iter().all(|f| line.contains(event[f].as_str().unwrap_or("?")));
+        posted.iter().position(is_told).map(|place| place + 1)
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_key(place);
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The same in every run.
+fn steady(lab: &Homelab, text: &str) -> String {
+    let text = [
+        (r"lb-lab-[0-9]+-apps-web-[0-9a-z]+", "<app>"),
+        (r"127\.66\.[0-9.]+", "<address>"),
+        (r"127\.96\.[0-9.]+", "<cluster IP>"),
+        (r"10\.244\.[0-9.]+", "<pod>"),
+        (r"[0-9-]{10}T[0-9:]{8}Z", "<time>"),
+    ]
+    .into_iter()
+    .fold(text.to_owned(), |text, (pattern, word)| {
+        Regex::new(pattern).expect("a regular expression").replace_all(&text, word).into_owned()
+    });
+    text.replace(lab.namespace(), "<namespace>")
+}
+
+fn answer(status: u16, error: &str) -> Fault {
+    Fault::Answer(Answer { status, headers: Default::default(), body: json!({ "error": error }).to_string() })
+}
+
+#[test]
+fn a_service_that_serves_and_gets_another_port() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, _) = serving(&lab);
+    wait_for_event(&lab, &web, "EnsuredLoadBalancer");
+    assert_shows("serving", &shown(&lab, &web));
+    web.set_ports(&[8080, 9090]);
+    wait_for_event(&lab, &web, "UpdatedLoadBalancer");
+    wait_for_reason(&web, "Serving");
+    assert_shows("another-port", &shown(&lab, &web));
+}
+
+#[test]
+fn a_service_with_a_bad_annotation() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-machine-size", "huge").create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("bad-annotation", &shown(&lab, &web));
+}
+
+#[test]
+fn a_token_that_fly_refuses() {
+    let lab = Homelab::new();
+    let _operator = lab.operator(binary()).env("FLY_API_TOKEN", "fo1_wrong").start();
+    let web = lab.service("web").port(8080).create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("token-refused", &shown(&lab, &web));
+}
+
+#[test]
+fn a_region_without_capacity() {
+    let lab = Homelab::new();
+    lab.fly().set_capacity([("ord".to_owned(), 0)]);
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("no-capacity", &shown(&lab, &web));
+}
+
+#[test]
+fn an_account_on_trial() {
+    let lab = Homelab::new();
+    lab.fly().set_account(Account { dedicated_v4: false, ..Account::default() });
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("trial", &shown(&lab, &web));
+}
+
+#[test]
+fn a_fly_that_is_down() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, _) = serving(&lab);
+    lab.faults([Rule::new(answer(503, "upstream unavailable")).to(Target::Fly).times(u32::MAX)]);
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("fly-down", &shown(&lab, &web));
+}
+
+#[test]
+fn a_service_that_goes_while_fly_refuses_to_delete_its_app() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, _) = serving(&lab);
+    let refused = answer(422, "App is locked by an operation that is under way");
+    lab.faults([Rule::new(refused).to(Target::Fly).method("DELETE").path("force=true$").times(u32::MAX)]);
+    web.delete();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("going", &shown(&lab, &web));
+    lab.faults([]);
+    web.wait_gone(DEADLINE);
+    wait_for_event(&lab, &web, "DeletedLoadBalancer");
+    // There is no Service to be described any more.
+    let columns = "custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
+    let selector = "involvedObject.kind=Service,source=fly-tunnel-operator";
+    let events = run(&lab, &format!("kubectl get events --field-selector {selector} -o {columns}"));
+    assert_shows("gone", &steady(&lab, &in_order(&lab, &web, &events)));
+}
