@@ -42,10 +42,10 @@ impl World {
         match step {
             Step::AddFinalizer => self.add_finalizer(seen)?,
             Step::RemoveFinalizer => self.remove_finalizer(seen, permit)?,
-            Step::ShowStatus(shown) => self.show(shown, seen, permit)?,
+            Step::ShowStatus(shown) => self.show(shown, tunnel, seen, memory, permit)?,
             Step::CreateApp => self.create_app(tunnel, seen, memory)?,
             Step::DeleteApp => {
-                self.fly.delete_app(app)?;
+                self.fly.delete_app(app).map_err(|error| not_deleted(app, error))?;
                 memory.app_deleted = Some(now.monotonic);
             }
             Step::AllocateAddress => {
@@ -167,13 +167,20 @@ impl World {
         }
     }
 
-    fn show(&self, shown: &Shown, seen: &mut Observed, permit: &Permit) -> Result<(), Failure> {
+    fn show(
+        &self,
+        shown: &Shown,
+        tunnel: &Tunnel,
+        seen: &mut Observed,
+        memory: &mut Memory,
+        permit: &Permit,
+    ) -> Result<(), Failure> {
         let Some(service) = &seen.service else { return Ok(()) };
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let path = Resource::SERVICES.status(&service.metadata.namespace, &service.metadata.name);
         match self.kube.apply(&path, FIELD_MANAGER, &status::apply(service, shown, &now)) {
             Ok(applied) => {
-                self.report(service, shown, permit);
+                self.report(service, shown, tunnel, memory, permit);
                 seen.service = Some(Box::new(applied));
                 Ok(())
             }
@@ -215,6 +222,10 @@ impl World {
         let made: Machine = match self.fly.create_machine(&tunnel.app, &request) {
             Ok(wire) => machine::observed(wire),
             Err(FlyError::MachineExists(id)) => machine::observed(self.fly.machine(&tunnel.app, &id)?),
+            Err(error @ FlyError::Refused(_)) => {
+                let what_to_do = "mend what it names, in the annotations of the Service or in the operator's settings";
+                return Err(Failure::shown(Reason::InvalidService, format!("{error}; {what_to_do}")));
+            }
             Err(error) => return Err(error.into()),
         };
         if !made.exists() {
@@ -277,6 +288,17 @@ impl World {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Somebody has to see to it, or it is billed for ever.
+fn not_deleted(app: &str, error: FlyError) -> Failure {
+    match error {
+        FlyError::Refused(text) => Failure::shown(
+            Reason::FlyUnavailable,
+            format!("Fly does not delete the App: {text}; it is tried again. If it lasts: `fly apps destroy {app}`"),
+        ),
+        other => other.into(),
     }
 }
 

@@ -62,7 +62,7 @@ impl From<FlyError> for Failure {
         match error {
             FlyError::Unauthorized(_) => Failure::shown(
                 Reason::FlyUnauthorized,
-                format!("{text}; give one that `fly tokens create org` made for the organisation"),
+                format!("{text}; give the operator one that `fly tokens create org` made for the organisation"),
             ),
             FlyError::Forbidden(_) => Failure::shown(
                 Reason::FlyUnauthorized,
@@ -75,12 +75,16 @@ impl From<FlyError> for Failure {
             FlyError::Quota(_) => {
                 Failure::shown(Reason::FlyQuota, format!("{text}; see the organisation's billing page at fly.io"))
             }
-            FlyError::Refused(_) => Failure::shown(Reason::InvalidService, text),
             FlyError::RateLimited(retry_after) => {
                 let retry_after = Some(retry_after.unwrap_or(Duration::from_secs(2)));
                 Failure { retry_after, ..Failure::new(Kind::Early, text) }
             }
-            FlyError::Unavailable(_) | FlyError::MachineExists(_) => Failure::shown(Reason::FlyUnavailable, text),
+            // What a Service asks for is in its Machines alone, and they are refused elsewhere.
+            FlyError::Refused(_) => Failure::shown(Reason::FlyUnavailable, format!("{text}; it is tried again")),
+            FlyError::Unavailable(_) | FlyError::MachineExists(_) => Failure::shown(
+                Reason::FlyUnavailable,
+                format!("{text}; it is tried again, and what serves goes on serving"),
+            ),
             FlyError::NotFound | FlyError::NameTaken => Failure::new(Kind::Early, text),
         }
     }

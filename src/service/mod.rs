@@ -32,6 +32,9 @@ pub struct Spec {
     pub ports: Vec<Port>,
     pub load_balancer_source_ranges: Vec<String>,
     pub internal_traffic_policy: Option<String>,
+    pub session_affinity: Option<String>,
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

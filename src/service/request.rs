@@ -12,6 +12,8 @@ pub struct Request {
     pub ports: Vec<u16>,
     pub cluster_ip: IpAddr,
     pub annotations: Annotations,
+    /// What it asks for beside, that no tunnel gives.
+    pub warnings: Vec<&'static str>,
 }
 
 /// Why a Service cannot be served.
@@ -54,7 +56,20 @@ pub fn read(service: &Service) -> Result<Request, Refusal> {
     let Ok(cluster_ip) = service.spec.cluster_ip.parse() else {
         return invalid("the Service has no ClusterIP, which frpc hands its traffic to");
     };
-    Ok(Request { ports, cluster_ip, annotations })
+    Ok(Request { ports, cluster_ip, annotations, warnings: warnings(service) })
+}
+
+fn warnings(service: &Service) -> Vec<&'static str> {
+    let spec = &service.spec;
+    let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
+    let address = spec.load_balancer_ip.as_deref().is_some_and(|ip| !ip.is_empty());
+    [
+        (affinity, "sessionAffinity: ClientIP sends all clients to one pod, since they all look like frpc"),
+        (address, "loadBalancerIP has no effect, since Fly chooses the address"),
+    ]
+    .into_iter()
+    .filter_map(|(asked, warning)| asked.then_some(warning))
+    .collect()
 }
 
 fn invalid<T>(message: &str) -> Result<T, Refusal> {
@@ -112,6 +127,22 @@ mod tests {
         let request = request.expect("served");
         assert_eq!(request.ports, [80, 443]);
         assert_eq!(request.cluster_ip.to_string(), "10.96.0.7");
+        assert_eq!(request.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn what_no_tunnel_gives_is_served_with_a_warning() {
+        let request = read(&service(|s| {
+            s.spec.session_affinity = Some("ClientIP".into());
+            s.spec.load_balancer_ip = Some("192.0.2.1".into());
+        }));
+        let warnings = request.expect("served").warnings;
+        assert!(
+            warnings[0].starts_with("sessionAffinity") && warnings[1].starts_with("loadBalancerIP"),
+            "{warnings:?}"
+        );
+        let none = read(&service(|s| s.spec.session_affinity = Some("None".into())));
+        assert_eq!(none.expect("served").warnings, [""; 0]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn wanted(service: &Service, defaults: &LaneConfig) -> Wanted {
             region: request.annotations.region.unwrap_or_else(|| defaults.region.clone()),
             size: request.annotations.size.unwrap_or(defaults.size),
             resources: request.annotations.resources,
+            warnings: request.warnings,
         }),
         Err(Refusal::Invalid(message)) => Wanted::Refused { message, close: false },
         Err(Refusal::SourceRanges(message)) => Wanted::Refused { message, close: true },

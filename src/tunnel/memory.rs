@@ -66,8 +66,18 @@ pub struct Memory {
     pub unlisted_app: bool,
     /// `metadata.generation` of the Deployments as this process last applied them: another one was edited.
     pub applied: BTreeMap<String, i64>,
+    /// Events that were written, where the condition may not tell: after a failure it shows the failure.
+    pub told: Told,
     /// Machines that were made since one served.
     creations: Creations,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// That the tunnel is being taken down.
+    pub deleting: bool,
+    /// Of [`super::Ask::warnings`].
+    pub warnings: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Default)]

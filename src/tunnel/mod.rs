@@ -69,4 +69,16 @@ pub struct Ask {
     pub region: String,
     pub size: MachineSize,
     pub resources: Resources,
+    /// What it asks for beside, that no tunnel gives. Served all the same.
+    pub warnings: Vec<&'static str>,
+}
+
+impl Tunnel {
+    /// What the Service asks for in vain.
+    pub fn warnings(&self) -> &[&'static str] {
+        match &self.wanted {
+            Wanted::Served(ask) => &ask.warnings,
+            Wanted::Refused { .. } | Wanted::Removed => &[],
+        }
+    }
 }

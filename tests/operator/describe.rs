@@ -112,6 +112,16 @@ fn a_service_with_a_bad_annotation() {
     assert_shows("bad-annotation", &shown(&lab, &web));
 }
 
+/// Only Fly knows its regions.
+#[test]
+fn a_region_that_does_not_exist() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-region", "xyz").create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("no-such-region", &shown(&lab, &web));
+}
+
 #[test]
 fn a_token_that_fly_refuses() {
     let lab = Homelab::new();
@@ -142,6 +152,16 @@ fn an_account_on_trial() {
 }
 
 #[test]
+fn an_organisation_over_its_quota() {
+    let lab = Homelab::new();
+    lab.fly().set_account(Account { memory_quota: Some(0), ..Account::default() });
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    assert_shows("quota", &shown(&lab, &web));
+}
+
+#[test]
 fn a_fly_that_is_down() {
     let lab = Homelab::new();
     let _operator = start(&lab);
@@ -157,7 +177,7 @@ fn a_service_that_goes_while_fly_refuses_to_delete_its_app() {
     let _operator = start(&lab);
     let (web, _) = serving(&lab);
     let refused = answer(422, "App is locked by an operation that is under way");
-    lab.faults([Rule::new(refused).to(Target::Fly).method("DELETE").path("force=true$").times(u32::MAX)]);
+    lab.faults([Rule::new(refused).to(Target::Fly).method("DELETE").path("/apps/[^/]+$").times(u32::MAX)]);
     web.delete();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
     assert_shows("going", &shown(&lab, &web));

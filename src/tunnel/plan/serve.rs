@@ -191,7 +191,9 @@ impl Context<'_> {
             Some(_) if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
         };
-        Some(Shown { addresses, reason, message })
+        // From here they are read again after a restart, so that each is told once.
+        let parts: Vec<&str> = std::iter::once(message.as_str()).chain(ask.warnings.iter().copied()).collect();
+        Some(Shown { addresses, reason, message: parts.join("; ") })
     }
 
     /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
