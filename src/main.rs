@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod controller;
 mod dry_run;
+mod events;
 mod failure;
 mod fly;
 mod leader;

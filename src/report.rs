@@ -1,17 +1,14 @@
 //! Tells people: an event and a log line for each condition that changed. So nothing is said twice, also after a
 //! restart, and nothing in the steady state.
 
+use kube_client_lite::EventType;
 use kube_client_lite::lease::Permit;
-use kube_client_lite::{Event, EventType, ObjectReference};
 
 use crate::service::Service;
 use crate::tunnel::Tunnel;
 use crate::tunnel::memory::{Memory, Told};
 use crate::tunnel::plan::{Reason, Shown};
 use crate::world::World;
-
-/// Who says so, in events.
-const COMPONENT: &str = "fly-tunnel-operator";
 
 impl World {
     /// The Service shows something new.
@@ -23,35 +20,23 @@ impl World {
             false => log::info!(namespace, name, app; "{}: {}", shown.reason, shown.message),
         }
         if let Some((kind, reason)) = event(before, shown, &memory.told) {
-            self.post(before, kind, reason, &shown.message, permit);
+            self.events.post(before, kind, reason, &shown.message, permit);
         }
         for warning in new_warnings(before, shown, tunnel, &memory.told) {
-            self.post(before, EventType::Warning, "LoadBalancerWarning", warning, permit);
+            self.events.post(before, EventType::Warning, "LoadBalancerWarning", warning, permit);
         }
         memory.told = told(shown, tunnel, &memory.told);
     }
 
     /// The tunnel is gone, and the finalizer with it.
     pub fn report_deleted(&self, service: &Service, permit: &Permit) {
-        self.post(
+        self.events.post(
             service,
             EventType::Normal,
             "DeletedLoadBalancer",
             "the tunnel is gone, and nothing of it is left at Fly",
             permit,
         );
-    }
-
-    /// Best effort: a namespace that is being deleted refuses events, and the work goes on.
-    fn post(&self, service: &Service, r#type: EventType, reason: &str, message: &str, permit: &Permit) {
-        if !permit.holds() {
-            return;
-        }
-        let involved_object = &ObjectReference::new("v1", "Service", &service.metadata);
-        let event = Event { involved_object, r#type, reason, message, component: COMPONENT };
-        if let Err(error) = self.kube.create_event(&event) {
-            log::debug!("an event was not written: {error}");
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use kube_client_lite::Client;
 
+use crate::events::Events;
 use crate::fly::Fly;
 use crate::render::objects::Home;
 use crate::tunnel::Tunnel;
@@ -12,6 +13,7 @@ use crate::tunnel::plan::Settings;
 pub struct World {
     pub kube: Client,
     pub fly: Fly,
+    pub events: Events,
     /// Where frpc and its Secrets live.
     pub namespace: String,
     pub owner: Owner,
@@ -24,7 +26,8 @@ impl World {
     /// The world of this owner.
     pub fn new(kube: Client, fly: Fly, namespace: String, owner: Owner, lanes: crate::config::LaneConfig) -> World {
         let settings = Settings { lanes, finalizer: names::finalizer(&owner.class) };
-        World { kube, fly, namespace, owner_id: owner.id(), owner, settings }
+        let events = Events::new(kube.clone());
+        World { kube, fly, events, namespace, owner_id: owner.id(), owner, settings }
     }
 
     /// The tunnel's objects in the cluster.

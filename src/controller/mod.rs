@@ -167,6 +167,7 @@ impl Controller {
                 }
             }
         }
+        self.world.events.finish();
         End { quiet: self.working == 0, failures }
     }
 
