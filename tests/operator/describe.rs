@@ -1,7 +1,4 @@
-//! What a person sees who asks kubectl, as texts in `snapshots/describe/`. What differs from run to run is replaced by
-//! a word in angle brackets.
-
-use std::path::PathBuf;
+//! What a person sees who asks kubectl, as texts in `snapshots/describe/`.
 
 use lab::fly::Account;
 use lab::homelab::Homelab;
@@ -11,19 +8,8 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::events::{posted, wait_for_event};
+use crate::snapshot::{assert_shows, steady};
 use crate::{DEADLINE, binary, serving, start, wait_for_reason};
-
-/// Compares with `snapshots/describe/<name>.txt`; with `UPDATE=1` in the environment writes it.
-#[track_caller]
-fn assert_shows(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/operator/snapshots/describe/{name}.txt"));
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be made");
-        std::fs::write(&path, text).expect("the snapshot can be written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{} has another text; UPDATE=1 accepts this one", path.display());
-}
 
 /// The Service by the two commands that the README names.
 fn shown(lab: &Homelab, web: &ServiceHandle) -> String {
@@ -70,22 +56,6 @@ fn in_order(lab: &Homelab, web: &ServiceHandle, text: &str) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The same in every run.
-fn steady(lab: &Homelab, text: &str) -> String {
-    let text = [
-        (r"lb-lab-[0-9]+-apps-web-[0-9a-z]+", "<app>"),
-        (r"127\.66\.[0-9.]+", "<address>"),
-        (r"127\.96\.[0-9.]+", "<cluster IP>"),
-        (r"10\.244\.[0-9.]+", "<pod>"),
-        (r"[0-9-]{10}T[0-9:]{8}Z", "<time>"),
-    ]
-    .into_iter()
-    .fold(text.to_owned(), |text, (pattern, word)| {
-        Regex::new(pattern).expect("a regular expression").replace_all(&text, word).into_owned()
-    });
-    text.replace(lab.namespace(), "<namespace>")
-}
-
 fn answer(status: u16, error: &str) -> Fault {
     Fault::Answer(Answer { status, headers: Default::default(), body: json!({ "error": error }).to_string() })
 }
@@ -96,11 +66,11 @@ fn a_service_that_serves_and_gets_another_port() {
     let _operator = start(&lab);
     let (web, _) = serving(&lab);
     wait_for_event(&lab, &web, "EnsuredLoadBalancer");
-    assert_shows("serving", &shown(&lab, &web));
+    assert_shows("describe/serving", &shown(&lab, &web));
     web.set_ports(&[8080, 9090]);
     wait_for_event(&lab, &web, "UpdatedLoadBalancer");
     wait_for_reason(&web, "Serving");
-    assert_shows("another-port", &shown(&lab, &web));
+    assert_shows("describe/another-port", &shown(&lab, &web));
 }
 
 #[test]
@@ -109,7 +79,7 @@ fn a_service_with_a_bad_annotation() {
     let _operator = start(&lab);
     let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-machine-size", "huge").create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("bad-annotation", &shown(&lab, &web));
+    assert_shows("describe/bad-annotation", &shown(&lab, &web));
 }
 
 /// Only Fly knows its regions.
@@ -119,7 +89,7 @@ fn a_region_that_does_not_exist() {
     let _operator = start(&lab);
     let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-region", "xyz").create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("no-such-region", &shown(&lab, &web));
+    assert_shows("describe/no-such-region", &shown(&lab, &web));
 }
 
 #[test]
@@ -128,7 +98,7 @@ fn a_token_that_fly_refuses() {
     let _operator = lab.operator(binary()).env("FLY_API_TOKEN", "fo1_wrong").start();
     let web = lab.service("web").port(8080).create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("token-refused", &shown(&lab, &web));
+    assert_shows("describe/token-refused", &shown(&lab, &web));
 }
 
 #[test]
@@ -138,7 +108,7 @@ fn a_region_without_capacity() {
     let _operator = start(&lab);
     let web = lab.service("web").port(8080).create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("no-capacity", &shown(&lab, &web));
+    assert_shows("describe/no-capacity", &shown(&lab, &web));
 }
 
 #[test]
@@ -148,7 +118,7 @@ fn an_account_on_trial() {
     let _operator = start(&lab);
     let web = lab.service("web").port(8080).create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("trial", &shown(&lab, &web));
+    assert_shows("describe/trial", &shown(&lab, &web));
 }
 
 #[test]
@@ -158,7 +128,7 @@ fn an_organisation_over_its_quota() {
     let _operator = start(&lab);
     let web = lab.service("web").port(8080).create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("quota", &shown(&lab, &web));
+    assert_shows("describe/quota", &shown(&lab, &web));
 }
 
 #[test]
@@ -168,7 +138,7 @@ fn a_fly_that_is_down() {
     let (web, _) = serving(&lab);
     lab.faults([Rule::new(answer(503, "upstream unavailable")).to(Target::Fly).times(u32::MAX)]);
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("fly-down", &shown(&lab, &web));
+    assert_shows("describe/fly-down", &shown(&lab, &web));
 }
 
 #[test]
@@ -180,7 +150,7 @@ fn a_service_that_goes_while_fly_refuses_to_delete_its_app() {
     lab.faults([Rule::new(refused).to(Target::Fly).method("DELETE").path("/apps/[^/]+$").times(u32::MAX)]);
     web.delete();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
-    assert_shows("going", &shown(&lab, &web));
+    assert_shows("describe/going", &shown(&lab, &web));
     lab.faults([]);
     web.wait_gone(DEADLINE);
     wait_for_event(&lab, &web, "DeletedLoadBalancer");
@@ -188,5 +158,5 @@ fn a_service_that_goes_while_fly_refuses_to_delete_its_app() {
     let columns = "custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
     let selector = "involvedObject.kind=Service,source=fly-tunnel-operator";
     let events = run(&lab, &format!("kubectl get events --field-selector {selector} -o {columns}"));
-    assert_shows("gone", &steady(&lab, &in_order(&lab, &web, &events)));
+    assert_shows("describe/gone", &steady(&lab, &in_order(&lab, &web, &events)));
 }
