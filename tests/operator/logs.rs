@@ -5,7 +5,9 @@ use lab::recorder::{Answer, Fault, Request, Rule, Target};
 use serde_json::Value;
 
 use crate::snapshot::{assert_shows, steady};
-use crate::{DEADLINE, LONG_DEADLINE, binary, condition, serving, wait_for_reason, wait_until};
+use crate::{
+    DEADLINE, LONG_DEADLINE, assert_one_of_everything, binary, condition, serving, wait_for_reason, wait_until,
+};
 
 /// A Service is made, gets another port, lives through an outage of Fly's, and goes.
 fn story(lab: &Homelab, format: &str) -> String {
@@ -14,6 +16,7 @@ fn story(lab: &Homelab, format: &str) -> String {
     web.set_ports(&[8080, 9090]);
     wait_for_reason(&web, "Updating");
     wait_for_reason(&web, "Serving");
+    assert_one_of_everything(lab); // so that the old lane is gone before Fly is
     let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"down\"}".into() };
     lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(4)]);
     let failed = |requests: &[Request]| requests.iter().filter(|r| r.status == Some(503)).count();
