@@ -27,7 +27,7 @@ fn a_service_account_is_read_where_it_is_mounted_and_again_when_it_changes() {
         .env("SERVICE_ACCOUNT_DIR", mounted.to_str().expect("a path in UTF-8"))
         .start();
     lab.wait_requests(DEADLINE, |requests| requests.iter().any(|request| request.status == Some(401)));
-    write("token", lab.cluster().admin_token());
+    write("token", lab.operator_account().token());
     let web = lab.service("web").port(8080).create();
     assert_answers(web.address(DEADLINE), 8080, "web");
     assert_eq!(crate::objects(&lab).len(), 3, "in the namespace of the pod");

@@ -10,16 +10,21 @@ use crate::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, wait_for_rea
 
 const REFUSED_TOKEN: &str = "fo1_a-token-that-Fly-does-not-take";
 
-/// A kubeconfig that names a file with the token of the operator's account, where the lab's has the token itself.
-fn token_file_kubeconfig(lab: &Homelab) -> String {
+/// A kubeconfig whose user gets the token of the operator's account from a program.
+fn exec_kubeconfig(lab: &Homelab) -> String {
     let write = |name: &str, text: &str| {
         let path = lab.directory().join(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
-    let user = json!({ "tokenFile": write("account-token", lab.operator_account().token()) });
+    let version = "client.authentication.k8s.io/v1";
+    let status = json!({ "token": lab.operator_account().token() });
+    let credential = json!({ "apiVersion": version, "kind": "ExecCredential", "status": status });
+    let file = write("credential", &credential.to_string());
+    let login = json!({ "apiVersion": version, "command": "/bin/cat", "args": [file], "interactiveMode": "Never" });
     let certificate = lab.cluster().authority().certificate_pem();
-    write("file.kubeconfig", &lab::cluster::kubeconfig(lab.api_server(), certificate, &user).to_string())
+    let config = lab::cluster::kubeconfig(lab.api_server(), certificate, &json!({ "exec": login }));
+    write("exec.kubeconfig", &config.to_string())
 }
 
 /// The whole life of a tunnel at the most talkative level: a token that is refused, a creation with a lost reply, a
@@ -104,7 +109,7 @@ fn no_secret_is_in_the_log() {
         let lab = Homelab::new();
         let kubeconfig = match format {
             "text" => lab.operator_kubeconfig().display().to_string(),
-            _ => token_file_kubeconfig(&lab),
+            _ => exec_kubeconfig(&lab),
         };
         let (log, secrets) = story(&lab, format, &kubeconfig);
         assert!(log.contains("DEBUG") || log.contains("\"debug\""), "the log is at its most talkative");

@@ -53,7 +53,7 @@ fn help_and_version_are_told_and_end_it_with_0() {
 fn a_kubeconfig_with_a_client_certificate_is_taken() {
     let lab = Homelab::new();
     let cluster = lab.cluster();
-    let (certificate, key) = cluster.authority().client("somebody", "system:masters");
+    let (certificate, key) = cluster.authority().client(&lab.operator_account().user(), "people");
     let file = |name: &str, text: &str| {
         let path = lab.directory().join(name);
         std::fs::write(&path, text).expect("a file");

@@ -25,7 +25,7 @@ pub fn steady(lab: &Homelab, text: &str) -> String {
         (r"127\.96\.[0-9]+\.[0-9]+", "<cluster IP>"),
         // Backends come when they come.
         (r"(?m)^Endpoints: .*$", "Endpoints:                <endpoints>"),
-        (r"127\.0\.0\.1:[0-9]+", "<api server>"),
+        (r"127\.0\.0\.1:[0-9]+", "127.0.0.1:<port>"),
         (r"[0-9-]{10}T[0-9:.]{8,12}Z", "<time>"),
         (r"frps-[0-9a-f]{10}-", "frps-<generation>-"),
         (r"-keys-[0-9a-f]{8}", "-keys-<keys>"),

@@ -99,6 +99,11 @@ impl Account {
         &self.token
     }
 
+    /// The user that it is to the API server.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+
     /// Removes what is not in a namespace of its lab.
     pub(crate) fn remove(&self, cluster: &Cluster) {
         for namespace in [None, Some("kube-system")] {
@@ -128,7 +133,7 @@ impl Account {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
             "spec": {
-                "user": format!("system:serviceaccount:{}:{}", self.namespace, self.name),
+                "user": self.user(),
                 "resourceAttributes": {
                     "namespace": namespace,
                     "verb": rule.verbs[0],
