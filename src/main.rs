@@ -148,11 +148,13 @@ fn stop_on_signals(events: Sender<Event>) -> std::io::Result<()> {
     thread::spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
-            if asked || events.send(Event::Stop).is_err() {
+            if !asked {
+                // Before anybody hears of it: the process may end at once.
+                log::info!("ending; what is under way is given a moment");
+            }
+            if std::mem::replace(&mut asked, true) || events.send(Event::Stop).is_err() {
                 std::process::exit(128 + signal);
             }
-            asked = true;
-            log::info!("ending; what is under way is given a moment");
         }
     });
     Ok(())
