@@ -1,6 +1,7 @@
 //! The built operator as a whole: on a real control plane, with the real frp, a simulated Fly and real traffic. One
 //! file a subject; all share one control plane, and each test has a Fly, a log and namespaces of its own.
 
+mod api_server;
 mod change;
 mod client;
 mod crash;
@@ -19,6 +20,7 @@ mod refusal;
 mod rights;
 mod secrets;
 mod settings;
+mod shutdown;
 mod snapshot;
 mod strangers;
 mod traffic;

@@ -7,7 +7,7 @@ use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 
 use crate::client::assert_answers;
-use crate::{DEADLINE, binary, serving, start, wait_for_reason, wait_until};
+use crate::{DEADLINE, binary, serving, start, wait_for_reason};
 
 /// Runs the binary with nothing but these in its environment; gives its exit code and what it said.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -215,25 +215,4 @@ fn a_bad_moment_of_flys_is_not_worth_a_word() {
     lab.wait_requests(DEADLINE, looked);
     assert_eq!(count(&operator.log(), "FlyUnavailable"), 0, "{}", operator.log());
     assert_eq!(crate::condition(&web.object()).0, "Serving");
-}
-
-#[test]
-fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
-    let lab = Homelab::new();
-    lab.faults([Rule::new(Fault::Refuse).to(Target::Kubernetes).times(u32::MAX)]);
-    let mut operator = lab.operator(binary()).without("CLUSTER_NAME").start();
-    lab.wait_requests(DEADLINE, |requests| requests.len() >= 2);
-    operator.terminate();
-    let status = operator.wait(Duration::from_secs(10)).expect("it ends");
-    assert_eq!(status.code(), Some(0), "{}", operator.log());
-}
-
-#[test]
-fn it_ends_with_0_when_it_is_told_to() {
-    let lab = Homelab::new();
-    let mut operator = start(&lab);
-    wait_until("it has polled", DEADLINE, || !lab.requests().is_empty());
-    operator.terminate();
-    let status = operator.wait(Duration::from_secs(10)).expect("it ends");
-    assert_eq!(status.code(), Some(0), "{}", operator.log());
 }

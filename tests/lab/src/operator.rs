@@ -143,6 +143,11 @@ impl RunningOperator {
         self.process.signal(libc::SIGTERM);
     }
 
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.signal(libc::SIGINT);
+    }
+
     /// What it has printed so far, both streams.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

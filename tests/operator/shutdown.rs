@@ -1,0 +1,67 @@
+//! How the operator ends when it is told to.
+
+use std::time::Duration;
+
+use lab::homelab::Homelab;
+use lab::recorder::{Fault, Gate, Request, Rule, Target};
+
+use crate::{DEADLINE, binary, start, wait_until};
+
+/// What is under way gets 5 s, and the Lease and the last events some more.
+const SOON: Duration = Duration::from_secs(15);
+
+#[test]
+fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
+    let lab = Homelab::new();
+    lab.faults([Rule::new(Fault::Refuse).to(Target::Kubernetes).times(u32::MAX)]);
+    let mut operator = lab.operator(binary()).without("CLUSTER_NAME").start();
+    lab.wait_requests(DEADLINE, |requests| requests.len() >= 2);
+    operator.terminate();
+    let status = operator.wait(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
+}
+
+#[test]
+fn it_ends_with_0_when_it_is_told_to() {
+    let lab = Homelab::new();
+    let mut operator = start(&lab);
+    wait_until("it has polled", DEADLINE, || !lab.requests().is_empty());
+    operator.terminate();
+    let status = operator.wait(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
+}
+
+#[test]
+fn the_step_in_hand_is_finished_and_none_is_begun() {
+    let lab = Homelab::new();
+    let mut operator = start(&lab);
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
+    lab.service("web").port(8080).create();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    operator.interrupt();
+    wait_until("it was told", DEADLINE, || operator.log().contains("ending"));
+    gate.open();
+    assert_eq!(operator.wait(SOON).and_then(|status| status.code()), Some(0), "{}", operator.log());
+    assert!(operator.log().contains("create the App"), "the step in hand was finished: {}", operator.log());
+    let is_step = |r: &&Request| r.method != "GET" && !r.path.contains("/events");
+    let requests = lab.requests();
+    let last = requests.iter().rfind(is_step).expect("a step");
+    assert!(last.path.ends_with("/v1/apps"), "{last:?}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let lab = Homelab::new();
+    let mut operator = start(&lab);
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
+    lab.service("web").port(8080).create();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    operator.terminate();
+    wait_until("it was told", DEADLINE, || operator.log().contains("ending"));
+    assert_eq!(operator.exit_status(), None, "a step is under way");
+    operator.terminate();
+    let ended = operator.wait(Duration::from_secs(3)).expect("it does not wait for the step");
+    assert_eq!(ended.code(), Some(128 + 15));
+}
