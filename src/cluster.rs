@@ -1,13 +1,12 @@
 //! How the cluster is found, and what must be known of it before the work begins.
 
-use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use kube_client_lite::{Client, Error, PartialObject, Resource, Version};
 use serde::de::IgnoredAny;
 
 use crate::backoff::Repeating;
 use crate::config::{KubernetesConfig, flags};
-use crate::controller::Event;
 
 /// The oldest Kubernetes that has all that we need: it lists Services by their type.
 const OLDEST: (u32, u32) = (1, 31);
@@ -37,8 +36,8 @@ pub fn find(config: &KubernetesConfig) -> Result<Found, String> {
     }
 }
 
-/// Why the cluster could not be met.
-pub enum NotMet {
+/// Why the work did not begin.
+pub enum NotBegun {
     /// The process is told to end.
     Stopped,
     /// What is wrong, and what to do.
@@ -46,26 +45,26 @@ pub enum NotMet {
 }
 
 /// Makes sure that the cluster is new enough, and asks for its name where the user gave none. Asked until it is answered, or
-/// for as often as `tries` says.
+/// for as often as `tries` says. `told_to_end` waits for so long, or until the process is to end.
 ///
 /// # Errors
-/// See [`NotMet`].
+/// See [`NotBegun`].
 pub fn meet(
     kube: &Client,
     name: Option<String>,
     tries: Option<u32>,
-    events: &Receiver<Event>,
-) -> Result<String, NotMet> {
-    ask("version", tries, events, || match kube.version() {
+    told_to_end: &dyn Fn(Duration) -> bool,
+) -> Result<String, NotBegun> {
+    ask("version", tries, told_to_end, || match kube.version() {
         Ok(version) => Ok(refusal(&version)),
         // Who may not know the version may do the rest all the same.
         Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     })?
-    .map_or(Ok(()), |refusal| Err(NotMet::Failed(refusal)))?;
+    .map_or(Ok(()), |refusal| Err(NotBegun::Failed(refusal)))?;
     match name {
         Some(name) => Ok(name),
-        None => ask("name", tries, events, || uid(kube)),
+        None => ask("name", tries, told_to_end, || uid(kube)),
     }
 }
 
@@ -77,9 +76,9 @@ fn uid(kube: &Client) -> Result<String, Error> {
 fn ask<T>(
     what: &str,
     tries: Option<u32>,
-    events: &Receiver<Event>,
+    told_to_end: &dyn Fn(Duration) -> bool,
     request: impl Fn() -> Result<T, Error>,
-) -> Result<T, NotMet> {
+) -> Result<T, NotBegun> {
     let mut failures = Repeating::default();
     loop {
         let error = match request() {
@@ -88,13 +87,13 @@ fn ask<T>(
         };
         let (delay, new) = failures.failed(&error.to_string());
         if tries.is_some_and(|tries| failures.count() >= tries) {
-            return Err(NotMet::Failed(format!("the cluster cannot be asked for its {what}: {error}")));
+            return Err(NotBegun::Failed(format!("the cluster cannot be asked for its {what}: {error}")));
         }
         if new {
             log::warn!("the cluster cannot be asked: {error}; trying again");
         }
-        if events.recv_timeout(delay).is_ok() {
-            return Err(NotMet::Stopped); // the only event that anybody sends yet
+        if told_to_end(delay) {
+            return Err(NotBegun::Stopped);
         }
     }
 }

@@ -9,8 +9,7 @@ use kube_client_lite::lease::{Candidate, Leadership, Standing, Timings};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::backoff::{Repeating, jittered};
-use crate::cluster;
-use crate::controller::Event;
+use crate::cluster::{self, NotBegun};
 use crate::telemetry::health::Pulse;
 use crate::tunnel::names;
 
@@ -57,20 +56,21 @@ impl Elector {
     /// Waits until this process leads, or somebody else shows that it does.
     ///
     /// # Errors
-    /// Why it does not lead: a message for the user, empty where the process is told to end.
-    pub fn win(&mut self, tries: u32, events: &Receiver<Event>) -> Result<(), String> {
+    /// Why it does not lead.
+    pub fn win(&mut self, tries: u32, told_to_end: &dyn Fn(Duration) -> bool) -> Result<(), NotBegun> {
         loop {
-            let pause = match self.round() {
+            match self.round() {
                 Ok(Standing::Leading) => return Ok(()),
-                Ok(Standing::Following { holder, alive: true }) => return Err(format!("{holder} leads")),
-                Ok(Standing::Following { .. }) => self.standby_pause(),
-                Err(error) if self.failures.count() >= tries => {
-                    return Err(format!("the Lease cannot be taken: {error}"));
+                Ok(Standing::Following { holder, alive: true }) => {
+                    return Err(NotBegun::Failed(format!("{holder} leads")));
                 }
-                Err(_) => self.timings.retry_period,
-            };
-            if events.recv_timeout(pause).is_ok() {
-                return Err(String::new()); // the only event that anybody sends yet
+                Err(error) if self.failures.count() >= tries => {
+                    return Err(NotBegun::Failed(format!("the Lease cannot be taken: {error}")));
+                }
+                Ok(Standing::Following { .. }) | Err(_) => {}
+            }
+            if told_to_end(self.standby_pause()) {
+                return Err(NotBegun::Stopped);
             }
         }
     }

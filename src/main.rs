@@ -30,7 +30,7 @@ use kube_client_lite::{Client, ClientOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use cluster::NotMet;
+use cluster::NotBegun;
 use config::flags::{self, Command, Given};
 use config::{Config, Mode};
 use controller::{Event, Pace};
@@ -46,28 +46,39 @@ const TRIES: u32 = 4;
 /// How long the Lease's release may take at the end.
 const RELEASE: Duration = Duration::from_secs(3);
 
-/// Why the process ends otherwise than well.
-enum Failure {
+/// Why the process ends before its work is done, or otherwise than well.
+enum Exit {
     /// A bad or missing value: exit code 2.
     Usage(String),
     /// What was asked for did not work out: exit code 1.
     Work(String),
+    /// It was told to end before it began: exit code 0.
+    Told,
+}
+
+impl From<NotBegun> for Exit {
+    fn from(why: NotBegun) -> Exit {
+        match why {
+            NotBegun::Stopped => Exit::Told,
+            NotBegun::Failed(message) => Exit::Work(message),
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let (code, message) = match run() {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Work(message)) => (1, message),
-        Err(Failure::Usage(message)) => (2, message),
+        Ok(()) | Err(Exit::Told) => return ExitCode::SUCCESS,
+        Err(Exit::Work(message)) => (1, message),
+        Err(Exit::Usage(message)) => (2, message),
     };
     eprintln!("fly-tunnel-operator: {message}");
     ExitCode::from(code)
 }
 
-fn run() -> Result<(), Failure> {
+fn run() -> Result<(), Exit> {
     let environment = |name: &str| std::env::var_os(name);
-    match Given::read(std::env::args_os().skip(1), environment).map_err(Failure::Usage)? {
-        Command::Run(given) => serve(Config::resolve(&given).map_err(Failure::Usage)?),
+    match Given::read(std::env::args_os().skip(1), environment).map_err(Exit::Usage)? {
+        Command::Run(given) => serve(Config::resolve(&given).map_err(Exit::Usage)?),
         Command::Help => {
             print!("{}", flags::help());
             Ok(())
@@ -79,16 +90,19 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
-    let cluster = cluster::find(&config.kubernetes).map_err(Failure::Usage)?;
+fn serve(config: Config) -> Result<(), Exit> {
+    let cluster = cluster::find(&config.kubernetes).map_err(Exit::Usage)?;
     telemetry::log::start(config.log_format);
     let (sender, receiver) = mpsc::channel();
-    stop_on_signals(sender.clone()).map_err(|error| Failure::Work(format!("signals cannot be caught: {error}")))?;
+    // A dry run has nothing to finish.
+    if config.mode != Mode::DryRun {
+        stop_on_signals(sender.clone()).map_err(|error| Exit::Work(format!("signals cannot be caught: {error}")))?;
+    }
 
     log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
     let telemetry = Arc::new(Telemetry::default());
     if config.mode == Mode::Serve {
-        let told = |error| Failure::Usage(format!("{}: {error}", flags::find("http-bind-address").label()));
+        let told = |error| Exit::Usage(format!("{}: {error}", flags::find("http-bind-address").label()));
         let address = telemetry::http::serve(&config.http_bind_address, Arc::clone(&telemetry)).map_err(told)?;
         log::info!("health and metrics are served at {address}");
     }
@@ -96,20 +110,20 @@ fn serve(config: Config) -> Result<(), Failure> {
     let timeout = config.request_timeout();
     let options =
         ClientOptions { idle_connections: fly::IDLE_CONNECTIONS, timeout, ..ClientOptions::new(fly::USER_AGENT) };
-    let kube = Client::with_options(cluster.config, &options).map_err(|error| Failure::Usage(error.to_string()))?;
+    let kube = Client::with_options(cluster.config, &options).map_err(|error| Exit::Usage(error.to_string()))?;
+    // Nobody sends anything else yet.
+    let told_to_end = |delay: Duration| receiver.recv_timeout(delay).is_ok();
     let tries = (config.mode != Mode::Serve).then_some(TRIES);
-    let cluster_name = match cluster::meet(&kube, config.cluster_name, tries, &receiver) {
-        Ok(name) => name,
-        Err(NotMet::Stopped) => return Ok(()),
-        Err(NotMet::Failed(message)) => return Err(Failure::Work(message)),
-    };
+    let cluster_name = cluster::meet(&kube, config.cluster_name, tries, &told_to_end)?;
 
     let owner = Owner { cluster_name, class: config.class };
     telemetry.metrics.owned_by(owner.clone());
-    let fly = Fly::new(config.fly, timeout).counted_in(Arc::clone(&telemetry.metrics));
+    let metrics = Arc::clone(&telemetry.metrics);
+    let fly = Fly::new(config.fly, timeout)
+        .counted_by(move |operation, result, took| metrics.fly_request(operation, result, took));
     let world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
     if config.mode == Mode::DryRun {
-        return dry_run::run(&world).map_err(Failure::Work);
+        return dry_run::run(&world).map_err(Exit::Work);
     }
 
     let mut elector =
@@ -117,10 +131,7 @@ fn serve(config: Config) -> Result<(), Failure> {
     if config.mode == Mode::Once
         && let Some(elector) = &mut elector
     {
-        match elector.win(TRIES, &receiver) {
-            Err(message) if message.is_empty() => return Ok(()),
-            won => won.map_err(Failure::Work)?,
-        }
+        elector.win(TRIES, &told_to_end)?;
     }
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
     let election = elector.map(|elector| elector.start(telemetry.health.pulse("the election")));
@@ -138,7 +149,7 @@ fn serve(config: Config) -> Result<(), Failure> {
     }
     match end.failures.is_empty() {
         true => Ok(()),
-        false => Err(Failure::Work(end.failures.join("\nfly-tunnel-operator: "))),
+        false => Err(Exit::Work(end.failures.join("\nfly-tunnel-operator: "))),
     }
 }
 

@@ -6,7 +6,6 @@ pub mod error;
 pub mod machine;
 pub mod token;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,7 +13,6 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 
-use crate::telemetry::metrics::Metrics;
 use error::FlyError;
 use token::TokenSource;
 
@@ -43,11 +41,14 @@ pub struct FlyConfig {
 pub struct Fly {
     agent: Agent,
     config: FlyConfig,
-    metrics: Arc<Metrics>,
+    count: Box<Count>,
 }
 
 /// What a request is for, as metrics name it.
 type Operation = &'static str;
+
+/// Is told of each request: its operation, its result (`success`, or [`FlyError::name`]), and how long it took.
+type Count = dyn Fn(Operation, &'static str, Duration) + Send + Sync;
 
 impl Fly {
     /// A client whose requests take no longer than `timeout`; nothing is sent yet.
@@ -65,12 +66,12 @@ impl Fly {
             .output_buffer_size(BUFFER)
             .build()
             .new_agent();
-        Fly { agent, config, metrics: Arc::default() }
+        Fly { agent, config, count: Box::new(|_, _, _| {}) }
     }
 
-    /// Counts its requests there.
-    pub fn counted_in(self, metrics: Arc<Metrics>) -> Fly {
-        Fly { metrics, ..self }
+    /// Tells of each request.
+    pub fn counted_by(self, count: impl Fn(Operation, &'static str, Duration) + Send + Sync + 'static) -> Fly {
+        Fly { count: Box::new(count), ..self }
     }
 
     /// The organisation whose Apps these are.
@@ -109,7 +110,7 @@ impl Fly {
         let began = Instant::now();
         let result = self.send(request).and_then(|reply| read(&reply));
         let outcome = result.as_ref().map_or_else(FlyError::name, |_| "success");
-        self.metrics.fly_request(operation, outcome, began.elapsed());
+        (self.count)(operation, outcome, began.elapsed());
         result
     }
 

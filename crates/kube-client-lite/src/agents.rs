@@ -13,8 +13,8 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy};
 
-use crate::config::ConfigError;
-use crate::credentials::{ClientCertificate, Login};
+use crate::config::error::ConfigError;
+use crate::login::{ClientCertificate, Login};
 use crate::options::ClientOptions;
 use crate::tls::{TlsSettings, Trust, client_cert};
 

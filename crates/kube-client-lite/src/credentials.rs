@@ -5,83 +5,15 @@
 //! when the server refuses it. Plugins are in `exec/`. (A client certificate that stays is a matter of
 //! TLS, see `tls.rs`.)
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ureq::tls::ClientCert;
-
-use crate::config::ConfigError;
 use crate::exec::Plugin;
-use crate::tls::{self, ClientIdentity};
+use crate::login::{Login, Secret};
 
 /// client-go's period in `transport/token_source.go`.
 const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(60);
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// A client certificate that has been checked.
-#[derive(Clone)]
-pub(crate) struct ClientCertificate {
-    pub cert: ClientCert,
-    /// In PEM, to tell it from others.
-    chain: Secret,
-}
-
-impl ClientCertificate {
-    /// # Errors
-    /// One that cannot be used.
-    pub(crate) fn new(identity: &ClientIdentity) -> Result<ClientCertificate, ConfigError> {
-        let chain = Secret::new(String::from_utf8_lossy(&identity.certificates));
-        Ok(ClientCertificate { cert: tls::client_cert(identity)?, chain })
-    }
-}
-
-impl PartialEq for ClientCertificate {
-    fn eq(&self, other: &ClientCertificate) -> bool {
-        self.chain == other.chain
-    }
-}
-
-impl fmt::Debug for ClientCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientCertificate")
-    }
-}
-
-/// Who the client is in one request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Login {
-    /// The bearer token.
-    pub token: Option<Secret>,
-    /// In place of the one that the configuration has.
-    pub client: Option<ClientCertificate>,
-}
-
-impl Login {
-    fn with_token(token: Secret) -> Login {
-        Login { token: Some(token), client: None }
-    }
-}
 
 /// Where the login comes from.
 #[derive(Debug, Default)]

@@ -35,6 +35,7 @@ mod event;
 mod exec;
 pub mod lease;
 mod list;
+mod login;
 mod meta;
 mod options;
 mod patch;

@@ -7,8 +7,9 @@ use ureq::{RequestBuilder, Timeout};
 
 use crate::agents::Agents;
 use crate::config::{Config, ConfigError};
-use crate::credentials::{Credentials, Login};
+use crate::credentials::Credentials;
 use crate::error::{Error, Kind};
+use crate::login::Login;
 use crate::options::ClientOptions;
 use crate::reply::{self, Reply};
 use crate::request::{Method, Request};

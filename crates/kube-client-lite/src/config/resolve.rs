@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::kubeconfig::{Cluster, Exec, Kubeconfig, User, Variable};
 use super::{Config, ConfigError};
-use crate::credentials::{Credentials, Secret, TokenFile};
+use crate::credentials::{Credentials, TokenFile};
 use crate::exec::{API_VERSIONS, ClusterInfo, Plugin, Settings};
+use crate::login::Secret;
 use crate::tls::{ClientIdentity, TlsSettings};
 
 pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::document;
-use crate::credentials::{ClientCertificate, Login, Secret};
+use crate::login::{ClientCertificate, Login, Secret};
 use crate::tls::ClientIdentity;
 
 /// The versions that kubectl knows, too.

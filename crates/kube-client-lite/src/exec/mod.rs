@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use credential::{API_VERSIONS, ClusterInfo};
 
-use crate::credentials::Login;
+use crate::login::Login;
 use process::{Failure, Output};
 
 /// A plugin is killed after this time, or with the deadline of the request that waits for it.
