@@ -203,6 +203,29 @@ fn a_leader_that_loses_the_api_server_stands_by_and_leads_again() {
     assert_nothing_left(&lab);
 }
 
+/// Its term ends while a request is under way, and it leads again later.
+#[test]
+fn a_pass_that_outlives_its_term_begins_no_step_and_is_begun_anew() {
+    let lab = Homelab::new();
+    let a = candidate(&lab, "a").env("LEADER_ELECT_LEASE_DURATION", "20s").start();
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::HoldReply(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
+    let web = lab.service("web").port(8080).create();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    lab.recorder().add_fault(Rule::new(Fault::Refuse).to(Target::Kubernetes).path("/leases").times(u32::MAX));
+    wait_until("its term is over", DEADLINE, || a.log().contains("standing by"));
+    let over = SystemTime::now();
+    gate.open();
+    wait_until("the reply is there", DEADLINE, || a.log().contains("Fly: POST /v1/apps: 201"));
+    lab.faults([]);
+    web.address(DEADLINE);
+    let (_, again, _) = reigns(&lab).into_iter().find(|(_, written, _)| *written > over).expect("it leads again");
+    let begun: Vec<Request> = steps(&lab, "a").into_iter().filter(|r| time(r) > over && time(r) < again).collect();
+    assert!(begun.is_empty(), "{begun:#?}");
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+}
+
 /// A reply that comes late must not meet a second leader.
 #[test]
 fn the_lease_is_left_to_expire_where_a_request_is_under_way_at_the_end() {
