@@ -1,8 +1,8 @@
 //! A small blocking Kubernetes client on [`ureq`] and rustls, for operators that have to stay small.
 //!
 //! It reads the configuration that kubectl or a pod has ([`Config`]), and speaks to the API server
-//! with typed requests ([`Client`]): get, paged list, create, JSON patch, server-side apply, delete.
-//! Objects are the caller's own serde structs that name only the fields which the caller reads;
+//! with typed requests ([`Client`]): get, paged list, create, JSON patch, server-side apply, delete;
+//! one leader among several processes ([`lease`]). Objects are the caller's own serde structs that name only the fields which the caller reads;
 //! a list is decoded straight from the connection into them, so that a thousand objects cost no more
 //! than what is kept of them.
 //!

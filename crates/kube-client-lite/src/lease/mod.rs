@@ -17,6 +17,30 @@
 //! very different speeds (client-go has the same limits). What a leader had sent before it stopped leading may still
 //! arrive: no request should outlast the lease duration less the renew deadline.
 
+//! ```no_run
+//! use std::time::Duration;
+//! use kube_client_lite::lease::{Candidate, Timings};
+//! # use kube_client_lite::{Client, Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = Client::new(Config::load(None, None)?, "example/0.1")?;
+//! let timings = Timings::default();
+//! let mut candidate = Candidate::new(client.with_timeout(Duration::from_secs(5)), "default", "example", "pod-1", timings);
+//! let leadership = candidate.leadership();
+//! std::thread::spawn(move || loop {
+//!     if let Err(error) = candidate.round() {
+//!         eprintln!("{error}"); // the term lasts until the renew deadline all the same
+//!     }
+//!     std::thread::sleep(timings.retry_period);
+//! });
+//! loop {
+//!     if let Some(permit) = leadership.wait(Duration::from_secs(60)) {
+//!         while permit.holds() { /* one step, then ask again */ }
+//!     }
+//! }
+//! # }
+//! ```
+
 mod candidate;
 mod election;
 mod leadership;
