@@ -16,7 +16,7 @@
 //! cannot both win, as each names the version that it saw. Clocks of two machines are never compared; they only must not run at
 //! very different speeds (client-go has the same limits). What a leader had sent before it stopped leading may still
 //! arrive: no request should outlast the lease duration less the renew deadline.
-
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use kube_client_lite::lease::{Candidate, Timings};
