@@ -1,6 +1,8 @@
 //! `--dry-run`: looks at everything, and tells what would be done if each step succeeded. Only reads.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use crate::controller::poll;
@@ -16,11 +18,11 @@ use crate::world::World;
 /// No plan is that long: one that is goes round in circles.
 const LONGEST: usize = 200;
 
-/// Prints what would be done.
+/// Writes what would be done.
 ///
 /// # Errors
-/// What could not be looked at: a message for the user.
-pub fn run(world: &World) -> Result<(), String> {
+/// What could not be looked at or written: a message for the user.
+pub fn run(world: &World, out: &mut dyn Write) -> Result<(), String> {
     let services = poll::load_balancers(world).map_err(|error| error.to_string())?;
     let strays = poll::strays(world, &services).map_err(|error| error.to_string())?;
     let settings = &world.settings;
@@ -42,20 +44,25 @@ pub fn run(world: &World) -> Result<(), String> {
         match foresee(tunnel, service.clone(), settings, SystemTime::now(), &mut look) {
             Ok(lines) if lines.is_empty() => {
                 at_rest += 1;
-                println!("{id} (Fly App {app}): nothing to do");
+                tell(out, format_args!("{id} (Fly App {app}): nothing to do"))?;
             }
-            Ok(lines) => println!("{id} (Fly App {app}):\n  {}", lines.join("\n  ")),
+            Ok(lines) => tell(out, format_args!("{id} (Fly App {app}):\n  {}", lines.join("\n  ")))?,
             Err(failure) => {
                 failed += 1;
-                println!("{id} (Fly App {app}): cannot be looked at: {failure}");
+                tell(out, format_args!("{id} (Fly App {app}): cannot be looked at: {failure}"))?;
             }
         }
     }
-    println!("{} tunnels, {at_rest} with nothing to do. This was a dry run: nothing is changed.", tunnels.len());
+    let all = tunnels.len();
+    tell(out, format_args!("{all} tunnels, {at_rest} with nothing to do. This was a dry run: nothing is changed."))?;
     match failed {
         0 => Ok(()),
-        failed => Err(format!("{failed} of {} tunnels could not be looked at", tunnels.len())),
+        failed => Err(format!("{failed} of {all} tunnels could not be looked at")),
     }
+}
+
+fn tell(out: &mut dyn Write, line: fmt::Arguments) -> Result<(), String> {
+    writeln!(out, "{line}").map_err(|error| format!("the plan cannot be written: {error}"))
 }
 
 /// The way from how things are to where nothing is left to do, a line for each step. `look` looks at what is real, and is

@@ -19,6 +19,7 @@ mod text;
 mod tunnel;
 mod world;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -79,14 +80,18 @@ fn run() -> Result<(), Exit> {
     let environment = |name: &str| std::env::var_os(name);
     match Given::read(std::env::args_os().skip(1), environment).map_err(Exit::Usage)? {
         Command::Run(given) => serve(Config::resolve(&given).map_err(Exit::Usage)?),
-        Command::Help => {
-            print!("{}", flags::help());
-            Ok(())
+        Command::Help => tell(&flags::help()),
+        Command::Version => tell(concat!("fly-tunnel-operator ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+/// Whoever reads it may have enough before the end (`--help | head`).
+fn tell(text: &str) -> Result<(), Exit> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Exit::Work(format!("standard output cannot be written: {error}")))
         }
-        Command::Version => {
-            println!("fly-tunnel-operator {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 
@@ -123,7 +128,7 @@ fn serve(config: Config) -> Result<(), Exit> {
         .counted_by(move |operation, result, took| metrics.fly_request(operation, result, took));
     let world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
     if config.mode == Mode::DryRun {
-        return dry_run::run(&world).map_err(Exit::Work);
+        return dry_run::run(&world, &mut io::stdout()).map_err(Exit::Work);
     }
 
     let mut elector =

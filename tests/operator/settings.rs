@@ -48,6 +48,20 @@ fn help_and_version_are_told_and_end_it_with_0() {
     assert_eq!((code, said.trim()), (Some(0), concat!("fly-tunnel-operator ", env!("CARGO_PKG_VERSION"))));
 }
 
+/// As in `--help | head -1`.
+#[test]
+fn who_reads_no_further_does_not_break_it() {
+    for flag in ["--help", "--version"] {
+        let mut command = Command::new(binary());
+        command.arg(flag).env_clear();
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command.stdout(writer).output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{flag}");
+    }
+}
+
 /// Straight to the API server: the recorder takes tokens only.
 #[test]
 fn a_kubeconfig_with_a_client_certificate_is_taken() {
