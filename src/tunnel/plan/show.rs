@@ -79,14 +79,15 @@ impl fmt::Display for Reason {
 }
 
 impl Shown {
-    /// Whether the Service shows that a step failed, and all that this says is that it is worked on.
+    /// Whether the Service shows that a step failed, and this says nothing worse. There is something to do first, and it may
+    /// fail again: who shows it in between tells people the same things again and again.
     pub fn may_wait(&self, service: &Service) -> bool {
         use Reason::*;
-        let at_work = matches!(self.reason, Provisioning | Updating | Degraded | Deleting);
+        let no_worse = matches!(self.reason, Serving | Provisioning | Updating | Degraded | Deleting);
         let shows = |reason: &Reason| service.condition().is_some_and(|shown| shown.reason == reason.to_string());
         let failed =
             [Degraded, FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService].iter().any(shows);
-        at_work && failed && self.addresses == service.addresses()
+        no_worse && failed && self.addresses == service.addresses()
     }
 
     /// Whether the Service shows just this.
@@ -102,8 +103,11 @@ impl Shown {
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
-        write!(f, "[{}] {}: {}", addresses.join(", "), self.reason, self.message)
+        if !self.addresses.is_empty() {
+            let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
+            write!(f, "[{}] ", addresses.join(", "))?;
+        }
+        write!(f, "{}: {}", self.reason, self.message)
     }
 }
 

@@ -48,6 +48,12 @@ impl Default for Timings {
     }
 }
 
+/// The duration in a Lease that was released, as client-go writes it.
+const RELEASED: Duration = Duration::from_secs(1);
+
+/// The field's limit in the API, an `int32`.
+const MOST_TRANSITIONS: u64 = i32::MAX as u64;
+
 /// A candidate's view of the election.
 #[derive(Clone, Debug)]
 pub struct Election {
@@ -59,6 +65,15 @@ pub struct Election {
     /// From when on the last write of ours that was confirmed counts: before it was sent.
     renewed: Option<Now>,
     rival_is_alive: bool,
+    /// It is not there, though it was.
+    missing: Option<Missing>,
+}
+
+/// When it was first and last found missing, with no long time between two looks: it may have been there meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: Instant,
+    last: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +110,7 @@ impl Election {
             seen: None,
             renewed: None,
             rival_is_alive: false,
+            missing: None,
         }
     }
 
@@ -108,15 +124,20 @@ impl Election {
 
     /// The Lease was read; `None`: there is none.
     pub fn read(&mut self, found: Option<Lease>, now: Now) -> Move {
+        let leading = self.is_leading(now);
         let Some(lease) = found else {
-            self.seen = None;
-            self.renewed = None;
+            // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
+            self.missing = self.seen.as_ref().map(|_| Missing { last: now.monotonic, ..self.missing_at(now) });
+            if !leading && self.expires_in(now).is_some_and(|left| !left.is_zero()) {
+                return Move::Stand;
+            }
             self.rival_is_alive = false;
             return Move::Write(Write::Create(Lease::new(&self.name, &self.record(None, now))));
         };
+        self.missing = None;
         let record = lease.record();
         let ours = record.holder == self.identity;
-        if !ours {
+        if !ours && !record.holder.is_empty() {
             self.renewed = None;
         }
         let since = match &self.seen {
@@ -127,7 +148,10 @@ impl Election {
             }
         };
         let expired = now.monotonic.saturating_duration_since(since) >= self.duration(&record);
-        let free = ours || record.holder.is_empty() || expired;
+        let nobodys = record.holder.is_empty();
+        // One that is released says so by its duration. One that was emptied otherwise has a holder who does not know.
+        let released = nobodys && record.duration <= RELEASED;
+        let free = ours || released || nobodys && leading || expired;
         let next = if free { self.take(&lease, now) } else { Move::Stand };
         self.seen = Some(Seen { lease, since });
         next
@@ -137,6 +161,7 @@ impl Election {
     pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
         self.renewed = (written.holder() == self.identity).then_some(sent);
         self.rival_is_alive = false;
+        self.missing = None;
         self.seen = Some(Seen { lease: written, since: now.monotonic });
     }
 
@@ -157,7 +182,7 @@ impl Election {
         let time = micro_time(now.wall);
         let record = Record {
             holder: String::new(),
-            duration: Duration::from_secs(1), // as client-go does
+            duration: RELEASED,
             acquire_time: time.clone(),
             renew_time: time,
             transitions: seen.lease.record().transitions,
@@ -170,11 +195,22 @@ impl Election {
         self.seen.as_ref().map_or("", |seen| seen.lease.holder())
     }
 
-    /// When a rival's Lease can be taken, if it gives no sign of life until then; `None` where it is not another's.
+    fn missing_at(&self, now: Now) -> Missing {
+        let now = now.monotonic;
+        let lately = |missing: &Missing| now.saturating_duration_since(missing.last) <= self.timings.retry_period * 2;
+        self.missing.filter(lately).unwrap_or(Missing { since: now, last: now })
+    }
+
+    /// When the Lease can be taken, if nobody gives a sign of life until then; `None` where nobody else is known to hold it.
     pub fn expires_in(&self, now: Now) -> Option<Duration> {
-        let seen = self.seen.as_ref().filter(|seen| ![self.identity.as_str(), ""].contains(&seen.lease.holder()))?;
-        let passed = now.monotonic.saturating_duration_since(seen.since);
-        Some(self.duration(&seen.lease.record()).saturating_sub(passed))
+        let seen = self.seen.as_ref()?;
+        let record = seen.lease.record();
+        let (since, duration) = match self.missing {
+            Some(Missing { since, .. }) => (since, self.duration(&record).max(self.timings.lease_duration)),
+            None if record.holder == self.identity || record.holder.is_empty() => return None,
+            None => (seen.since, self.duration(&record)),
+        };
+        Some(duration.saturating_sub(now.monotonic.saturating_duration_since(since)))
     }
 
     /// Whether somebody else took or renewed the Lease while we looked on.
@@ -192,7 +228,7 @@ impl Election {
         let time = micro_time(now.wall);
         let (acquire_time, transitions) = match before {
             Some(before) if before.holder == self.identity => (before.acquire_time.clone(), before.transitions),
-            Some(before) => (time.clone(), before.transitions.saturating_add(1)),
+            Some(before) => (time.clone(), (before.transitions + 1).min(MOST_TRANSITIONS)),
             None => (time.clone(), 0),
         };
         let duration = self.timings.lease_duration;

@@ -14,8 +14,9 @@
 //! Never two leaders: a leader counts its deadline from the moment *before* it sent what renewed the Lease; everybody
 //! else counts the (longer) lease duration from the moment when they *saw* that renewal, by their own clock. Two writes
 //! cannot both win, as each names the version that it saw. Clocks of two machines are never compared; they only must not run at
-//! very different speeds (client-go has the same limits). What a leader had sent before it stopped leading may still
-//! arrive: no request should outlast the lease duration less the renew deadline.
+//! very different speeds (client-go has the same limits). A Lease that a person deletes or empties is given to nobody else
+//! until its holder must have noticed, by all who had seen it; a process that starts just then cannot know. What a leader had sent
+//! before it stopped leading may still arrive: no request should outlast the lease duration less the renew deadline.
 //!
 //! ```no_run
 //! use std::time::Duration;

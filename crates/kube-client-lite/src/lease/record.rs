@@ -59,7 +59,7 @@ impl Lease {
             duration: Duration::from_secs(spec["leaseDurationSeconds"].as_u64().unwrap_or_default()),
             acquire_time: text("acquireTime"),
             renew_time: text("renewTime"),
-            transitions: spec["leaseTransitions"].as_u64().unwrap_or_default(),
+            transitions: spec["leaseTransitions"].as_u64().unwrap_or_default().min(u64::from(u32::MAX)),
         }
     }
 

@@ -92,6 +92,36 @@ fn a_rival_is_left_alone_for_its_lease_from_its_last_sign_of_life() {
     assert_eq!(taken["metadata"]["resourceVersion"], "1", "only if nobody else was faster");
 }
 
+/// Somebody deletes the Lease, or empties it: its holder leads until it looks.
+#[test]
+fn a_lease_that_was_taken_away_by_hand_still_protects_its_holder() {
+    let clocks = Clocks::new();
+    let emptied = || Some(lease(json!({ "holderIdentity": "", "leaseDurationSeconds": 60 })));
+    for found in [None, emptied()] {
+        let mut election = candidate();
+        assert_eq!(election.read(Some(theirs("a")), clocks.at(0)), Move::Stand);
+        for at in [5, 25, 45, 64] {
+            assert_eq!(election.read(found.clone(), clocks.at(at)), Move::Stand, "{found:?} at {at} s");
+        }
+        assert!(written(election.read(found.clone(), clocks.at(65))).is_some(), "{found:?}");
+
+        let mut holder = leader(clocks);
+        assert!(written(holder.read(found.clone(), clocks.at(5))).is_some(), "its holder takes it again at once");
+        assert!(holder.is_leading(clocks.at(5)));
+    }
+}
+
+/// The field is an `int32`.
+#[test]
+fn transitions_are_counted_as_far_as_the_api_can() {
+    let clocks = Clocks::new();
+    for before in [i64::from(i32::MAX), i64::MAX] {
+        let full = lease(json!({ "holderIdentity": "", "leaseTransitions": before }));
+        let taken = written(candidate().read(Some(full), clocks.at(0))).expect("free");
+        assert_eq!(taken["spec"]["leaseTransitions"], i32::MAX);
+    }
+}
+
 #[test]
 fn a_rival_whose_lease_says_no_duration_is_given_ours() {
     let clocks = Clocks::new();
@@ -245,11 +275,16 @@ struct Schedule {
     queue: BTreeMap<(u64, u64), (usize, Happening)>,
     number: u64,
     calm: bool,
+    meddled: u64,
+    created: u64,
     leaders: BTreeSet<usize>,
 }
 
 /// Schedules that are tried, of half an hour each and a calm end.
 const SEEDS: u64 = 400;
+
+/// The longest that a request or a reply is under way.
+const SLOWEST: u64 = 200_000;
 
 /// A request is given up after that time; it may arrive later all the same.
 const PATIENCE: u64 = 10_000;
@@ -265,6 +300,8 @@ impl Schedule {
             queue: BTreeMap::new(),
             number: 0,
             calm: false,
+            meddled: 0,
+            created: 0,
             leaders: BTreeSet::new(),
         };
         for number in 0..2 + schedule.random.below(4) {
@@ -300,7 +337,7 @@ impl Schedule {
         match self.random.below(if self.calm { 12 } else { 20 }) {
             0..12 => Some(self.random.below(200)),
             12..16 => Some(self.random.below(15_000)),
-            16..18 => Some(self.random.below(200_000)),
+            16..18 => Some(self.random.below(SLOWEST)),
             _ => None,
         }
     }
@@ -334,11 +371,17 @@ impl Schedule {
                 self.go(process, next);
             }
             Happening::Arrives(request, message, sent) => {
+                self.meddle();
                 let reply = match message {
                     Message::Read => {
                         Reply::Read(self.store.lease.clone().map(|lease| serde_json::from_value(lease).expect("JSON")))
                     }
-                    Message::Write(write) => Reply::Wrote(self.store.write(write)),
+                    Message::Write(write) => {
+                        if matches!(write, Write::Create(_)) {
+                            self.created = self.now;
+                        }
+                        Reply::Wrote(self.store.write(write))
+                    }
                 };
                 if let Some(delay) = self.delay() {
                     self.after(delay, process, Happening::Reply(request, reply, sent));
@@ -367,6 +410,32 @@ impl Schedule {
         match self.random.below(30) {
             0 if !self.calm => self.processes[process].paused_until = self.now + self.random.below(150_000),
             1 if !self.calm => self.processes[process].wall_error = self.random.below(20_000_000) as i64 - 10_000_000,
+            _ => {}
+        }
+    }
+
+    /// A person deletes the Lease or empties it, once all have seen it. Not again while somebody may not have noticed, or while a
+    /// creation may be under way that nobody could tell from a rightful one.
+    fn meddle(&mut self) {
+        let chance = self.random.below(200);
+        let all_saw_it = self.processes.iter().all(|process| !process.election.holder().is_empty());
+        let may =
+            !self.calm && all_saw_it && self.now > self.meddled + 2 * SLOWEST && self.now > self.created + 2 * SLOWEST;
+        let Some(lease) = self.store.lease.as_mut().filter(|_| may) else {
+            return;
+        };
+        match chance {
+            0 => {
+                self.meddled = self.now;
+                self.store.lease = None;
+            }
+            1 => {
+                self.meddled = self.now;
+                self.store.version += 1;
+                lease["metadata"]["resourceVersion"] = json!(self.store.version.to_string());
+                lease["spec"]["holderIdentity"] = json!("");
+                lease["spec"]["leaseDurationSeconds"] = json!(60);
+            }
             _ => {}
         }
     }
