@@ -269,7 +269,7 @@ impl World {
         let home = self.home(tunnel);
         let path = Resource::DEPLOYMENTS.named(&self.namespace, &home.name(frpc));
         let applied = self.kube.apply(&path, FIELD_MANAGER, &home.deployment(frpc));
-        let applied = applied.map_err(|error| match error.is_invalid() || error.is_forbidden() {
+        let applied = applied.map_err(|error| match error.is_invalid() {
             true => {
                 Failure::shown(Reason::InvalidService, format!("the cluster does not take frpc's Deployment: {error}"))
             }

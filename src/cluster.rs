@@ -1,6 +1,6 @@
 //! How the cluster is found, and what must be known of it before the work begins.
 
-use std::time::Duration;
+use std::thread;
 
 use kube_client_lite::{Client, Error, PartialObject, Resource, Version};
 use serde::de::IgnoredAny;
@@ -23,48 +23,42 @@ pub struct Found {
 /// # Errors
 /// Nothing usable is there: a message for the user.
 pub fn find(config: &KubernetesConfig) -> Result<Found, String> {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let in_pod = config.kubeconfig.is_none()
         && config.context.is_none()
-        && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let read = match in_pod {
-        true => kube_client_lite::Config::in_cluster(&config.service_account_dir),
-        false => kube_client_lite::Config::load(config.kubeconfig.as_deref(), config.context.as_deref()),
+        && set("KUBERNETES_SERVICE_HOST")
+        && set("KUBERNETES_SERVICE_PORT");
+    let (read, flag) = match in_pod {
+        true => (kube_client_lite::Config::in_cluster(&config.service_account_dir), "service-account-dir"),
+        false => {
+            (kube_client_lite::Config::load(config.kubeconfig.as_deref(), config.context.as_deref()), "kubeconfig")
+        }
     };
     match read {
         Ok(config) => Ok(Found { config, in_pod }),
-        Err(error) => Err(format!("{}: {error}", flags::find("kubeconfig").label())),
+        Err(error) => Err(format!("{}: {error}", flags::find(flag).label())),
     }
 }
 
-/// Why the work did not begin.
-pub enum NotBegun {
-    /// The process is told to end.
-    Stopped,
-    /// What is wrong, and what to do.
-    Failed(String),
-}
+/// Why the work did not begin: what is wrong, and what to do.
+pub struct NotBegun(pub String);
 
 /// Makes sure that the cluster is new enough, and asks for its name where the user gave none. Asked until it is answered, or
-/// for as often as `tries` says. `told_to_end` waits for so long, or until the process is to end.
+/// for as often as `tries` says.
 ///
 /// # Errors
 /// See [`NotBegun`].
-pub fn meet(
-    kube: &Client,
-    name: Option<String>,
-    tries: Option<u32>,
-    told_to_end: &dyn Fn(Duration) -> bool,
-) -> Result<String, NotBegun> {
-    ask("version", tries, told_to_end, || match kube.version() {
+pub fn meet(kube: &Client, name: Option<String>, tries: Option<u32>) -> Result<String, NotBegun> {
+    ask("version", tries, || match kube.version() {
         Ok(version) => Ok(refusal(&version)),
         // Who may not know the version may do the rest all the same.
         Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     })?
-    .map_or(Ok(()), |refusal| Err(NotBegun::Failed(refusal)))?;
+    .map_or(Ok(()), |refusal| Err(NotBegun(refusal)))?;
     match name {
         Some(name) => Ok(name),
-        None => ask("name", tries, told_to_end, || uid(kube)),
+        None => ask("name", tries, || uid(kube)),
     }
 }
 
@@ -73,12 +67,7 @@ fn uid(kube: &Client) -> Result<String, Error> {
     kube.get::<PartialObject>(&Resource::NAMESPACES.named("", "kube-system")).map(|namespace| namespace.metadata.uid)
 }
 
-fn ask<T>(
-    what: &str,
-    tries: Option<u32>,
-    told_to_end: &dyn Fn(Duration) -> bool,
-    request: impl Fn() -> Result<T, Error>,
-) -> Result<T, NotBegun> {
+fn ask<T>(what: &str, tries: Option<u32>, request: impl Fn() -> Result<T, Error>) -> Result<T, NotBegun> {
     let mut failures = Repeating::default();
     loop {
         let error = match request() {
@@ -87,14 +76,14 @@ fn ask<T>(
         };
         let (delay, new) = failures.failed(&error.to_string());
         if tries.is_some_and(|tries| failures.count() >= tries) {
-            return Err(NotBegun::Failed(format!("the cluster cannot be asked for its {what}: {error}")));
+            let hint =
+                if error.is_forbidden() { "; give that right, or --cluster-name as the operator has it" } else { "" };
+            return Err(NotBegun(format!("the cluster cannot be asked for its {what}: {error}{hint}")));
         }
         if new {
             log::warn!("the cluster cannot be asked: {error}; trying again");
         }
-        if told_to_end(delay) {
-            return Err(NotBegun::Stopped);
-        }
+        thread::sleep(delay);
     }
 }
 

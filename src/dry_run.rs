@@ -11,7 +11,7 @@ use crate::service::Service;
 use crate::tunnel::imagine::Imagination;
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
-use crate::tunnel::plan::{self, Next, Settings};
+use crate::tunnel::plan::{self, Next, Reason, Settings};
 use crate::tunnel::{Tunnel, TunnelId, desired};
 use crate::world::World;
 
@@ -44,7 +44,10 @@ pub fn run(world: &World, out: &mut dyn Write) -> Result<(), String> {
         match foresee(tunnel, service.clone(), settings, SystemTime::now(), &mut look) {
             Ok(lines) if lines.is_empty() => {
                 at_rest += 1;
-                tell(out, format_args!("{id} (Fly App {app}): nothing to do"))?;
+                let shown = service.as_ref().and_then(Service::condition);
+                let failure = shown.filter(|c| Reason::named(&c.reason).is_some_and(Reason::is_failure));
+                let failure = failure.map(|c| format!(", as it cannot be served: {}: {}", c.reason, c.message));
+                tell(out, format_args!("{id} (Fly App {app}): nothing to do{}", failure.unwrap_or_default()))?;
             }
             Ok(lines) => tell(out, format_args!("{id} (Fly App {app}):\n  {}", lines.join("\n  ")))?,
             Err(failure) => {

@@ -64,14 +64,21 @@ impl Events {
 }
 
 fn write(kube: &Client, messages: &Receiver<Message>) {
+    let mut said = false;
     for message in messages {
         match message {
             Message::Write { permit, .. } if !permit.holds() => {}
             Message::Write { about, kind, reason, message, .. } => {
                 let event =
                     Event { involved_object: &about, r#type: kind, reason, message: &message, component: COMPONENT };
-                if let Err(error) = kube.create_event(&event) {
-                    log::debug!("an event was not written: {error}");
+                match kube.create_event(&event) {
+                    // Not where the namespace is going, which forbids them too.
+                    Err(error) if error.to_string().contains("cannot create resource") && !said => {
+                        said = true;
+                        log::warn!("events cannot be written: {error}; give the operator that right");
+                    }
+                    Err(error) => log::debug!("an event was not written: {error}"),
+                    Ok(()) => {}
                 }
             }
             Message::Reached(reached) => drop(reached.send(())), // who waited may have gone

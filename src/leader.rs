@@ -4,8 +4,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use kube_client_lite::Client;
 use kube_client_lite::lease::{Candidate, Leadership, Standing, Timings};
+use kube_client_lite::{Client, Error};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::backoff::{Repeating, jittered};
@@ -23,6 +23,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 pub struct Elector {
     kube: Client,
     namespace: String,
+    /// How the Lease names this process.
+    identity: String,
     candidate: Candidate,
     timings: Timings,
     failures: Repeating,
@@ -43,9 +45,19 @@ impl Elector {
     pub fn new(kube: &Client, namespace: &str, class: &str, timings: Timings, longest_request: Duration) -> Elector {
         let timeout = longest_request.min(timings.renew_deadline / TRIES_PER_TERM);
         let kube = kube.with_timeout(timeout);
-        let candidate = Candidate::new(kube.clone(), namespace, &names::lease(class), &identity(), timings);
+        let identity = identity();
+        let candidate = Candidate::new(kube.clone(), namespace, &names::lease(class), &identity, timings);
         let failures = Repeating::default();
-        Elector { kube, namespace: namespace.into(), candidate, timings, failures, leading: false, followed: None }
+        Elector {
+            kube,
+            namespace: namespace.into(),
+            identity,
+            candidate,
+            timings,
+            failures,
+            leading: false,
+            followed: None,
+        }
     }
 
     /// Who leads, for all other threads.
@@ -57,39 +69,41 @@ impl Elector {
     ///
     /// # Errors
     /// Why it does not lead.
-    pub fn win(&mut self, tries: u32, told_to_end: &dyn Fn(Duration) -> bool) -> Result<(), NotBegun> {
+    pub fn win(&mut self, tries: u32) -> Result<(), NotBegun> {
         loop {
             match self.round() {
                 Ok(Standing::Leading) => return Ok(()),
                 Ok(Standing::Following { holder, alive: true }) => {
-                    return Err(NotBegun::Failed(format!("{holder} leads")));
+                    return Err(NotBegun(format!("{holder} leads")));
                 }
                 Err(error) if self.failures.count() >= tries => {
-                    return Err(NotBegun::Failed(format!("the Lease cannot be taken: {error}")));
+                    return Err(NotBegun(format!("the Lease cannot be taken: {error}")));
                 }
                 Ok(Standing::Following { .. }) | Err(_) => {}
             }
-            if told_to_end(self.standby_pause()) {
-                return Err(NotBegun::Stopped);
-            }
+            thread::sleep(self.standby_pause());
         }
     }
 
-    /// Goes on in a thread of its own.
-    pub fn start(mut self, pulse: Pulse) -> Running {
+    /// Goes on in a thread of its own. `changed` is called when this process begins to lead or ceases to.
+    pub fn start(mut self, pulse: Pulse, changed: impl Fn() + Send + 'static) -> Running {
         let (end, orders) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
-            self.run(&orders, &pulse);
+            self.run(&orders, &pulse, &changed);
             let _ = done.send(()); // nobody waits for it any longer
         });
         Running { end, ended }
     }
 
-    fn run(&mut self, orders: &Receiver<bool>, pulse: &Pulse) {
+    fn run(&mut self, orders: &Receiver<bool>, pulse: &Pulse, changed: &dyn Fn()) {
         loop {
             pulse.back_within(self.timings.renew_deadline + self.timings.retry_period);
+            let led = self.leading;
             let failed = self.round().is_err();
+            if led != self.leading {
+                changed();
+            }
             let pause = match (self.leading, failed) {
                 (true, false) => self.timings.retry_period,
                 // The term goes on, but not for long.
@@ -115,8 +129,14 @@ impl Elector {
         self.candidate.expires_in().map_or(pause, |left| pause.min(left.max(SHORTEST_PAUSE)))
     }
 
-    fn round(&mut self) -> Result<Standing, kube_client_lite::Error> {
-        let result = self.candidate.round();
+    fn round(&mut self) -> Result<Standing, Error> {
+        let mut result = self.candidate.round();
+        if result.as_ref().is_err_and(Error::is_not_found) {
+            match cluster::make_namespace(&self.kube, &self.namespace) {
+                Ok(()) => result = self.candidate.round(),
+                Err(error) => log::debug!("the namespace {} is not made: {error}", self.namespace),
+            }
+        }
         let led = std::mem::replace(&mut self.leading, self.candidate.leadership().permit().is_some());
         match &result {
             Ok(standing) => {
@@ -132,11 +152,6 @@ impl Elector {
                 if led && !self.leading {
                     log::warn!("the Lease was not renewed in time: standing by");
                 }
-                if error.is_not_found()
-                    && let Err(error) = cluster::make_namespace(&self.kube, &self.namespace)
-                {
-                    log::debug!("the namespace {} is not made: {error}", self.namespace);
-                }
             }
         }
         result
@@ -147,14 +162,22 @@ impl Elector {
         match standing {
             Standing::Leading if !led => {
                 self.followed = None;
-                log::info!("leading");
+                log::info!("leading, as {}", self.identity);
             }
             Standing::Leading => {}
             Standing::Following { holder, .. } => {
+                let whose = match holder.as_str() {
+                    "" => "nobody's at the moment".to_owned(),
+                    holder if *holder == self.identity => "ours, but not renewed".to_owned(),
+                    holder => format!("{holder}'s"),
+                };
+                let wait = self.candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
+                let wait =
+                    wait.map(|left| format!(", and expires {left} after the last sign of life")).unwrap_or_default();
                 if led {
-                    log::warn!("the Lease was lost to {holder}: standing by");
+                    log::warn!("standing by: the Lease was lost, and is {whose}{wait}");
                 } else if self.followed.as_ref() != Some(holder) {
-                    log::info!("standing by: the Lease is {holder}'s");
+                    log::info!("standing by, as {}: the Lease is {whose}{wait}", self.identity);
                 }
                 self.followed = Some(holder.clone());
             }
@@ -169,6 +192,10 @@ impl Running {
             log::warn!("the Lease is not released in time; others wait until it expires");
         }
     }
+}
+
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs_f64().round() as u64)
 }
 
 /// Of this process and no other: the machine's or pod's name, for people, and something random.

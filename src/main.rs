@@ -22,6 +22,7 @@ mod world;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -47,28 +48,23 @@ const TRIES: u32 = 4;
 /// How long the Lease's release may take at the end.
 const RELEASE: Duration = Duration::from_secs(3);
 
-/// Why the process ends before its work is done, or otherwise than well.
+/// Why the process ends otherwise than well.
 enum Exit {
     /// A bad or missing value: exit code 2.
     Usage(String),
     /// What was asked for did not work out: exit code 1.
     Work(String),
-    /// It was told to end before it began: exit code 0.
-    Told,
 }
 
 impl From<NotBegun> for Exit {
-    fn from(why: NotBegun) -> Exit {
-        match why {
-            NotBegun::Stopped => Exit::Told,
-            NotBegun::Failed(message) => Exit::Work(message),
-        }
+    fn from(NotBegun(message): NotBegun) -> Exit {
+        Exit::Work(message)
     }
 }
 
 fn main() -> ExitCode {
     let (code, message) = match run() {
-        Ok(()) | Err(Exit::Told) => return ExitCode::SUCCESS,
+        Ok(()) => return ExitCode::SUCCESS,
         Err(Exit::Work(message)) => (1, message),
         Err(Exit::Usage(message)) => (2, message),
     };
@@ -99,9 +95,11 @@ fn serve(config: Config) -> Result<(), Exit> {
     let cluster = cluster::find(&config.kubernetes).map_err(Exit::Usage)?;
     telemetry::log::start(config.log_format);
     let (sender, receiver) = mpsc::channel();
+    let begun = Arc::new(AtomicBool::new(false));
     // A dry run has nothing to finish.
     if config.mode != Mode::DryRun {
-        stop_on_signals(sender.clone()).map_err(|error| Exit::Work(format!("signals cannot be caught: {error}")))?;
+        stop_on_signals(sender.clone(), Arc::clone(&begun), config.mode)
+            .map_err(|error| Exit::Work(format!("signals cannot be caught: {error}")))?;
     }
 
     log::info!("fly-tunnel-operator {} for {} at {}", env!("CARGO_PKG_VERSION"), config.class, cluster.config.server());
@@ -116,10 +114,8 @@ fn serve(config: Config) -> Result<(), Exit> {
     let options =
         ClientOptions { idle_connections: fly::IDLE_CONNECTIONS, timeout, ..ClientOptions::new(fly::USER_AGENT) };
     let kube = Client::with_options(cluster.config, &options).map_err(|error| Exit::Usage(error.to_string()))?;
-    // Nobody sends anything else yet.
-    let told_to_end = |delay: Duration| receiver.recv_timeout(delay).is_ok();
     let tries = (config.mode != Mode::Serve).then_some(TRIES);
-    let cluster_name = cluster::meet(&kube, config.cluster_name, tries, &told_to_end)?;
+    let cluster_name = cluster::meet(&kube, config.cluster_name, tries)?;
 
     let owner = Owner { cluster_name, class: config.class };
     telemetry.metrics.owned_by(owner.clone());
@@ -136,10 +132,15 @@ fn serve(config: Config) -> Result<(), Exit> {
     if config.mode == Mode::Once
         && let Some(elector) = &mut elector
     {
-        elector.win(TRIES, &told_to_end)?;
+        elector.win(TRIES)?;
     }
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
-    let election = elector.map(|elector| elector.start(telemetry.health.pulse("the election")));
+    let election = elector.map(|elector| {
+        let events = sender.clone();
+        let changed = move || drop(events.send(Event::StandingChanged)); // nobody listens: the process ends
+        elector.start(telemetry.health.pulse("the election"), changed)
+    });
+    begun.store(true, Ordering::Release);
 
     let pace = Pace {
         poll_interval: config.poll_interval,
@@ -158,12 +159,17 @@ fn serve(config: Config) -> Result<(), Exit> {
     }
 }
 
-/// The first SIGTERM or SIGINT asks the loop to end; the second ends the process at once.
-fn stop_on_signals(events: Sender<Event>) -> std::io::Result<()> {
+/// The first SIGTERM or SIGINT asks the loop to end; the second, or one that comes before the work has begun, ends the process
+/// at once.
+fn stop_on_signals(events: Sender<Event>, begun: Arc<AtomicBool>, mode: Mode) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
+            if !begun.load(Ordering::Acquire) {
+                log::info!("ending; nothing was begun");
+                std::process::exit(i32::from(mode == Mode::Once));
+            }
             if !asked {
                 // Before anybody hears of it: the process may end at once.
                 log::info!("ending; what is under way is given a moment");

@@ -20,6 +20,9 @@ pub const DEFAULT_CLASS: &str = "fly-tunnel-operator.dev/lb";
 /// Where frpc and its Secrets live when nobody says otherwise and we do not run in a pod.
 const DEFAULT_NAMESPACE: &str = "fly-tunnel-operator-system";
 
+/// Nobody waits longer than that, and clocks can be added to it.
+const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// No request takes longer than that, so that a worker is never stuck. Creating a Machine takes Fly a few seconds.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
@@ -172,7 +175,7 @@ impl Config {
 }
 
 impl KubernetesConfig {
-    /// The namespace for frpc, given that of the pod (or kubeconfig context is never asked: it is a person's, not ours).
+    /// The namespace for frpc and the Lease. That of a kubeconfig's context is never asked: it is a person's, not ours.
     pub fn namespace_or(&self, pods_own: Option<&str>) -> String {
         self.namespace.as_deref().or(pods_own).unwrap_or(DEFAULT_NAMESPACE).to_owned()
     }
@@ -198,8 +201,9 @@ fn optional<T>(
 
 fn duration(given: &Given, name: &'static str, least: Duration) -> Result<Duration, String> {
     parsed(given, name, |value| match humantime::parse_duration(value) {
-        Ok(duration) if duration >= least => Ok(duration),
-        Ok(_) => Err(format!("give at least {}", humantime::format_duration(least))),
+        Ok(duration) if duration < least => Err(format!("give at least {}", humantime::format_duration(least))),
+        Ok(duration) if duration > LONGEST_DURATION => Err("give at most 365 days".into()),
+        Ok(duration) => Ok(duration),
         Err(_) => Err("give a duration such as 500ms, 10s or 1m30s".into()),
     })
 }
@@ -209,6 +213,9 @@ fn bool(value: &str) -> Result<bool, String> {
 }
 
 fn election(given: &Given) -> Result<Option<Timings>, String> {
+    if !parsed(given, "leader-elect", bool)? {
+        return Ok(None);
+    }
     let [lease, renew, retry] =
         ["leader-elect-lease-duration", "leader-elect-renew-deadline", "leader-elect-retry-period"];
     let timings = Timings {
@@ -222,14 +229,17 @@ fn election(given: &Given) -> Result<Option<Timings>, String> {
     };
     // As client-go asks.
     if timings.renew_deadline <= timings.retry_period.mul_f64(1.2) {
-        let allowed = format!("give more than 1.2 times --{retry}, so that a leader can try again");
+        let period = given.value(retry).unwrap_or_default();
+        let allowed = format!("give more than 1.2 times --{retry} ({period}), so that a leader can try again");
         return refused(renew, allowed);
     }
     if timings.lease_duration < timings.renew_deadline + SHORTEST_REQUEST {
-        let allowed = format!("give at least 1s more than --{renew}: no request may take longer than that gap");
+        let deadline = given.value(renew).unwrap_or_default();
+        let allowed =
+            format!("give at least 1s more than --{renew} ({deadline}): no request may take longer than that gap");
         return refused(lease, allowed);
     }
-    Ok(parsed(given, "leader-elect", bool)?.then_some(timings))
+    Ok(Some(timings))
 }
 
 /// `:8080`, `127.0.0.1:8080`, `[::1]:8080`
@@ -364,6 +374,7 @@ mod tests {
                 "1.2 times --leader-elect-retry-period",
             ),
             ("LEADER_ELECT_RETRY_PERIOD", "0s", "--leader-elect-retry-period", "at least 100ms"),
+            ("RESYNC_INTERVAL", "9223372036854775807s", "--resync-interval", "at most 365 days"),
             ("HTTP_BIND_ADDRESS", "8080", "--http-bind-address", "such as :8080"),
             ("OPERATOR_NAMESPACE", "Not A Name", "--namespace", "lower-case"),
             ("LOG_FORMAT", "xml", "--log-format", "text or json"),

@@ -37,6 +37,8 @@ const LONGEST_PASS: Duration = Duration::from_secs(600);
 /// What the loop is told.
 pub enum Event {
     Polled(Poll),
+    /// This process begins to lead, or ceases to.
+    StandingChanged,
     /// How often in a row, and why.
     PollFailed(u32, String),
     /// The permit is the one that the pass had.
@@ -116,8 +118,11 @@ pub fn run(
             Some(Event::PollFailed(times, error)) if controller.pace.once.is_some_and(|tries| times >= tries) => {
                 return controller.stop(&receiver, vec![format!("the cluster cannot be asked: {error}")]);
             }
-            Some(Event::PollFailed(..)) | None => {}
-            Some(Event::Stop) => return controller.stop(&receiver, Vec::new()),
+            Some(Event::PollFailed(..) | Event::StandingChanged) | None => {}
+            Some(Event::Stop) => {
+                let unfinished = controller.pace.once.map(|_| "it was told to end before all was done".to_owned());
+                return controller.stop(&receiver, unfinished.into_iter().collect());
+            }
         }
         controller.start_due();
         if controller.pace.once.is_some()
@@ -160,7 +165,7 @@ impl Controller {
                 Ok(_) => {}
                 Err(_) => {
                     log::warn!(
-                        "{} requests are still under way; what they do is found at the next start",
+                        "still under way: {} of the steps; what they do is found at the next start, and nobody else leads before the Lease expires",
                         self.working
                     );
                     break;
@@ -251,7 +256,7 @@ impl Controller {
     /// What is not as it should be, once nothing is left to do or to wait for.
     fn verdict(&self) -> Option<Vec<String>> {
         if self.permit.is_none() && self.polled {
-            return Some(vec!["another operator leads".into()]);
+            return Some(vec!["the Lease was lost before all was done".into()]);
         }
         if !self.polled || self.working > 0 {
             return None;

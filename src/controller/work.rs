@@ -145,12 +145,24 @@ impl Work {
 
     fn act(&mut self, step: &Step, pass: &Pass) -> Result<(), Failure> {
         let Pass { world, clock, permit } = *pass;
+        let before = self.applied_version(step);
         world.act(step, &self.tunnel, &mut self.seen, &mut self.memory, clock.now(), permit)?;
         if !matches!(step, Step::ShowStatus(_)) {
             let Tunnel { id, app, .. } = &self.tunnel;
-            log::info!(namespace = id.namespace, name = id.name, app; "{step}");
+            // Whoever starts applies each Deployment once, to be sure.
+            let unchanged = before.is_some() && before == self.applied_version(step);
+            let level = if unchanged { log::Level::Debug } else { log::Level::Info };
+            log::log!(level, namespace = id.namespace, name = id.name, app; "{step}");
         }
         Ok(())
+    }
+
+    /// The version of the Deployment that the step applies, if it is there.
+    fn applied_version(&self, step: &Step) -> Option<i64> {
+        match step {
+            Step::ApplyDeployment(frpc) => self.seen.deployment(&frpc.machine).map(|deployment| deployment.version),
+            _ => None,
+        }
     }
 
     /// The tunnel follows from the Service as it is now. One that is none of our business any more is left alone, and

@@ -1,11 +1,12 @@
 //! Logs: a line for each thing that happened, as text or as JSON. The level is `RUST_LOG`'s, else `info`.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::time::SystemTime;
 
 use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::config::LogFormat;
 
@@ -13,21 +14,52 @@ use crate::config::LogFormat;
 pub fn start(format: LogFormat) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Info).parse_default_env();
-    // At trace it dumps whole requests, tokens, keys and all.
-    builder.filter_module("ureq_proto", LevelFilter::Off);
     match format {
         LogFormat::Text => builder.format(text),
         LogFormat::Json => builder.format(json),
     };
-    builder.init();
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    let _ = log::set_boxed_logger(Box::new(Discreet(logger))); // it is the first
+}
+
+/// Leaves out what dumps whole requests at trace, tokens, keys and all, whatever `RUST_LOG` says of it.
+struct Discreet(env_logger::Logger);
+
+/// ureq's wire protocol.
+const TELLTALE: &str = "ureq_proto";
+
+impl Log for Discreet {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        !metadata.target().starts_with(TELLTALE) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record) {
+        let ours = record.module_path().is_none_or(|module| !module.starts_with(TELLTALE));
+        if ours && self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 fn text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
     write!(out, "{} {:5} ", now(), record.level())?;
     for (key, value) in pairs(record) {
-        write!(out, "{key}={value} ")?;
+        write!(out, "{key}={} ", on_one_line(&value))?;
     }
-    writeln!(out, "{}", record.args())
+    writeln!(out, "{}", on_one_line(&record.args().to_string()))
+}
+
+/// What others wrote (the holder of a Lease, an error of Fly's) begins no line of its own, and moves no cursor.
+fn on_one_line(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        false => text.into(),
+    }
 }
 
 fn json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {

@@ -191,7 +191,7 @@ fn a_leader_that_loses_the_api_server_stands_by_and_leads_again() {
     lab.faults([]);
     web.set_ports(&[8081]);
     wait_until("b makes the change", DEADLINE, || steps(&lab, "b").iter().any(|r| r.path.ends_with("/machines")));
-    wait_until("a sees who leads", DEADLINE, || a.log().contains("standing by: the Lease is "));
+    wait_until("a sees who leads", DEADLINE, || a.log().contains("standing by, as "));
     let begun: Vec<Request> = steps(&lab, "a").into_iter().filter(|r| time(r) > stepped_down).collect();
     assert!(begun.is_empty(), "{begun:#?}");
     b.kill();
@@ -333,7 +333,7 @@ fn client_go_and_we_wait_for_each_other_and_take_over_from_each_other() {
     let theirs = holder(&lab);
 
     let b = standby(&lab, "b");
-    assert!(b.log().contains(&format!("standing by: the Lease is {theirs}'s")), "{}", b.log());
+    assert!(b.log().contains(&format!("the Lease is {theirs}'s")), "{}", b.log());
     let web = lab.service("web").port(8080).create();
     let since = Instant::now();
     wait_until("b waits for longer than a lease", DEADLINE, || {

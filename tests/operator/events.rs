@@ -238,3 +238,45 @@ fn wait_for_another_look(lab: &Homelab) {
     let looks = |requests: &[Request]| requests[before..].iter().filter(|r| r.path.ends_with("/machines")).count();
     lab.wait_requests(DEADLINE, |requests| looks(requests) > 1);
 }
+
+/// A step that fails again and again, though the tunnel serves.
+#[test]
+fn what_cannot_be_cleared_away_is_told_once() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"host down\"}".into() };
+    lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).method("DELETE").path("/machines/").times(u32::MAX)]);
+    web.set_ports(&[8081]);
+    let refused = |requests: &[Request]| requests.iter().filter(|r| r.status == Some(503)).count();
+    lab.wait_requests(LONG_DEADLINE, |requests| refused(requests) >= 6);
+    let told = |text: &str| operator.log().matches(text).count();
+    assert_eq!((told("FlyUnavailable: "), told("Serving: ")), (1, 2), "{}", operator.log());
+    lab.faults([]);
+    wait_for_reason(&web, "Serving");
+}
+
+/// A right that is missing, say.
+#[test]
+fn what_the_cluster_refuses_the_operator_is_not_blamed_on_the_service() {
+    let lab = Homelab::new();
+    let forbidden = |message: &str| {
+        let status = json!({ "kind": "Status", "reason": "Forbidden", "message": message });
+        Fault::Answer(Answer { status: 403, headers: Default::default(), body: status.to_string() })
+    };
+    let rule = |message: &str| Rule::new(forbidden(message)).to(Target::Kubernetes).times(u32::MAX);
+    lab.faults([
+        rule("cannot patch resource \"deployments\"").method("PATCH").path("/deployments/"),
+        rule("cannot create resource \"events\"").method("POST").path("/events$"),
+    ]);
+    let operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let message = wait_for_reason(&web, "Degraded");
+    assert!(message.contains("cannot patch resource"), "{message}");
+    let lost = |requests: &[Request]| requests.iter().filter(|r| r.path.ends_with("/events")).count() > 1;
+    lab.wait_requests(DEADLINE, lost);
+    let told = operator.log().matches("events cannot be written").count();
+    assert_eq!(told, 1, "{}", operator.log());
+    lab.faults([]);
+    web.address(DEADLINE);
+}

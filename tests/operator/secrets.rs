@@ -37,7 +37,8 @@ fn story(lab: &Homelab, format: &str, kubeconfig: &str) -> (String, Vec<String>)
         .without("FLY_API_TOKEN")
         .env("FLY_API_TOKEN_FILE", &file.display().to_string())
         .env("KUBECONFIG", kubeconfig)
-        .env("RUST_LOG", "trace")
+        // Whoever asks for the wire does not get it either.
+        .env("RUST_LOG", "trace,ureq_proto=trace,ureq_proto::util=trace")
         .env("LOG_FORMAT", format)
         .start();
     let early = lab.service("early").port(8080).create();

@@ -21,6 +21,35 @@ fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
     assert_eq!(status.code(), Some(0), "{}", operator.log());
 }
 
+/// A pipeline must not take that for success.
+#[test]
+fn once_that_is_told_to_end_before_all_is_done_has_failed() {
+    let lab = Homelab::new();
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
+    lab.service("web").port(8080).create();
+    let mut once = lab.operator(binary()).arg("--once").start();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    once.interrupt();
+    wait_until("it was told", DEADLINE, || once.log().contains("ending"));
+    gate.open();
+    assert_eq!(once.wait(SOON).and_then(|status| status.code()), Some(1), "{}", once.log());
+    assert!(once.log().contains("told to end before all was done"), "{}", once.log());
+}
+
+/// Nothing was begun that would have to be finished.
+#[test]
+fn it_ends_at_once_while_the_cluster_keeps_it_waiting() {
+    let lab = Homelab::new();
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Kubernetes).path("^/version")]);
+    let mut operator = start(&lab);
+    gate.wait(DEADLINE).expect("it asks");
+    operator.terminate();
+    let ended = operator.wait(Duration::from_secs(3)).expect("it does not wait for the reply");
+    assert_eq!(ended.code(), Some(0), "{}", operator.log());
+}
+
 #[test]
 fn it_ends_with_0_when_it_is_told_to() {
     let lab = Homelab::new();
