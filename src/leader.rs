@@ -171,9 +171,9 @@ impl Elector {
                     holder if *holder == self.identity => "ours, but not renewed".to_owned(),
                     holder => format!("{holder}'s"),
                 };
-                let wait = self.candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
+                let left = self.candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
                 let wait =
-                    wait.map(|left| format!(", and expires {left} after the last sign of life")).unwrap_or_default();
+                    left.map(|left| format!(", and to be taken in {left} without a sign of life")).unwrap_or_default();
                 if led {
                     log::warn!("standing by: the Lease was lost, and is {whose}{wait}");
                 } else if self.followed.as_ref() != Some(holder) {
