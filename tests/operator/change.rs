@@ -172,12 +172,13 @@ fn recreate(lab: &Homelab, web: &ServiceHandle, object: &serde_json::Value) {
 #[test]
 fn the_control_port_of_the_live_lane_can_become_a_port_of_the_service() {
     let lab = Homelab::new();
-    let _operator = start(&lab);
+    let operator = start(&lab);
     let (web, ip) = serving(&lab);
     let old = machine(&lab);
     set_ports(&lab, &web, &[8080, 7000]);
     wait_replaced(&lab, &old);
     wait_for_reason(&web, "Serving");
+    assert!(operator.log().contains("Updating: the Service asks for the very port"), "{}", operator.log());
     assert_answers(ip, 7000, "web");
     assert_answers(ip, 8080, "web");
 }

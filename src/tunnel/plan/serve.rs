@@ -9,7 +9,7 @@ use super::{
 };
 use crate::tunnel::Ask;
 use crate::tunnel::lane::Recipe;
-use crate::tunnel::observed::{App, KeysSecret, Objects, OurApp};
+use crate::tunnel::observed::{App, KeysSecret, Machine, Objects, OurApp};
 
 /// The way to a tunnel that serves.
 pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
@@ -58,6 +58,10 @@ fn name_conflict(app: &str, who: &str) -> String {
         "the Fly App {app} exists and is not of this owner ({who}): rename the Service, or delete the App if it is yours"
     )
 }
+
+/// Fly routes a port to all Machines that expose it: the lane goes first.
+const BREAKS_FIRST: &str = "the Service asks for the very port on which its lane is controlled, so that lane is closed first: new \
+                            connections fail until the new lane serves";
 
 fn fails_to_start(app: &str) -> String {
     format!("Machines of the App {app} do not come to serve and are made again; `fly logs --app {app}` may tell why")
@@ -180,6 +184,10 @@ impl Context<'_> {
         let serving = serves && open().count() == 1;
         let taking_over = ours().any(|(machine, _)| machine.cordoned || self.seen.serves(machine));
 
+        let in_the_way =
+            |machine: &Machine| machine.ours.as_ref().is_some_and(|ours| ask.ports.contains(&ours.control_port));
+        let breaks_first = ours().any(|(machine, _)| in_the_way(machine));
+
         let was_shown = |ip: &IpAddr| self.seen.shown().contains(ip);
         let addresses: Vec<IpAddr> =
             address.map(IpAddr::V4).into_iter().filter(|ip| serving || was_shown(ip)).collect();
@@ -187,6 +195,7 @@ impl Context<'_> {
             None if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             None => (Reason::Provisioning, "the tunnel is being made".to_owned()),
             Some(address) if serving => (Reason::Serving, format!("serving at {address}")),
+            Some(_) if taking_over && breaks_first => (Reason::Updating, BREAKS_FIRST.to_owned()),
             Some(_) if taking_over => (Reason::Updating, "a new lane takes over from the old one".to_owned()),
             Some(_) if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
