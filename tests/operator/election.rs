@@ -8,6 +8,7 @@ use lab::process::{Process, Spawn};
 use lab::recorder::{Fault, Gate, Request, Rule, Target};
 use serde_json::{Value, json};
 
+use crate::metrics::metrics;
 use crate::{DEADLINE, assert_nothing_left, assert_one_of_everything, binary, serving, wait_for_reason, wait_until};
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -186,6 +187,7 @@ fn a_leader_that_loses_the_api_server_stands_by_and_leads_again() {
     wait_until("a steps down and says so", DEADLINE, || {
         a.log().contains("the Lease was not renewed in time: standing by")
     });
+    wait_until("its metrics say so too", SLACK, || metrics(&a).contains("\nfly_tunnel_operator_leader 0\n"));
     wait_until("b leads", DEADLINE, || b.log().contains("leading"));
     let stepped_down = SystemTime::now();
     lab.faults([]);

@@ -30,7 +30,7 @@ fn status(operator: &RunningOperator, path: &str) -> Option<u16> {
     ask(operator, path).map(|(status, ..)| status)
 }
 
-fn metrics(operator: &RunningOperator) -> String {
+pub fn metrics(operator: &RunningOperator) -> String {
     let (status, content_type, text) = ask(operator, "/metrics").expect("an answer");
     assert_eq!((status, content_type.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
     text
