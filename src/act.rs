@@ -16,7 +16,7 @@ use crate::tunnel::Tunnel;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::lane::Lane;
 use crate::tunnel::memory::{Memory, Now};
-use crate::tunnel::observed::{App, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, State};
+use crate::tunnel::observed::{App, KeysSecret, LaneObject, Machine, Observed, OurApp, State};
 use crate::tunnel::plan::{Frpc, Look, Reason, Shown, Step};
 use crate::world::World;
 
@@ -67,50 +67,50 @@ impl World {
             }
             Step::StartMachine(id) => {
                 self.fly.start_machine(app, id)?;
-                change(seen, id, |machine| machine.state = State::Pending);
+                seen.change_machine(id, |machine| machine.state = State::Pending);
             }
             Step::DestroyMachine(id) => {
                 self.fly.destroy_machine(app, id)?;
-                change(seen, id, |machine| machine.state = State::Gone);
+                seen.change_machine(id, |machine| machine.state = State::Gone);
             }
             Step::Cordon(id) => {
                 self.fly.cordon(app, id)?;
-                change(seen, id, |machine| machine.cordoned = true);
+                seen.change_machine(id, |machine| machine.cordoned = true);
             }
             Step::Uncordon(id) => {
                 self.fly.uncordon(app, id)?;
-                change(seen, id, |machine| machine.cordoned = false);
+                seen.change_machine(id, |machine| machine.cordoned = false);
             }
             Step::StartDraining(id, since) => {
                 self.fly.set_metadata(app, id, machine::DRAINING_SINCE, &machine::time(*since))?;
-                draining_since(seen, id, Some(*since));
+                seen.mark_draining(id, Some(*since));
             }
             Step::StopDraining(id) => {
                 self.fly.delete_metadata(app, id, machine::DRAINING_SINCE)?;
-                draining_since(seen, id, None);
+                seen.mark_draining(id, None);
             }
             Step::CreateKeys => {
                 let keys = TunnelKeys::generate(app, now.wall).map_err(|text| Failure::new(Kind::Early, text))?;
                 let body = self.home(tunnel).secret(&keys);
                 self.create_secret(&body, permit)?;
                 let name = crate::tunnel::names::keys(app, &keys.fingerprint());
-                objects(seen).keys.push(KeysSecret { name, keys });
+                seen.objects_mut().keys.push(KeysSecret { name, keys });
             }
             Step::CreateConfigMap(frpc) => self.create_config_map(frpc, tunnel, seen)?,
             Step::ApplyDeployment(frpc) => self.apply_deployment(frpc, tunnel, seen, memory)?,
             Step::DeleteDeployment(name) => {
                 self.delete(Resource::DEPLOYMENTS, name)?;
                 memory.applied.remove(name);
-                objects(seen).deployments.retain(|deployment| deployment.object.name != *name);
+                seen.objects_mut().deployments.retain(|deployment| deployment.object.name != *name);
             }
             Step::DeleteConfigMap(name) => {
                 self.delete(Resource::CONFIG_MAPS, name)?;
-                objects(seen).config_maps.retain(|map| map.name != *name);
+                seen.objects_mut().config_maps.retain(|map| map.name != *name);
             }
             Step::DeleteSecret(name) => {
                 self.delete(Resource::SECRETS, name)?;
-                objects(seen).keys.retain(|secret| secret.name != *name);
-                objects(seen).broken_keys.retain(|broken| broken != name);
+                seen.objects_mut().keys.retain(|secret| secret.name != *name);
+                seen.objects_mut().broken_keys.retain(|broken| broken != name);
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl World {
     }
 
     fn create_machine(&self, lane: &Lane, tunnel: &Tunnel, seen: &mut Observed) -> Result<(), Failure> {
-        let keys = objects(seen).keys.iter().find(|secret| secret.keys.fingerprint() == lane.recipe.keys);
+        let keys = seen.objects_mut().keys.iter().find(|secret| secret.keys.fingerprint() == lane.recipe.keys);
         let Some(secret) = keys else {
             return Err(Failure::new(Kind::Outdated, "the lane's keys are not there any more"));
         };
@@ -255,7 +255,7 @@ impl World {
             Err(error) if error.is_already_exists() => {}
             Err(error) => return Err(error.into()),
         }
-        objects(seen).config_maps.push(LaneObject { name: home.name(frpc), machine: frpc.machine.clone() });
+        seen.objects_mut().config_maps.push(LaneObject { name: home.name(frpc), machine: frpc.machine.clone() });
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl World {
         })?;
         let deployment = observe::deployment(applied);
         memory.applied.insert(deployment.object.name.clone(), deployment.version);
-        let deployments = &mut objects(seen).deployments;
+        let deployments = &mut seen.objects_mut().deployments;
         deployments.retain(|known| known.object.name != deployment.object.name);
         deployments.push(deployment);
         Ok(())
@@ -308,21 +308,4 @@ fn no_address(error: FlyError) -> Failure {
         FlyError::Refused(text) => FlyError::Quota(text).into(),
         other => other.into(),
     }
-}
-
-fn change(seen: &mut Observed, id: &str, edit: impl Fn(&mut Machine)) {
-    let machines = seen.our_app_mut().into_iter().flat_map(|app| &mut app.machines);
-    machines.filter(|machine| machine.id == id).for_each(edit);
-}
-
-fn draining_since(seen: &mut Observed, id: &str, since: Option<SystemTime>) {
-    change(seen, id, |machine| {
-        if let Some(ours) = &mut machine.ours {
-            ours.draining_since = since;
-        }
-    });
-}
-
-fn objects(seen: &mut Observed) -> &mut Objects {
-    seen.objects.get_or_insert_default()
 }

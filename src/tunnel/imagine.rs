@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::keys::TunnelKeys;
 use super::lane::Lane;
 use super::memory::{Memory, Now};
-use super::observed::{
-    Address, App, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
-};
+use super::observed::{Address, App, Deployment, KeysSecret, LaneObject, Machine, Observed, OurApp, Ours, State};
 use super::plan::{Look, Shown, Step, Wait};
 use crate::service::{CONDITION, Ingress, Service};
 
@@ -73,23 +71,23 @@ impl Imagination {
                 self.machines += 1;
                 app(seen, |app| app.machines.push(machine));
             }
-            Step::StartMachine(id) => change(seen, id, |machine| machine.state = State::Pending),
-            Step::DestroyMachine(id) => change(seen, id, |machine| machine.state = State::Gone),
-            Step::Cordon(id) => change(seen, id, |machine| machine.cordoned = true),
-            Step::Uncordon(id) => change(seen, id, |machine| machine.cordoned = false),
-            Step::StartDraining(id, since) => ours(seen, id, |ours| ours.draining_since = Some(*since)),
-            Step::StopDraining(id) => ours(seen, id, |ours| ours.draining_since = None),
+            Step::StartMachine(id) => seen.change_machine(id, |machine| machine.state = State::Pending),
+            Step::DestroyMachine(id) => seen.change_machine(id, |machine| machine.state = State::Gone),
+            Step::Cordon(id) => seen.change_machine(id, |machine| machine.cordoned = true),
+            Step::Uncordon(id) => seen.change_machine(id, |machine| machine.cordoned = false),
+            Step::StartDraining(id, since) => seen.mark_draining(id, Some(*since)),
+            Step::StopDraining(id) => seen.mark_draining(id, None),
             Step::CreateKeys => {
                 self.keys += 1;
                 let number = self.keys;
                 // The same in every run, so that stories can be compared.
                 let keys = TunnelKeys::read(|name| Some(format!("{name} {number}")));
                 let named = keys.map(|keys| KeysSecret { name: format!("keys-{}", keys.fingerprint()), keys });
-                objects(seen).keys.extend(named);
+                seen.objects_mut().keys.extend(named);
             }
-            Step::CreateConfigMap(frpc) => objects(seen).config_maps.push(lane_object(&frpc.machine)),
+            Step::CreateConfigMap(frpc) => seen.objects_mut().config_maps.push(lane_object(&frpc.machine)),
             Step::ApplyDeployment(frpc) => {
-                let deployments = &mut objects(seen).deployments;
+                let deployments = &mut seen.objects_mut().deployments;
                 if !deployments.iter().any(|deployment| deployment.object.machine == frpc.machine) {
                     let object = lane_object(&frpc.machine);
                     deployments.push(Deployment { object, version: 1, available: true });
@@ -99,11 +97,11 @@ impl Imagination {
                     memory.applied.insert(deployment.object.name.clone(), deployment.version);
                 }
             }
-            Step::DeleteDeployment(name) => objects(seen).deployments.retain(|d| d.object.name != *name),
-            Step::DeleteConfigMap(name) => objects(seen).config_maps.retain(|map| map.name != *name),
+            Step::DeleteDeployment(name) => seen.objects_mut().deployments.retain(|d| d.object.name != *name),
+            Step::DeleteConfigMap(name) => seen.objects_mut().config_maps.retain(|map| map.name != *name),
             Step::DeleteSecret(name) => {
-                objects(seen).keys.retain(|secret| secret.name != *name);
-                objects(seen).broken_keys.retain(|broken| broken != name);
+                seen.objects_mut().keys.retain(|secret| secret.name != *name);
+                seen.objects_mut().broken_keys.retain(|broken| broken != name);
             }
         }
     }
@@ -113,7 +111,7 @@ impl Imagination {
         if memory.app_deleted.is_some() {
             seen.app = Some(App::Absent);
         }
-        let with_frpc: Vec<String> = objects(seen).deployments.iter().map(|d| d.object.machine.clone()).collect();
+        let with_frpc: Vec<String> = seen.objects_mut().deployments.iter().map(|d| d.object.machine.clone()).collect();
         app(seen, |app| {
             for machine in app.machines.iter_mut().filter(|machine| machine.exists()) {
                 machine.state = State::Started;
@@ -190,24 +188,4 @@ fn app(seen: &mut Observed, edit: impl FnOnce(&mut OurApp)) {
     if let Some(app) = seen.our_app_mut() {
         edit(app);
     }
-}
-
-fn objects(seen: &mut Observed) -> &mut Objects {
-    seen.objects.get_or_insert_default()
-}
-
-fn change(seen: &mut Observed, id: &str, edit: impl FnOnce(&mut Machine)) {
-    app(seen, |app| {
-        if let Some(machine) = app.machines.iter_mut().find(|machine| machine.id == id) {
-            edit(machine);
-        }
-    });
-}
-
-fn ours(seen: &mut Observed, id: &str, edit: impl FnOnce(&mut Ours)) {
-    change(seen, id, |machine| {
-        if let Some(ours) = &mut machine.ours {
-            edit(ours);
-        }
-    });
 }

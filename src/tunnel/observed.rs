@@ -125,6 +125,26 @@ impl Observed {
         }
     }
 
+    /// Takes down what became of one Machine.
+    pub fn change_machine(&mut self, id: &str, edit: impl Fn(&mut Machine)) {
+        let machines = self.our_app_mut().into_iter().flat_map(|app| &mut app.machines);
+        machines.filter(|machine| machine.id == id).for_each(edit);
+    }
+
+    /// Takes down since when a Machine is draining.
+    pub fn mark_draining(&mut self, id: &str, since: Option<SystemTime>) {
+        self.change_machine(id, |machine| {
+            if let Some(ours) = &mut machine.ours {
+                ours.draining_since = since;
+            }
+        });
+    }
+
+    /// Our objects, to take down what became of them.
+    pub fn objects_mut(&mut self) -> &mut Objects {
+        self.objects.get_or_insert_default()
+    }
+
     /// Takes down how a Machine is now.
     pub fn replace_machine(&mut self, machine: Machine) {
         if let Some(app) = self.our_app_mut() {

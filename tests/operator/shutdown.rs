@@ -3,12 +3,23 @@
 use std::time::Duration;
 
 use lab::homelab::Homelab;
+use lab::operator::{Operator, RunningOperator};
 use lab::recorder::{Fault, Gate, Request, Rule, Target};
 
 use crate::{DEADLINE, binary, start, wait_until};
 
 /// What is under way gets 5 s, and the Lease and the last events some more.
 const SOON: Duration = Duration::from_secs(15);
+
+/// An operator whose request for an App is kept from Fly until the gate opens.
+fn asking_for_an_app(lab: &Homelab, operator: Operator) -> (RunningOperator, Gate) {
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
+    lab.service("web").port(8080).create();
+    let operator = operator.start();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    (operator, gate)
+}
 
 #[test]
 fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
@@ -25,11 +36,7 @@ fn it_ends_when_it_is_told_to_also_before_the_cluster_answers() {
 #[test]
 fn once_that_is_told_to_end_before_all_is_done_has_failed() {
     let lab = Homelab::new();
-    let gate = Gate::default();
-    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
-    lab.service("web").port(8080).create();
-    let mut once = lab.operator(binary()).arg("--once").start();
-    gate.wait(DEADLINE).expect("the App is asked for");
+    let (mut once, gate) = asking_for_an_app(&lab, lab.operator(binary()).arg("--once"));
     once.interrupt();
     wait_until("it was told", DEADLINE, || once.log().contains("ending"));
     gate.open();
@@ -63,11 +70,7 @@ fn it_ends_with_0_when_it_is_told_to() {
 #[test]
 fn the_step_in_hand_is_finished_and_none_is_begun() {
     let lab = Homelab::new();
-    let mut operator = start(&lab);
-    let gate = Gate::default();
-    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
-    lab.service("web").port(8080).create();
-    gate.wait(DEADLINE).expect("the App is asked for");
+    let (mut operator, gate) = asking_for_an_app(&lab, lab.operator(binary()));
     operator.interrupt();
     wait_until("it was told", DEADLINE, || operator.log().contains("ending"));
     gate.open();
@@ -82,11 +85,7 @@ fn the_step_in_hand_is_finished_and_none_is_begun() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let lab = Homelab::new();
-    let mut operator = start(&lab);
-    let gate = Gate::default();
-    lab.faults([Rule::new(Fault::Hold(gate.clone())).to(Target::Fly).method("POST").path("/v1/apps$")]);
-    lab.service("web").port(8080).create();
-    gate.wait(DEADLINE).expect("the App is asked for");
+    let (mut operator, _gate) = asking_for_an_app(&lab, lab.operator(binary()));
     operator.terminate();
     wait_until("it was told", DEADLINE, || operator.log().contains("ending"));
     assert_eq!(operator.exit_status(), None, "a step is under way");
