@@ -19,6 +19,9 @@ use crate::recorder::{Recorder, Request, Rule};
 use crate::rights::Account;
 use crate::service::ServiceBuilder;
 
+/// How much of an operator's log is shown when a test fails.
+const LOG_LINES: usize = 60;
+
 /// A homelab with its Fly. Everything of it goes when it is dropped; drop operators first.
 pub struct Homelab {
     fly: Fly,
@@ -229,6 +232,19 @@ impl Homelab {
         shown(&service).and_then(|ip| ip.parse().ok()).expect("the status holds an IP address")
     }
 
+    /// For whoever asks why a test failed: the directory goes with the lab.
+    fn print_operator_logs(&self) {
+        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+                let skipped = log.lines().count().saturating_sub(LOG_LINES);
+                let last: Vec<&str> = log.lines().skip(skipped).collect();
+                eprintln!("{} of {}:\n{}\n", entry.file_name().display(), self.name, last.join("\n"));
+            }
+        }
+    }
+
     /// Lets go of whatever in a namespace waits for an operator that will not come, and deletes it.
     fn remove_namespace(&self, namespace: &str) {
         let kube = self.cluster.kube();
@@ -252,6 +268,9 @@ impl Default for Homelab {
 
 impl Drop for Homelab {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_operator_logs();
+        }
         let namespaces = std::mem::take(&mut *self.namespaces.lock().expect("no one panics while holding it"));
         namespaces.iter().for_each(|namespace| self.remove_namespace(namespace));
         if let Some(account) = self.account.get() {

@@ -1,14 +1,17 @@
 //! The built operator as a process beside the cluster, as its users run it to debug.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::homelab::Homelab;
 use crate::process::{Process, Spawn};
+
+/// It serves its health before it asks the cluster for anything.
+const SAID_DEADLINE: Duration = Duration::from_secs(30);
 
 /// An operator that is about to be started. Its environment tells it of its lab, asks for short intervals, and leaves
 /// the election of a leader out. It has the rights of [`crate::rights`].
@@ -21,8 +24,6 @@ pub struct Operator<'a> {
 
 impl<'a> Operator<'a> {
     pub(crate) fn new(lab: &'a Homelab, binary: &Path) -> Operator<'a> {
-        let http_address =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let environment = [
             ("KUBECONFIG", lab.operator_kubeconfig().display().to_string()),
             ("FLY_FLAPS_BASE_URL", lab.fly_url()),
@@ -37,7 +38,7 @@ impl<'a> Operator<'a> {
             ("FLY_SETTLE_TIME", "2s".to_owned()),
             ("DRAIN_TIMEOUT", "3s".to_owned()),
             ("LEADER_ELECT", "false".to_owned()),
-            ("HTTP_BIND_ADDRESS", http_address.to_string()),
+            ("HTTP_BIND_ADDRESS", "127.0.0.1:0".to_owned()),
             ("RUST_LOG", "debug".to_owned()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
@@ -91,7 +92,6 @@ impl<'a> Operator<'a> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = self.lab.directory().join(format!("operator-{number}.log"));
-        let http_address = self.environment.get("HTTP_BIND_ADDRESS").and_then(|address| address.parse().ok());
         let process = Process::spawn(Spawn {
             program: self.binary,
             argv0: None,
@@ -100,7 +100,7 @@ impl<'a> Operator<'a> {
             dir: self.lab.directory().to_owned(),
             log: log.clone(),
         });
-        RunningOperator { process: process.expect("the operator can be started"), log, http_address }
+        RunningOperator { process: process.expect("the operator can be started"), log }
     }
 }
 
@@ -108,16 +108,27 @@ impl<'a> Operator<'a> {
 pub struct RunningOperator {
     process: Process,
     log: PathBuf,
-    http_address: Option<SocketAddr>,
 }
 
 impl RunningOperator {
-    /// Where it serves its health and its metrics.
+    /// Where it serves its health and its metrics, by its own word: it takes any free port.
     ///
     /// # Panics
-    /// It was told something else than one address.
+    /// It does not say so in time.
     pub fn http_address(&self) -> SocketAddr {
-        self.http_address.expect("HTTP_BIND_ADDRESS is an address with a port")
+        let end = Instant::now() + SAID_DEADLINE;
+        loop {
+            let log = self.log();
+            let said = log.split_once("health and metrics are served at ").map(|(_, rest)| rest);
+            // A line that is still being written ends in no line break.
+            let line = said.and_then(|rest| rest.split_once('\n')).map(|(line, _)| line);
+            let address = line.and_then(|line| line.split(['"', ' ']).next()?.parse().ok());
+            if let Some(address) = address {
+                return address;
+            }
+            assert!(Instant::now() < end, "it does not say where it serves its metrics: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn pid(&self) -> u32 {
