@@ -26,10 +26,9 @@ pub fn run(world: &World, out: &mut dyn Write) -> Result<(), String> {
     let services = poll::load_balancers(world).map_err(|error| error.to_string())?;
     let strays = poll::strays(world, &services).map_err(|error| error.to_string())?;
     let settings = &world.settings;
-    let tunnel = |service: &Service| desired::tunnel(service, &world.owner, &settings.finalizer, &settings.lanes);
     let mut tunnels: BTreeMap<TunnelId, (Tunnel, Option<Service>)> = services
         .into_iter()
-        .filter_map(|service| Some((tunnel(&service)?, service)))
+        .filter_map(|service| Some((world.tunnel(&service)?, service)))
         .map(|(tunnel, service)| (tunnel.id.clone(), (tunnel, Some(service))))
         .collect();
     for id in strays {

@@ -10,6 +10,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::backoff::{Repeating, jittered};
 use crate::cluster::{self, NotBegun};
+use crate::config::Mode;
+use crate::controller::End;
 use crate::telemetry::health::Pulse;
 use crate::tunnel::names;
 
@@ -29,15 +31,39 @@ pub struct Elector {
     timings: Timings,
     failures: Repeating,
     leading: bool,
-    /// Whom we said that we wait for.
-    followed: Option<String>,
+    /// Whom we said that we wait for, and whether for good.
+    followed: Option<(String, bool)>,
 }
 
 /// An election that goes on in a thread of its own.
 pub struct Running {
-    /// Whether to release the Lease at the end.
-    end: Sender<bool>,
-    ended: Receiver<()>,
+    end: Sender<Leave>,
+    ended: Receiver<bool>,
+}
+
+/// What becomes of the Lease at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Somebody else may lead at once.
+    Release,
+    /// Others wait until it expires.
+    Expire,
+    /// It is kept from all others that run now.
+    Retire,
+}
+
+impl Leave {
+    /// As befits how the work ended.
+    pub fn after(mode: Mode, end: &End) -> Leave {
+        match mode {
+            Mode::Drain if end.failures.is_empty() => Leave::Retire,
+            // What is down is not made anew before somebody can try again.
+            Mode::Drain => Leave::Expire,
+            // The reply to a request that is under way must not meet a second leader.
+            _ if !end.quiet => Leave::Expire,
+            _ => Leave::Release,
+        }
+    }
 }
 
 impl Elector {
@@ -79,9 +105,47 @@ impl Elector {
                 Err(error) if self.failures.count() >= tries => {
                     return Err(NotBegun(format!("the Lease cannot be taken: {error}")));
                 }
-                Ok(Standing::Following { .. }) | Err(_) => {}
+                Ok(Standing::Following { .. } | Standing::Seized(_)) | Err(_) => {}
             }
             thread::sleep(self.standby_pause());
+        }
+    }
+
+    /// Takes the Lease whoever holds it, and waits until that holder must have stopped.
+    ///
+    /// # Errors
+    /// Why it does not lead.
+    pub fn seize(&mut self, tries: u32) -> Result<(), NotBegun> {
+        let mut said = false;
+        let mut standing = self.ask(Candidate::seize);
+        loop {
+            let pause = match standing {
+                Ok(Standing::Leading) => return Ok(()),
+                Ok(Standing::Seized(left)) => {
+                    self.failures.succeeded();
+                    if !std::mem::replace(&mut said, true) {
+                        let left = humantime::format_duration(whole_seconds(left));
+                        let identity = &self.identity;
+                        log::info!(
+                            "the Lease is ours, as {identity}: waiting {left} until whoever led before must have stopped"
+                        );
+                    }
+                    left.min(self.timings.retry_period)
+                }
+                Ok(Standing::Following { holder, .. }) => {
+                    return Err(NotBegun(format!("the Lease was taken, and then lost to {holder}")));
+                }
+                Err(error) => {
+                    let (delay, _) = self.failures.failed(&error.to_string());
+                    if self.failures.count() >= tries {
+                        return Err(NotBegun(format!("the Lease cannot be taken: {error}")));
+                    }
+                    delay.min(self.timings.retry_period)
+                }
+            };
+            thread::sleep(pause);
+            let ours = self.candidate.holder() == self.identity;
+            standing = self.ask(if ours { Candidate::round } else { Candidate::seize });
         }
     }
 
@@ -90,13 +154,14 @@ impl Elector {
         let (end, orders) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
-            self.run(&orders, &pulse, &changed);
-            let _ = done.send(()); // nobody waits for it any longer
+            let left = self.run(&orders, &pulse, &changed);
+            let _ = done.send(left); // nobody waits for it any longer
         });
         Running { end, ended }
     }
 
-    fn run(&mut self, orders: &Receiver<bool>, pulse: &Pulse, changed: &dyn Fn()) {
+    /// Whether the Lease was left as it was to be.
+    fn run(&mut self, orders: &Receiver<Leave>, pulse: &Pulse, changed: &dyn Fn()) -> bool {
         loop {
             pulse.back_within(self.timings.renew_deadline + self.timings.retry_period);
             let led = self.leading;
@@ -112,15 +177,22 @@ impl Elector {
             };
             match orders.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(true) => {
-                    if let Err(error) = self.candidate.release() {
-                        log::warn!("the Lease is not released: {error}; others wait until it expires");
-                    }
-                    return;
-                }
-                Ok(false) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(leave) => return self.leave(leave),
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    fn leave(&mut self, leave: Leave) -> bool {
+        let left = match leave {
+            Leave::Release => self.candidate.release().map(|()| true),
+            Leave::Expire => Ok(true),
+            Leave::Retire => self.candidate.retire(),
+        };
+        left.unwrap_or_else(|error| {
+            log::warn!("the Lease cannot be written: {error}; others wait until it expires");
+            false
+        })
     }
 
     /// A retry period at most, not all at once, and no later than the Lease can be taken.
@@ -130,13 +202,7 @@ impl Elector {
     }
 
     fn round(&mut self) -> Result<Standing, Error> {
-        let mut result = self.candidate.round();
-        if result.as_ref().is_err_and(Error::is_not_found) {
-            match cluster::make_namespace(&self.kube, &self.namespace) {
-                Ok(()) => result = self.candidate.round(),
-                Err(error) => log::debug!("the namespace {} is not made: {error}", self.namespace),
-            }
-        }
+        let result = self.ask(Candidate::round);
         let led = std::mem::replace(&mut self.leading, self.candidate.leadership().permit().is_some());
         match &result {
             Ok(standing) => {
@@ -157,6 +223,21 @@ impl Elector {
         result
     }
 
+    /// Where the namespace is missing, it is made.
+    fn ask(&mut self, request: fn(&mut Candidate) -> Result<Standing, Error>) -> Result<Standing, Error> {
+        let result = request(&mut self.candidate);
+        if !result.as_ref().is_err_and(Error::is_not_found) {
+            return result;
+        }
+        match cluster::make_namespace(&self.kube, &self.namespace) {
+            Ok(()) => request(&mut self.candidate),
+            Err(error) => {
+                log::debug!("the namespace {} is not made: {error}", self.namespace);
+                result
+            }
+        }
+    }
+
     /// What changed, once.
     fn say(&mut self, led: bool, standing: &Standing) {
         match standing {
@@ -164,8 +245,20 @@ impl Elector {
                 self.followed = None;
                 log::info!("leading, as {}", self.identity);
             }
-            Standing::Leading => {}
+            Standing::Leading | Standing::Seized(_) => {}
             Standing::Following { holder, .. } => {
+                let retired = self.candidate.is_retired();
+                if self.followed.as_ref().is_some_and(|(followed, for_good)| followed == holder && *for_good == retired)
+                {
+                    return;
+                }
+                if retired {
+                    log::warn!(
+                        "standing by: {holder} took all tunnels down (--drain), and they stay down: end this operator, or start it again to make them anew"
+                    );
+                    self.followed = Some((holder.clone(), retired));
+                    return;
+                }
                 let whose = match holder.as_str() {
                     "" => "nobody's at the moment".to_owned(),
                     holder if *holder == self.identity => "ours, but not renewed".to_owned(),
@@ -174,23 +267,26 @@ impl Elector {
                 let left = self.candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
                 let wait =
                     left.map(|left| format!(", and to be taken in {left} without a sign of life")).unwrap_or_default();
-                if led {
-                    log::warn!("standing by: the Lease was lost, and is {whose}{wait}");
-                } else if self.followed.as_ref() != Some(holder) {
-                    log::info!("standing by, as {}: the Lease is {whose}{wait}", self.identity);
+                match led {
+                    true => log::warn!("standing by: the Lease was lost, and is {whose}{wait}"),
+                    false => log::info!("standing by, as {}: the Lease is {whose}{wait}", self.identity),
                 }
-                self.followed = Some(holder.clone());
+                self.followed = Some((holder.clone(), retired));
             }
         }
     }
 }
 
 impl Running {
-    /// Ends it: with `release`, others need not wait until the Lease expires. Waits for it no longer than `patience`.
-    pub fn end(self, release: bool, patience: Duration) {
-        if self.end.send(release).is_ok() && self.ended.recv_timeout(patience).is_err() {
-            log::warn!("the Lease is not released in time; others wait until it expires");
+    /// Ends it, and waits for that no longer than `patience`. Whether the Lease was left like that.
+    pub fn end(self, leave: Leave, patience: Duration) -> bool {
+        if self.end.send(leave).is_err() {
+            return false;
         }
+        self.ended.recv_timeout(patience).unwrap_or_else(|_| {
+            log::warn!("the Lease cannot be written in time; others wait until it expires");
+            false
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod backoff;
 mod cluster;
 mod config;
 mod controller;
+mod drain;
 mod dry_run;
 mod events;
 mod failure;
@@ -36,17 +37,18 @@ use cluster::NotBegun;
 use config::flags::{self, Command, Given};
 use config::{Config, Mode};
 use controller::{Event, Pace};
+use drain::Orphans;
 use fly::Fly;
-use leader::Elector;
+use leader::{Elector, Leave};
 use telemetry::Telemetry;
 use tunnel::names::Owner;
 use world::World;
 
-/// How often `--once` tries what fails.
+/// How often `--once` and `--drain` try what fails.
 const TRIES: u32 = 4;
 
-/// How long the Lease's release may take at the end.
-const RELEASE: Duration = Duration::from_secs(3);
+/// How long the last write of the Lease may take at the end.
+const LAST_WRITE: Duration = Duration::from_secs(3);
 
 /// Why the process ends otherwise than well.
 enum Exit {
@@ -122,17 +124,18 @@ fn serve(config: Config) -> Result<(), Exit> {
     let metrics = Arc::clone(&telemetry.metrics);
     let fly = Fly::new(config.fly, timeout)
         .counted_by(move |operation, result, took| metrics.fly_request(operation, result, took));
-    let world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
+    let mut world = World::new(kube.clone(), fly, namespace.clone(), owner, config.lanes);
+    world.draining = config.mode == Mode::Drain;
     if config.mode == Mode::DryRun {
         return dry_run::run(&world, &mut io::stdout()).map_err(Exit::Work);
     }
 
     let mut elector =
         config.election.map(|timings| Elector::new(&kube, &namespace, &world.owner.class, timings, timeout));
-    if config.mode == Mode::Once
-        && let Some(elector) = &mut elector
-    {
-        elector.win(TRIES)?;
+    match (config.mode, &mut elector) {
+        (Mode::Once, Some(elector)) => elector.win(TRIES)?,
+        (Mode::Drain, Some(elector)) => elector.seize(TRIES)?,
+        _ => {}
     }
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
     let election = elector.map(|elector| {
@@ -140,6 +143,7 @@ fn serve(config: Config) -> Result<(), Exit> {
         let changed = move || drop(events.send(Event::StandingChanged)); // nobody listens: the process ends
         elector.start(telemetry.health.pulse("the election"), changed)
     });
+    let orphans = if world.draining { drain::orphans(&world, TRIES)? } else { Orphans::default() };
     begun.store(true, Ordering::Release);
 
     let pace = Pace {
@@ -148,10 +152,13 @@ fn serve(config: Config) -> Result<(), Exit> {
         workers: config.workers,
         once: tries,
     };
-    let end = controller::run(world, pace, leadership, telemetry, (sender, receiver));
-    if let Some(election) = election {
-        // The reply to a request that is under way must not meet a second leader.
-        election.end(end.quiet, RELEASE);
+    let left: Vec<String> = orphans.left().collect();
+    let mut end = controller::run(world, pace, leadership, telemetry, (sender, receiver), orphans.tunnels);
+    end.failures.extend(left);
+    let leave = Leave::after(config.mode, &end);
+    let kept = election.is_none_or(|election| election.end(leave, LAST_WRITE));
+    if leave == Leave::Retire {
+        end.failures.extend(drain::verdict(kept));
     }
     match end.failures.is_empty() {
         true => Ok(()),
@@ -168,7 +175,7 @@ fn stop_on_signals(events: Sender<Event>, begun: Arc<AtomicBool>, mode: Mode) ->
         for signal in signals.forever() {
             if !begun.load(Ordering::Acquire) {
                 log::info!("ending; nothing was begun");
-                std::process::exit(i32::from(mode == Mode::Once));
+                std::process::exit(i32::from(mode != Mode::Serve));
             }
             if !asked {
                 // Before anybody hears of it: the process may end at once.

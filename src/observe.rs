@@ -80,7 +80,7 @@ impl World {
                 }
             }
             Look::Objects => seen.objects = Some(self.objects(tunnel)?),
-            Look::AppList => match self.fly.app_names()?.contains(&tunnel.app) {
+            Look::AppList => match self.fly.lists_app(&tunnel.app)? {
                 // It is there after all; Fly's other reads will come to know.
                 true => memory.absent = None,
                 false => memory.unlisted_app = true,
@@ -113,7 +113,7 @@ impl World {
             Err(FlyError::Forbidden(text)) => {
                 // A token that is too weak gets a 403 too: only where the organisation's list, which we may read, is
                 // without the App, is it somebody else's.
-                return match self.fly.app_names()?.contains(&tunnel.app) {
+                return match self.fly.lists_app(&tunnel.app)? {
                     true => Err(FlyError::Forbidden(text).into()),
                     false => Ok(App::Foreign("it is of another organisation".into())),
                 };
@@ -154,8 +154,8 @@ impl World {
         if slug == self.fly.org() {
             return Ok(true);
         }
-        match self.fly.app_names() {
-            Ok(names) => Ok(names.contains(&tunnel.app)),
+        match self.fly.lists_app(&tunnel.app) {
+            Ok(listed) => Ok(listed),
             // The token is good, it just got the App: it is not for this organisation.
             Err(FlyError::Unauthorized(_) | FlyError::Forbidden(_) | FlyError::NotFound) => Ok(false),
             Err(error) => Err(error),

@@ -5,9 +5,10 @@ use kube_client_lite::Client;
 use crate::events::Events;
 use crate::fly::Fly;
 use crate::render::objects::Home;
-use crate::tunnel::Tunnel;
+use crate::service::Service;
 use crate::tunnel::names::{self, Owner};
 use crate::tunnel::plan::Settings;
+use crate::tunnel::{Tunnel, desired};
 
 /// The two systems, and our place in them. Shared by all workers.
 pub struct World {
@@ -20,6 +21,8 @@ pub struct World {
     /// [`Owner::id`], computed once.
     pub owner_id: String,
     pub settings: Settings,
+    /// All tunnels are to go, as the operator will.
+    pub draining: bool,
 }
 
 impl World {
@@ -27,7 +30,14 @@ impl World {
     pub fn new(kube: Client, fly: Fly, namespace: String, owner: Owner, lanes: crate::config::LaneConfig) -> World {
         let settings = Settings { lanes, finalizer: names::finalizer(&owner.class) };
         let events = Events::new(kube.clone());
-        World { kube, fly, events, namespace, owner_id: owner.id(), owner, settings }
+        World { kube, fly, events, namespace, owner_id: owner.id(), owner, settings, draining: false }
+    }
+
+    /// The tunnel that the Service wants; `None` where it is none of our business.
+    pub fn tunnel(&self, service: &Service) -> Option<Tunnel> {
+        let Settings { lanes, finalizer } = &self.settings;
+        let tunnel = desired::tunnel(service, &self.owner, finalizer, lanes)?;
+        if self.draining { desired::drained(tunnel, service, finalizer) } else { Some(tunnel) }
     }
 
     /// The tunnel's objects in the cluster.

@@ -87,6 +87,8 @@ pub const FLAGS: &[Flag] = &[
         "Work until nothing is left to do or to wait for, then exit: 0, or 1 where a tunnel failed, a Service was refused or another operator leads"),
     flag("dry-run", "", "", None,
         "Print what would be done, and do nothing"),
+    flag("drain", "", "", None,
+        "Before an uninstall: take the Lease from whoever holds it, wait until that operator must have stopped, take down every tunnel of this owner, then exit 0, or 1 where something is left. No operator that runs makes them again"),
 ];
 
 /// What a switch that is given has as its value.

@@ -58,6 +58,8 @@ pub enum Mode {
     Once,
     /// Print what would be done.
     DryRun,
+    /// Take down every tunnel.
+    Drain,
 }
 
 #[derive(Clone)]
@@ -156,12 +158,7 @@ impl Config {
                 "json" => Ok(LogFormat::Json),
                 _ => Err("give text or json".into()),
             })?,
-            mode: match (given.value("once"), given.value("dry-run")) {
-                (None, None) => Mode::Serve,
-                (Some(_), None) => Mode::Once,
-                (None, Some(_)) => Mode::DryRun,
-                (Some(_), Some(_)) => return Err("--once and --dry-run: give one of them".into()),
-            },
+            mode: mode(given)?,
         })
     }
 
@@ -240,6 +237,20 @@ fn election(given: &Given) -> Result<Option<Timings>, String> {
         return refused(lease, allowed);
     }
     Ok(Some(timings))
+}
+
+fn mode(given: &Given) -> Result<Mode, String> {
+    let modes = [("once", Mode::Once), ("dry-run", Mode::DryRun), ("drain", Mode::Drain)];
+    let asked: Vec<_> = modes.into_iter().filter(|(name, _)| given.value(name).is_some()).collect();
+    match asked[..] {
+        [] => Ok(Mode::Serve),
+        [(_, Mode::Drain)] if !parsed(given, "leader-elect", bool)? => Err(
+            "--drain: leave --leader-elect at true; it takes the Lease, so that no operator makes the tunnels again"
+                .into(),
+        ),
+        [(_, mode)] => Ok(mode),
+        [(one, _), (other, _), ..] => Err(format!("--{one} and --{other}: give one of them")),
+    }
 }
 
 /// `:8080`, `127.0.0.1:8080`, `[::1]:8080`

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::work::Work;
 use crate::backoff::Repeating;
 use crate::service::Service;
+use crate::tunnel::Tunnel;
 use crate::tunnel::memory::Memory;
 use crate::tunnel::observed::Observed;
 use crate::tunnel::plan::{Look, Wait, Waiting};
-use crate::tunnel::{Tunnel, Wanted};
 
 /// How soon a tunnel that waits is looked at again. Fly allows five reads of a Machine a second, one of anything else.
 const SOONEST_MACHINE: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ impl Entry {
         let seen = Observed { service: service.map(Box::new), ..Observed::default() };
         Entry {
             fingerprint: Fingerprint::of(&tunnel, seen.service.as_deref()),
-            removing: tunnel.wanted == Wanted::Removed,
+            removing: tunnel.wanted.is_nothing(),
             finalized: true, // until a pass knows better
             work: Some(Box::new(Work {
                 tunnel,
@@ -113,7 +113,7 @@ impl Entry {
         let changed = listed.is_some_and(|Fingerprint { tunnel, shown }| {
             tunnel != after.tunnel || ![before.shown, after.shown].contains(&shown)
         });
-        self.removing = work.tunnel.wanted == Wanted::Removed;
+        self.removing = work.tunnel.wanted.is_nothing();
         self.finalized = work.seen.service.as_ref().is_some_and(|service| service.has_finalizer(finalizer));
         self.finished = Some(now);
         self.work = Some(work);

@@ -79,13 +79,14 @@ struct Controller {
     events: Sender<Event>,
 }
 
-/// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for.
+/// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for. `orphans` are taken down.
 pub fn run(
     world: World,
     pace: Pace,
     leadership: Leadership,
     telemetry: Arc<Telemetry>,
     events: (Sender<Event>, Receiver<Event>),
+    orphans: Vec<TunnelId>,
 ) -> End {
     let world = Arc::new(world);
     let clock = Arc::new(Clock { started: Instant::now(), stopping: AtomicBool::new(false) });
@@ -108,6 +109,7 @@ pub fn run(
         working: 0,
         events: sender,
     };
+    controller.take_down(orphans);
     loop {
         pulse.back_within(TURN);
         let event = controller.next_event(&receiver);
@@ -185,8 +187,7 @@ impl Controller {
         let now = Instant::now();
         let mut listed = BTreeSet::new();
         for service in poll.services {
-            let (owner, settings) = (&self.world.owner, &self.world.settings);
-            let Some(tunnel) = desired::tunnel(&service, owner, &settings.finalizer, &settings.lanes) else { continue };
+            let Some(tunnel) = self.world.tunnel(&service) else { continue };
             listed.insert(tunnel.id.clone());
             match self.entries.get_mut(&tunnel.id) {
                 Some(entry) => entry.listed(tunnel, service, poll.began, now),
@@ -199,11 +200,8 @@ impl Controller {
                 }
             }
         }
-        for id in poll.strays {
-            let removed = desired::removed(id.clone(), &self.world.owner);
-            listed.insert(id.clone());
-            self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, now));
-        }
+        listed.extend(poll.strays.iter().cloned());
+        self.take_down(poll.strays);
         let metrics = &self.telemetry.metrics;
         self.entries.retain(|id, entry| {
             let kept = listed.contains(id) || entry.vanished(now);
@@ -212,6 +210,14 @@ impl Controller {
             }
             kept
         });
+    }
+
+    /// Tunnels without a Service that wants one.
+    fn take_down(&mut self, ids: Vec<TunnelId>) {
+        for id in ids {
+            let removed = desired::removed(id.clone(), &self.world.owner);
+            self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, Instant::now()));
+        }
     }
 
     fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit) {
@@ -226,6 +232,8 @@ impl Controller {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let tries = self.pace.once.unwrap_or(u32::MAX);
         let verdict = match &outcome {
+            // Of somebody else's, and left as it is.
+            Outcome::Settled if self.world.draining => Some(None),
             Outcome::Settled => Some(work.shown_failure()),
             Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
             Outcome::TryAgain(_) | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,

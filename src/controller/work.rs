@@ -169,9 +169,7 @@ impl Work {
     /// what we made for it goes.
     fn read_service(&mut self, world: &World) -> Result<(), Failure> {
         let service = world.service(&self.tunnel.id)?;
-        let settings = &world.settings;
-        let tunnel =
-            service.as_ref().and_then(|s| desired::tunnel(s, &world.owner, &settings.finalizer, &settings.lanes));
+        let tunnel = service.as_ref().and_then(|service| world.tunnel(service));
         self.seen.service = service.filter(|_| tunnel.is_some()).map(Box::new);
         self.tunnel = tunnel.unwrap_or_else(|| desired::removed(self.tunnel.id.clone(), &world.owner));
         Ok(())

@@ -61,12 +61,20 @@ impl Fly {
         self.call("delete_app", Method::DELETE, &format!("/apps/{name}?force=true"), Vec::new())
     }
 
-    /// Names of the organisation's Apps.
+    /// The organisation's Apps.
     ///
     /// # Errors
     /// Any but `NotFound`.
-    pub fn app_names(&self) -> Result<Vec<String>, FlyError> {
+    pub fn apps(&self) -> Result<Vec<App>, FlyError> {
         let list: AppList = self.get("list_apps", &format!("/apps?org_slug={}", self.org()))?;
-        Ok(list.apps.into_iter().map(|app| app.name).collect())
+        Ok(list.apps)
+    }
+
+    /// Whether the organisation's list has an App of that name.
+    ///
+    /// # Errors
+    /// Any but `NotFound`.
+    pub fn lists_app(&self, name: &str) -> Result<bool, FlyError> {
+        Ok(self.apps()?.iter().any(|app| app.name == name))
     }
 }

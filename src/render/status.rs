@@ -31,7 +31,8 @@ pub fn apply(service: &Service, shown: &Shown, now: &str) -> Value {
             }],
         },
     });
-    if !ingress.is_empty() {
+    // An address that somebody else wrote, too.
+    if !ingress.is_empty() || !service.addresses().is_empty() {
         body["status"]["loadBalancer"] = json!({ "ingress": ingress });
     }
     body

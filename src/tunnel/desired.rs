@@ -18,6 +18,15 @@ pub fn tunnel(service: &Service, owner: &Owner, finalizer: &str, defaults: &Lane
     Some(Tunnel { wanted, legacy: annotations::legacy(&service.metadata.annotations), ..removed(id, owner) })
 }
 
+/// What becomes of a tunnel before an uninstall; `None` where nothing was ever made or shown for its Service.
+pub fn drained(tunnel: Tunnel, service: &Service, finalizer: &str) -> Option<Tunnel> {
+    let touched = service.has_finalizer(finalizer) || service.condition().is_some() || !service.addresses().is_empty();
+    match tunnel.wanted {
+        Wanted::Removed => Some(tunnel),
+        _ => touched.then_some(Tunnel { wanted: Wanted::Drained, ..tunnel }),
+    }
+}
+
 /// The tunnel of a Service that is not there any more.
 pub fn removed(id: TunnelId, owner: &Owner) -> Tunnel {
     let app = owner.app(&id.namespace, &id.name);

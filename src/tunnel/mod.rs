@@ -58,6 +58,15 @@ pub enum Wanted {
     },
     /// The Service is going, or is no load balancer of ours any more.
     Removed,
+    /// The Service stays, and shows nothing any more: nobody will serve it.
+    Drained,
+}
+
+impl Wanted {
+    /// Whether all of it is to go.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Wanted::Removed | Wanted::Drained)
+    }
 }
 
 /// What the Service asks for, with the operator's own settings where it is silent.
@@ -78,7 +87,7 @@ impl Tunnel {
     pub fn warnings(&self) -> &[&'static str] {
         match &self.wanted {
             Wanted::Served(ask) => &ask.warnings,
-            Wanted::Refused { .. } | Wanted::Removed => &[],
+            Wanted::Refused { .. } | Wanted::Removed | Wanted::Drained => &[],
         }
     }
 }

@@ -32,6 +32,15 @@ impl Owner {
         format!("{readable}-{unique}")
     }
 
+    /// Namespace and name of the Service whose App has this name. `None`: the App is not this owner's, or the two are too long
+    /// to be read off its name.
+    pub fn service_of(&self, app: &str) -> Option<(String, String)> {
+        let (readable, _) = app.strip_prefix("lb-")?.rsplit_once('-')?;
+        let splits = readable.match_indices('-').map(|(at, _)| (&readable[..at], &readable[at + 1..]));
+        let mut ours = splits.filter(|(namespace, service)| self.app(namespace, service) == app);
+        ours.next().map(|(namespace, service)| (namespace.to_owned(), service.to_owned()))
+    }
+
     /// Name of the App's own private network.
     pub fn network(&self, app: &str) -> String {
         format!("{app}-{}", self.id())
@@ -131,6 +140,21 @@ mod tests {
         apps.dedup();
         assert_eq!(apps.len(), count);
         assert_ne!(owner().network("app"), other_class.network("app"));
+    }
+
+    #[test]
+    fn the_name_of_an_app_tells_its_service() {
+        let long = "a".repeat(41);
+        for (namespace, name) in [("default", "web"), ("a-b", "c-d"), ("a", "b-c-d"), ("a-b-c", "d"), ("1", "2")] {
+            let app = owner().app(namespace, name);
+            assert_eq!(owner().service_of(&app), Some((namespace.to_owned(), name.to_owned())), "{app}");
+        }
+        let other = Owner { cluster_name: "other".into(), ..owner() };
+        for app in
+            [&other.app("default", "web"), &owner().app(&long, "web"), "lb-default-web-0123456789ab", "web", "lb-"]
+        {
+            assert_eq!(owner().service_of(app), None, "{app}");
+        }
     }
 
     #[test]

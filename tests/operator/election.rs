@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::metrics::metrics;
 use crate::{DEADLINE, assert_nothing_left, assert_one_of_everything, binary, serving, wait_for_reason, wait_until};
 
-const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(6);
 const RETRY: Duration = Duration::from_secs(1);
 /// What a busy machine may take for a request and a turn of a thread.
-const SLACK: Duration = Duration::from_secs(1);
+pub const SLACK: Duration = Duration::from_secs(1);
 
 /// One of several: its requests are logged as from `name`.
-fn candidate<'a>(lab: &'a Homelab, name: &str) -> Operator<'a> {
+pub fn candidate<'a>(lab: &'a Homelab, name: &str) -> Operator<'a> {
     lab.operator(binary())
         .named(name)
         .env("LEADER_ELECT", "true")
@@ -27,19 +27,19 @@ fn candidate<'a>(lab: &'a Homelab, name: &str) -> Operator<'a> {
 }
 
 /// The Lease of this lab's class.
-fn lease(lab: &Homelab) -> Option<Value> {
+pub fn lease(lab: &Homelab) -> Option<Value> {
     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", lab.operator_namespace());
     let leases = lab.cluster().kube().list(&leases).expect("a list");
     assert!(leases.len() < 2, "one Lease for a class: {leases:#?}");
     leases.into_iter().next()
 }
 
-fn holder(lab: &Homelab) -> String {
+pub fn holder(lab: &Homelab) -> String {
     lease(lab).and_then(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Starts a leader, and waits until it leads.
-fn leader(lab: &Homelab, name: &str) -> RunningOperator {
+pub fn leader(lab: &Homelab, name: &str) -> RunningOperator {
     let operator = candidate(lab, name).start();
     wait_until("it leads", DEADLINE, || operator.log().contains("leading"));
     operator
@@ -51,22 +51,22 @@ fn standby(lab: &Homelab, name: &str) -> RunningOperator {
     operator
 }
 
-fn is_lease(request: &Request) -> bool {
+pub fn is_lease(request: &Request) -> bool {
     request.path.contains("/leases")
 }
 
 /// Requests of that operator that change anything but the Lease.
-fn steps(lab: &Homelab, from: &str) -> Vec<Request> {
+pub fn steps(lab: &Homelab, from: &str) -> Vec<Request> {
     let requests = lab.requests().into_iter();
     requests.filter(|r| r.from == from && r.method != "GET" && !is_lease(r)).collect()
 }
 
-fn time(request: &Request) -> SystemTime {
+pub fn time(request: &Request) -> SystemTime {
     humantime::parse_rfc3339(&request.time).expect("RFC 3339")
 }
 
 /// Of all writes of the Lease that succeeded: who, when, and the holder that they name.
-fn reigns(lab: &Homelab) -> Vec<(String, SystemTime, String)> {
+pub fn reigns(lab: &Homelab) -> Vec<(String, SystemTime, String)> {
     let writes = lab.requests().into_iter().filter(|r| is_lease(r) && r.method != "GET");
     let written = writes.filter(|r| r.status.is_some_and(|status| status < 300));
     written

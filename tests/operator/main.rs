@@ -9,6 +9,7 @@ mod creation;
 mod deletion;
 mod dependencies;
 mod describe;
+mod drain;
 mod dry_run;
 mod election;
 mod events;

@@ -44,7 +44,7 @@ impl TunnelState {
         let reason = shown.and_then(|condition| Reason::named(&condition.reason));
         // Nothing is shown yet, or nobody is there any more to show it.
         let reason = reason.unwrap_or(match (&tunnel.wanted, &seen.service) {
-            (Wanted::Removed, _) | (_, None) => Reason::Deleting,
+            (Wanted::Removed | Wanted::Drained, _) | (_, None) => Reason::Deleting,
             (Wanted::Served(_) | Wanted::Refused { .. }, Some(_)) => Reason::Provisioning,
         });
         TunnelState { reason, holdings: holdings(seen) }

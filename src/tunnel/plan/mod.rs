@@ -149,7 +149,7 @@ pub fn plan(tunnel: &Tunnel, settings: &Settings, seen: &Observed, memory: &Memo
     let plan = match &tunnel.wanted {
         Wanted::Served(ask) => serve::plan(&context, ask),
         Wanted::Refused { message, close } => serve::refuse(&context, message, *close),
-        Wanted::Removed => remove::plan(&context),
+        Wanted::Removed | Wanted::Drained => remove::plan(&context),
     };
     context.show_first(plan)
 }

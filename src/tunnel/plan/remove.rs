@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
+use crate::tunnel::Wanted;
 use crate::tunnel::observed::{App, Objects, OurApp};
 
 pub(super) fn plan(context: &Context) -> Plan {
@@ -13,14 +14,15 @@ pub(super) fn plan(context: &Context) -> Plan {
     };
     let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
     let shown = Shown {
-        addresses: context.seen.shown(),
+        addresses: if context.drains() { Vec::new() } else { context.seen.shown() },
         reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
         message: match legacy {
             true => "the Go operator's App may still be there: delete it, then take away the finalizer by hand".into(),
             false => "the tunnel is being taken down".into(),
         },
     };
-    let writes = next != Next::Gone && next != act(Step::RemoveFinalizer);
+    let untouched = legacy && context.drains();
+    let writes = next != Next::Gone && next != act(Step::RemoveFinalizer) && !untouched;
     Plan { shown: writes.then_some(shown), next }
 }
 
@@ -38,9 +40,20 @@ impl Context<'_> {
             App::Foreign(_) => {}
         }
         match &self.seen.service {
-            Some(service) if service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::RemoveFinalizer))),
+            Some(service) if self.has_finalizer() || self.drains() && service.condition().is_some() => {
+                Err(Halt(act(Step::RemoveFinalizer)))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Before an uninstall the Service stays; after any other removal it is gone, or somebody else's.
+    fn drains(&self) -> bool {
+        self.tunnel.wanted == Wanted::Drained
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.seen.service.as_ref().is_some_and(|service| service.has_finalizer(&self.settings.finalizer))
     }
 
     fn remove_app(&self, app: &OurApp) -> Go<()> {
@@ -59,6 +72,10 @@ impl Context<'_> {
     /// a moment ago, and Fly's reads lag.
     fn app_is_gone(&self) -> Go<()> {
         if self.memory.app_deleted.is_some() {
+            return Ok(());
+        }
+        // Nothing is made before the finalizer is there; one look more than none is for whoever took it away by hand.
+        if self.drains() && !self.has_finalizer() {
             return Ok(());
         }
         let absent = self.memory.absent.map(|since| self.now.since(since)).unwrap_or_default();

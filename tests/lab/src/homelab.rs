@@ -238,8 +238,8 @@ impl Homelab {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "log") {
                 let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
-                let skipped = log.lines().count().saturating_sub(LOG_LINES);
-                let last: Vec<&str> = log.lines().skip(skipped).collect();
+                let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" DEBUG ")).collect();
+                let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
                 eprintln!("{} of {}:\n{}\n", entry.file_name().display(), self.name, last.join("\n"));
             }
         }

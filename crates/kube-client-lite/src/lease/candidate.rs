@@ -10,6 +10,9 @@ use crate::{Client, Error, Resource};
 /// Somebody else was faster: a second try, and the rest is another round's.
 const WRITES_PER_ROUND: usize = 2;
 
+/// A leader renews now and then; nobody writes a Lease so often in a row.
+const SEIZURES: usize = 10;
+
 /// A process that wants to lead. One thread runs its rounds; all others ask its [`Leadership`].
 #[derive(Debug)]
 pub struct Candidate {
@@ -24,6 +27,8 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Leading,
+    /// The Lease was seized, and whoever held it may still believe that it leads, for no longer than this.
+    Seized(Duration),
     /// Somebody else leads, or may for all we know.
     Following {
         /// `""` where others were faster, and it is not known yet who.
@@ -85,9 +90,40 @@ impl Candidate {
         Ok(())
     }
 
+    /// Who holds the Lease, as it was seen last; `""`: nobody.
+    pub fn holder(&self) -> &str {
+        self.election.holder()
+    }
+
     /// When the Lease that another holds can be taken, if he does not renew it: no need to look much later than that.
     pub fn expires_in(&self) -> Option<Duration> {
         self.election.expires_in(Now::read())
+    }
+
+    /// Takes the Lease whoever holds it; to be called until it succeeds, and [`Self::round`] every retry period from then on. This
+    /// process leads once whoever held the Lease must have noticed.
+    ///
+    /// # Errors
+    /// The API server cannot be asked, or somebody else was faster each time.
+    pub fn seize(&mut self) -> Result<Standing, Error> {
+        let mut tries = 0;
+        loop {
+            let write = self.election.seize(self.read()?, Now::read());
+            let sent = Now::read();
+            match self.send(&write) {
+                Ok(lease) => {
+                    self.election.wrote(lease, sent, Now::read());
+                    return Ok(self.standing());
+                }
+                Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {
+                    tries += 1;
+                    if tries >= SEIZURES {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Ends the leadership, and tells the others that they need not wait.
@@ -95,13 +131,33 @@ impl Candidate {
     /// # Errors
     /// They wait for the lease's duration.
     pub fn release(&mut self) -> Result<(), Error> {
+        self.leave(Election::release).map(|_| ())
+    }
+
+    /// Ends the leadership for good: none of those who wait for the Lease now gets it, however long they wait. A process that
+    /// first looks at it afterwards does, at once. Returns whether the Lease was still ours.
+    ///
+    /// # Errors
+    /// The others wait no longer than for the lease's duration.
+    pub fn retire(&mut self) -> Result<bool, Error> {
+        self.leave(Election::retire)
+    }
+
+    /// Whether who held the Lease last did so for good ([`Self::retire`]).
+    pub fn is_retired(&self) -> bool {
+        self.election.is_retired()
+    }
+
+    /// Writes the last word. Returns whether it was ours to say.
+    fn leave(&mut self, last: impl Fn(&mut Election, Now) -> Option<Write>) -> Result<bool, Error> {
         self.leadership.end();
         for _ in 0..WRITES_PER_ROUND {
-            let Some(write) = self.election.release(Now::read()) else { break };
+            let Some(write) = last(&mut self.election, Now::read()) else { break };
             match self.send(&write) {
                 Ok(lease) => {
                     let now = Now::read();
                     self.election.wrote(lease, now, now);
+                    return Ok(true);
                 }
                 // It is another's by now, or a renewal arrived whose reply did not.
                 Err(error) if error.is_conflict() => {
@@ -112,19 +168,20 @@ impl Candidate {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Takes notice of what the round came to.
     fn standing(&self) -> Standing {
-        let leads = self.election.is_leading(Now::read());
-        match self.election.leads_from().filter(|_| leads) {
-            Some((from, duration)) => {
-                self.leadership.renew(from, duration);
-                Standing::Leading
-            }
-            None => {
-                self.leadership.end();
+        let now = Now::read();
+        if let Some((from, duration)) = self.election.leads_from(now) {
+            self.leadership.renew(from, duration);
+            return Standing::Leading;
+        }
+        self.leadership.end();
+        match self.election.outlived_in(now) {
+            Some(left) if self.election.holds(now) => Standing::Seized(left),
+            _ => {
                 Standing::Following { holder: self.election.holder().to_owned(), alive: self.election.rival_is_alive() }
             }
         }

@@ -51,6 +51,9 @@ impl Default for Timings {
 /// The duration in a Lease that was released, as client-go writes it.
 const RELEASED: Duration = Duration::from_secs(1);
 
+/// The duration in a Lease that is kept for good: the field's limit in the API, 68 years.
+const FOR_GOOD: Duration = Duration::from_secs(i32::MAX as u64);
+
 /// The field's limit in the API, an `int32`.
 const MOST_TRANSITIONS: u64 = i32::MAX as u64;
 
@@ -67,6 +70,16 @@ pub struct Election {
     rival_is_alive: bool,
     /// It is not there, though it was.
     missing: Option<Missing>,
+    seizure: Option<Seizure>,
+}
+
+/// The Lease was taken, or is to be, though somebody held it.
+#[derive(Clone, Copy, Debug)]
+struct Seizure {
+    /// How long its holder may believe that it leads.
+    outlives: Duration,
+    /// When ours was confirmed.
+    confirmed: Option<Instant>,
 }
 
 /// When it was first and last found missing, with no long time between two looks: it may have been there meanwhile.
@@ -111,24 +124,25 @@ impl Election {
             renewed: None,
             rival_is_alive: false,
             missing: None,
+            seizure: None,
         }
     }
 
     /// Begins a round. A leader renews what it wrote last; anybody else looks first.
     pub fn first(&self, now: Now) -> Move {
         match &self.seen {
-            Some(seen) if self.is_leading(now) => self.take(&seen.lease, now),
+            Some(seen) if self.holds(now) => Move::Write(self.replace(&seen.lease, now)),
             _ => Move::Read,
         }
     }
 
     /// The Lease was read; `None`: there is none.
     pub fn read(&mut self, found: Option<Lease>, now: Now) -> Move {
-        let leading = self.is_leading(now);
+        let holding = self.holds(now);
         let Some(lease) = found else {
             // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
             self.missing = self.seen.as_ref().map(|_| Missing { last: now.monotonic, ..self.missing_at(now) });
-            if !leading && self.expires_in(now).is_some_and(|left| !left.is_zero()) {
+            if !holding && self.expires_in(now).is_some_and(|left| !left.is_zero()) {
                 return Move::Stand;
             }
             self.rival_is_alive = false;
@@ -151,43 +165,100 @@ impl Election {
         let nobodys = record.holder.is_empty();
         // One that is released says so by its duration. One that was emptied otherwise has a holder who does not know.
         let released = nobodys && record.duration <= RELEASED;
-        let free = ours || released || nobodys && leading || expired;
-        let next = if free { self.take(&lease, now) } else { Move::Stand };
+        // Who finds it like that begins after the end of whoever kept it.
+        let over = self.seen.is_none() && record.duration >= FOR_GOOD;
+        let free = ours || released || over || nobodys && holding || expired;
+        let next = if free { Move::Write(self.replace(&lease, now)) } else { Move::Stand };
         self.seen = Some(Seen { lease, since });
         next
     }
 
     /// What was sent at `sent` is written; the reply is the Lease as it is now.
     pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
-        self.renewed = (written.holder() == self.identity).then_some(sent);
         self.rival_is_alive = false;
         self.missing = None;
         self.seen = Some(Seen { lease: written, since: now.monotonic });
+        self.renewed = (self.holder() == self.identity && !self.is_retired()).then_some(sent);
+        if let (Some(_), Some(seizure)) = (self.renewed, &mut self.seizure) {
+            seizure.confirmed.get_or_insert(now.monotonic);
+        }
     }
 
     /// Whether this candidate leads.
     pub fn is_leading(&self, now: Now) -> bool {
-        self.leads_from().is_some_and(|(from, duration)| !has_passed(duration, from, now))
+        self.leads_from(now).is_some()
     }
 
-    /// From when on and for how long it leads, if it is not over by now.
-    pub(super) fn leads_from(&self) -> Option<(Now, Duration)> {
-        self.renewed.map(|renewed| (renewed, self.timings.renew_deadline))
+    /// From when on and for how long it leads, if it does.
+    pub(super) fn leads_from(&self, now: Now) -> Option<(Now, Duration)> {
+        let renewed = self.renewed.filter(|_| self.holds(now) && self.outlived_in(now).is_none())?;
+        Some((renewed, self.timings.renew_deadline))
     }
 
-    /// Gives the leadership up. Returns what to write so that others need not wait; `None` where it is not ours.
+    /// Whether the Lease is ours, and nobody else takes it.
+    pub(super) fn holds(&self, now: Now) -> bool {
+        self.renewed.is_some_and(|renewed| !has_passed(self.timings.renew_deadline, renewed, now))
+    }
+
+    /// How long it still is until whoever the Lease was seized from must have noticed. `None`: nobody is left who might not.
+    pub fn outlived_in(&self, now: Now) -> Option<Duration> {
+        let Seizure { outlives, confirmed } = self.seizure?;
+        let passed = confirmed.map_or(Duration::ZERO, |since| now.monotonic.saturating_duration_since(since));
+        Some(outlives.saturating_sub(passed)).filter(|left| !left.is_zero())
+    }
+
+    /// The Lease was read, and is to be taken whoever holds it. This candidate leads once its holder must have noticed.
+    pub fn seize(&mut self, found: Option<Lease>, now: Now) -> Write {
+        let outlives = match (found.as_ref().map(Lease::record), &self.seen) {
+            (Some(record), _) => {
+                let released = record.holder.is_empty() && record.duration <= RELEASED;
+                let ends = released || record.holder == self.identity || record.duration >= FOR_GOOD;
+                (!ends).then(|| self.duration(&record))
+            }
+            // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
+            (None, Some(seen)) => {
+                (!self.holds(now)).then(|| self.duration(&seen.lease.record()).max(self.timings.lease_duration))
+            }
+            (None, None) => None,
+        };
+        if let Some(outlives) = outlives {
+            let before = self.seizure.map_or(Duration::ZERO, |seizure| seizure.outlives);
+            self.seizure = Some(Seizure { outlives: before.max(outlives), confirmed: None });
+        }
+        match found {
+            Some(lease) => self.replace(&lease, now),
+            None => Write::Create(Lease::new(&self.name, &self.record(None, now))),
+        }
+    }
+
+    /// Gives the leadership up. Returns what to write so that others need not wait; `None` where it is not ours, or where they
+    /// have to, as whoever it was seized from may still go on.
     pub fn release(&mut self, now: Now) -> Option<Write> {
+        if self.outlived_in(now).is_some() {
+            self.renewed = None;
+            return None;
+        }
+        self.leave(|record| {
+            let time = micro_time(now.wall);
+            Record { holder: String::new(), duration: RELEASED, acquire_time: time.clone(), renew_time: time, ..record }
+        })
+    }
+
+    /// Gives the leadership up, and leaves it to none of those who wait for it now. Returns what to write for that; `None` where
+    /// the Lease is not ours.
+    pub fn retire(&mut self, now: Now) -> Option<Write> {
+        self.leave(|record| Record { duration: FOR_GOOD, renew_time: micro_time(now.wall), ..record })
+    }
+
+    fn leave(&mut self, last: impl FnOnce(Record) -> Record) -> Option<Write> {
         self.renewed = None;
         let seen = self.seen.as_ref().filter(|seen| seen.lease.holder() == self.identity)?;
-        let time = micro_time(now.wall);
-        let record = Record {
-            holder: String::new(),
-            duration: RELEASED,
-            acquire_time: time.clone(),
-            renew_time: time,
-            transitions: seen.lease.record().transitions,
-        };
-        Some(Write::Replace(seen.lease.clone().with(&record)))
+        Some(Write::Replace(seen.lease.clone().with(&last(seen.lease.record()))))
+    }
+
+    /// Whether the Lease is kept for good, as it was seen last.
+    pub fn is_retired(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.lease.record().duration >= FOR_GOOD)
     }
 
     /// The holder as last seen; `""` where there was none.
@@ -218,9 +289,9 @@ impl Election {
         self.rival_is_alive
     }
 
-    fn take(&self, lease: &Lease, now: Now) -> Move {
+    fn replace(&self, lease: &Lease, now: Now) -> Write {
         let record = self.record(Some(&lease.record()), now);
-        Move::Write(Write::Replace(lease.clone().with(&record)))
+        Write::Replace(lease.clone().with(&record))
     }
 
     /// What we write where the Lease says `before`.
@@ -231,7 +302,8 @@ impl Election {
             Some(before) => (time.clone(), (before.transitions + 1).min(MOST_TRANSITIONS)),
             None => (time.clone(), 0),
         };
-        let duration = self.timings.lease_duration;
+        // Whoever comes after us must wait for whoever came before us, too.
+        let duration = self.timings.lease_duration.max(self.seizure.map_or(Duration::ZERO, |seizure| seizure.outlives));
         Record { holder: self.identity.clone(), duration, acquire_time, renew_time: time, transitions }
     }
 

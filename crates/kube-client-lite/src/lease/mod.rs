@@ -18,6 +18,10 @@
 //! until its holder must have noticed, by all who had seen it; a process that starts just then cannot know. What a leader had sent
 //! before it stopped leading may still arrive: no request should outlast the lease duration less the renew deadline.
 //!
+//! Two things are ours alone, for a process that puts an end to what leaders did ([`Candidate::seize`],
+//! [`Candidate::retire`]): it takes the Lease whoever holds it, leads once that holder must have noticed, and keeps the Lease for good
+//! from all who wait for it then.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use kube_client_lite::lease::{Candidate, Timings};

@@ -56,14 +56,26 @@ fn whatever_happens_it_comes_to_rest() {
             }
             happen(&mut reality, &mut random);
         }
-        let last = random.below(3) == 0;
-        if last {
-            reality.delete_service();
+        let last = match random.below(4) {
+            0 => Some(Reality::delete_service as fn(&mut Reality)),
+            1 => Some(Reality::drain as fn(&mut Reality)),
+            _ => None,
+        };
+        if let Some(end) = last {
+            end(&mut reality);
+            for _ in 0..random.below(20) {
+                if let Next::Wait(wait) = reality.turn() {
+                    reality.pass(&wait);
+                }
+            }
+            if random.below(2) == 0 {
+                reality.crash();
+            }
         }
         // An operator looks at everything again after a while.
         reality.forget_view();
         let next = reality.run(LONG);
-        if last {
+        if last.is_some() {
             assert_eq!(next, Next::Gone, "{}", reality.story);
             assert_nothing_left(&reality);
         } else {

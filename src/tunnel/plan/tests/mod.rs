@@ -36,7 +36,7 @@ fn lint(reality: &Reality, plan: &Plan) {
             _ => {}
         }
         if let Step::ShowStatus(shown) = step {
-            let listed = reality.addresses() > 0;
+            let listed = reality.addresses() > 0 && !reality.draining;
             if listed && shown.addresses.is_empty() && !reality.service.addresses().is_empty() {
                 complain("an address vanishes from the status while Fly lists it");
             }

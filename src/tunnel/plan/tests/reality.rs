@@ -30,6 +30,8 @@ pub struct Reality {
     /// Machines that are booting, and until when.
     booting: Vec<(String, Duration)>,
     app_going: bool,
+    /// The operator is to be uninstalled.
+    pub draining: bool,
 }
 
 const BOOT: Duration = Duration::from_millis(1500);
@@ -68,6 +70,7 @@ pub fn reality() -> Reality {
         story: String::new(),
         booting: Vec::new(),
         app_going: false,
+        draining: false,
     }
 }
 
@@ -82,6 +85,13 @@ impl Reality {
         self.say("— the Service is deleted");
         self.service.metadata.deletion_timestamp = Some("now".into());
         self.forget_view();
+    }
+
+    /// Another process begins, to take everything down.
+    pub fn drain(&mut self) {
+        self.say("— the operator is to be uninstalled");
+        self.draining = true;
+        self.crash();
     }
 
     /// The process ends and another begins.
@@ -109,7 +119,11 @@ impl Reality {
     }
 
     pub fn plan(&mut self) -> Plan {
-        let tunnel = desired::tunnel(&self.service, &self.owner, &self.settings.finalizer, &self.settings.lanes);
+        let finalizer = &self.settings.finalizer;
+        let mut tunnel = desired::tunnel(&self.service, &self.owner, finalizer, &self.settings.lanes);
+        if self.draining {
+            tunnel = tunnel.and_then(|tunnel| desired::drained(tunnel, &self.service, finalizer));
+        }
         self.seen.service = tunnel.is_some().then(|| Box::new(self.service.clone()));
         let id = TunnelId { namespace: "default".into(), name: "web".into() };
         let tunnel = tunnel.unwrap_or_else(|| desired::removed(id, &self.owner));

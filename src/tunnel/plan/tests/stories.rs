@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reality::{Reality, reality};
+use crate::tunnel::desired;
 use crate::tunnel::observed::{App, State};
 use crate::tunnel::plan::{Next, Reason};
 
@@ -250,6 +251,45 @@ fn a_deleted_service_leaves_nothing() {
         reality
     };
     with_a_crash_everywhere(begin, LONG, assert_nothing_left);
+}
+
+#[test]
+fn a_drained_service_shows_nothing_and_leaves_nothing() {
+    let mut reality = serving();
+    reality.drain();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+    assert_eq!(reality.service.addresses(), Vec::<std::net::IpAddr>::new());
+    assert_story(&reality, "drain");
+}
+
+#[test]
+fn killed_anywhere_while_it_drains_it_leaves_nothing() {
+    let begin = || {
+        let mut reality = serving();
+        reality.drain();
+        reality
+    };
+    with_a_crash_everywhere(begin, LONG, |reality| {
+        assert_nothing_left(reality);
+        assert!(reality.service.addresses().is_empty(), "{}", reality.story);
+    });
+}
+
+#[test]
+fn a_drain_leaves_alone_what_is_not_ours_and_what_was_never_touched() {
+    let mut untouched = reality();
+    untouched.drain();
+    let tunnel = desired::tunnel(&untouched.service, &untouched.owner, "f", &untouched.settings.lanes);
+    assert_eq!(desired::drained(tunnel.expect("it wants one"), &untouched.service, "f"), None);
+
+    let mut legacy = reality();
+    legacy.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "theirs".into());
+    assert_eq!(legacy.run(LONG), Next::Settled);
+    let shown = legacy.service.clone();
+    legacy.drain();
+    assert_eq!(legacy.run(LONG), Next::Settled);
+    assert_eq!(legacy.service, shown);
 }
 
 #[test]

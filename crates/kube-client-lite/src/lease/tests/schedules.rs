@@ -48,6 +48,8 @@ struct Process {
     led: Option<u64>,
     /// It told the others that nothing of it is under way.
     released: bool,
+    /// It is about to take the Lease by force.
+    seizes: bool,
 }
 
 enum Happening {
@@ -93,6 +95,7 @@ struct Schedule {
     calm: bool,
     meddled: u64,
     created: u64,
+    seized: u64,
     leaders: BTreeSet<usize>,
 }
 
@@ -118,6 +121,7 @@ impl Schedule {
             calm: false,
             meddled: 0,
             created: 0,
+            seized: 0,
             leaders: BTreeSet::new(),
         };
         for number in 0..2 + schedule.random.below(4) {
@@ -128,6 +132,7 @@ impl Schedule {
                 request: 0,
                 led: None,
                 released: true,
+                seizes: false,
             });
             let start = schedule.random.below(20_000);
             schedule.after(start, number as usize, Happening::Round);
@@ -182,6 +187,8 @@ impl Schedule {
                 let now = self.clocks(process);
                 let next = match self.random.below(40) {
                     0 if !self.calm => self.release(process, now),
+                    1 if !self.calm && !self.processes[process].election.is_leading(now) => self.seize(process),
+                    _ if self.processes[process].seizes => Move::Read,
                     _ => self.processes[process].election.first(now),
                 };
                 self.go(process, next);
@@ -205,11 +212,16 @@ impl Schedule {
             }
             Happening::Reply(request, reply, sent) if request == self.processes[process].request => {
                 let now = self.clocks(process);
-                let election = &mut self.processes[process].election;
+                let Process { election, seizes, .. } = &mut self.processes[process];
                 let next = match reply {
+                    Reply::Read(found) if *seizes => {
+                        self.seized = self.now;
+                        Move::Write(election.seize(found, now))
+                    }
                     Reply::Read(found) => election.read(found, now),
                     Reply::Wrote(Some(lease)) => {
                         election.wrote(lease, sent, now);
+                        *seizes = false;
                         Move::Stand
                     }
                     Reply::Wrote(None) => Move::Read,
@@ -231,12 +243,12 @@ impl Schedule {
     }
 
     /// A person deletes the Lease or empties it, once all have seen it. Not again while somebody may not have noticed, or while a
-    /// creation may be under way that nobody could tell from a rightful one.
+    /// creation or a seizure may be under way that nobody could tell from a rightful one.
     fn meddle(&mut self) {
         let chance = self.random.below(200);
         let all_saw_it = self.processes.iter().all(|process| !process.election.holder().is_empty());
-        let may =
-            !self.calm && all_saw_it && self.now > self.meddled + 2 * SLOWEST && self.now > self.created + 2 * SLOWEST;
+        let last = self.meddled.max(self.created).max(self.seized);
+        let may = !self.calm && all_saw_it && self.now > last + 2 * SLOWEST;
         let Some(lease) = self.store.lease.as_mut().filter(|_| may) else {
             return;
         };
@@ -264,6 +276,12 @@ impl Schedule {
         }
     }
 
+    fn seize(&mut self, process: usize) -> Move {
+        self.processes[process].seizes = true;
+        self.seized = self.now;
+        Move::Read
+    }
+
     fn go(&mut self, process: usize, next: Move) {
         self.processes[process].request += 1;
         let request = self.processes[process].request;
@@ -288,7 +306,7 @@ impl Schedule {
         let clocks: Vec<Now> = (0..self.processes.len()).map(|process| self.clocks(process)).collect();
         let mut leader = None;
         for (number, process) in self.processes.iter_mut().enumerate() {
-            if let Some((from, deadline)) = process.election.leads_from() {
+            if let Some((from, deadline)) = process.election.leads_from(clocks[number]) {
                 let end = (from.monotonic - self.base + deadline).as_millis() as u64;
                 process.led = Some(end.min(self.now));
             }

@@ -1,0 +1,85 @@
+//! `--drain`: takes down every tunnel of this owner, before an uninstall.
+//!
+//! The way down is that of any tunnel (`tunnel/plan/remove.rs`); here is what has to be found first. Beside the tunnels of
+//! Services there may be Apps whose Service is gone: somebody took its finalizer away by hand.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use crate::backoff::Repeating;
+use crate::cluster::NotBegun;
+use crate::controller::poll;
+use crate::failure::Failure;
+use crate::tunnel::TunnelId;
+use crate::tunnel::names::Owner;
+use crate::world::World;
+
+/// Apps of this owner that no Service stands for.
+#[derive(Default)]
+pub struct Orphans {
+    /// Their Services, as they were called.
+    pub tunnels: Vec<TunnelId>,
+    /// Of those the name of the Service cannot be told: a person has to destroy them.
+    pub unnamed: Vec<String>,
+}
+
+impl Orphans {
+    /// What a person has to do.
+    pub fn left(&self) -> impl Iterator<Item = String> {
+        self.unnamed.iter().map(|app| {
+            format!("the Fly App {app} is this owner's, and its name does not tell of which Service: `fly apps destroy {app}`")
+        })
+    }
+}
+
+/// Looks for them, as often as `tries` says.
+///
+/// # Errors
+/// Fly or the cluster cannot be asked.
+pub fn orphans(world: &World, tries: u32) -> Result<Orphans, NotBegun> {
+    let Owner { cluster_name, class } = &world.owner;
+    log::info!("draining: every tunnel of the class {class} in the cluster {cluster_name} is taken down");
+    let mut failures = Repeating::default();
+    loop {
+        let failure = match look(world) {
+            Ok(orphans) => return Ok(orphans),
+            Err(failure) => failure,
+        };
+        let (delay, _) = failures.failed(&failure.message);
+        if failures.count() >= tries {
+            return Err(NotBegun(format!("what there is to take down cannot be found out: {failure}")));
+        }
+        log::warn!("{failure}; trying again");
+        thread::sleep(delay);
+    }
+}
+
+fn look(world: &World) -> Result<Orphans, Failure> {
+    let services = poll::load_balancers(world)?;
+    let strays = poll::strays(world, &services)?;
+    let ids = services.iter().map(|service| (&service.metadata.namespace, &service.metadata.name));
+    let known: BTreeSet<String> = ids
+        .chain(strays.iter().map(|id| (&id.namespace, &id.name)))
+        .map(|(namespace, name)| world.owner.app(namespace, name))
+        .collect();
+    let mut orphans = Orphans::default();
+    for app in world.fly.apps()? {
+        let ours = app.network.as_ref() == Some(&world.owner.network(&app.name));
+        if !ours || known.contains(&app.name) {
+            continue;
+        }
+        match world.owner.service_of(&app.name) {
+            Some((namespace, name)) => orphans.tunnels.push(TunnelId { namespace, name }),
+            None => orphans.unnamed.push(app.name),
+        }
+    }
+    Ok(orphans)
+}
+
+/// All is down. What is wrong all the same, if the Lease is not kept (`kept`) from other operators.
+pub fn verdict(kept: bool) -> Option<String> {
+    if kept {
+        log::info!("every tunnel is down; no operator that runs now makes them again");
+    }
+    (!kept).then(|| "every tunnel is down, but the Lease could not be kept: end all operators now".into())
+}

@@ -1,0 +1,267 @@
+//! `--drain`, before an uninstall: with the operator up, down, and frozen in the middle of its work.
+
+use std::time::SystemTime;
+
+use lab::homelab::Homelab;
+use lab::operator::RunningOperator;
+use lab::recorder::{Answer, Fault, Gate, Rule, Target};
+use lab::service::ServiceHandle;
+use serde_json::{Map, json};
+
+use crate::election::{LEASE, candidate, holder, is_lease, leader, lease, reigns, steps, time};
+use crate::{
+    DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, assert_one_of_everything, serving, start, wait_for_reason,
+    wait_until,
+};
+
+/// Runs `--drain` to its end. Gives its exit code and what it said.
+fn drain(lab: &Homelab) -> (Option<i32>, String) {
+    let drain = candidate(lab, "drain").arg("--drain").env("RUST_LOG", "info").start();
+    ended(drain)
+}
+
+fn ended(mut drain: RunningOperator) -> (Option<i32>, String) {
+    let status = drain.wait(LONG_DEADLINE).unwrap_or_else(|| panic!("it does not end: {}", drain.log()));
+    (status.code(), drain.log())
+}
+
+/// The Service is there as if nobody had ever served it.
+fn assert_untouched(service: &ServiceHandle) {
+    let object = service.object();
+    assert_eq!(object["status"], json!({ "loadBalancer": {} }), "{object:#}");
+    assert!(object["metadata"]["finalizers"].is_null() && !object["spec"].is_null(), "{object:#}");
+}
+
+#[test]
+fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    let other = lab.service("other").port(8081).create();
+    other.address(DEADLINE);
+    wait_for_reason(&other, "Serving");
+    let bad = lab.service("bad").port(8082).annotation("fly-tunnel-operator.dev/replicas", "9").create();
+    wait_for_reason(&bad, "InvalidService");
+
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    [&web, &other, &bad].into_iter().for_each(assert_untouched);
+    for said in [
+        "draining: every tunnel",
+        "until whoever led before must have stopped",
+        "delete the App",
+        "every tunnel is down",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+
+    // It began nothing before the operator must have stopped, and that one nothing afterwards.
+    let taken = reigns(&lab).into_iter().find(|(from, ..)| from == "drain").expect("it took the Lease").1;
+    let first = time(&steps(&lab, "drain")[0]);
+    assert!(first.duration_since(taken).expect("later") >= LEASE);
+    assert!(steps(&lab, "a").iter().all(|step| time(step) < first));
+
+    // Whoever ran before stands by for good, and says why.
+    wait_until("the operator says so", DEADLINE, || operator.log().contains("(--drain), and they stay down"));
+    let since = SystemTime::now();
+    wait_until("it had time to take an expired Lease", DEADLINE, || {
+        let looks = lab.requests().into_iter().filter(|r| r.from == "a" && is_lease(r) && time(r) > since).count();
+        since.elapsed().is_ok_and(|passed| passed > LEASE * 2) && looks > 8
+    });
+    assert!(!holder(&lab).is_empty() && reigns(&lab).last().is_some_and(|(from, ..)| from == "drain"));
+    assert_nothing_left(&lab);
+    [&web, &other, &bad].into_iter().for_each(assert_untouched);
+
+    // Whoever begins now is wanted: an operator that is installed again.
+    let (again, begun) = (SystemTime::now(), leader(&lab, "b"));
+    assert!(again.elapsed().is_ok_and(|passed| passed < LEASE), "at once: {}", begun.log());
+    web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+}
+
+#[test]
+fn it_needs_no_operator() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    operator.kill();
+    // Of a Service that is deleted meanwhile nobody else takes the finalizer away.
+    let going = lab.service("going").port(8081).create();
+    let finalizer = web.object()["metadata"]["finalizers"].clone();
+    let kube = lab.cluster().kube();
+    kube.merge_patch(&going.path(), &json!({ "metadata": { "finalizers": finalizer } })).expect("a finalizer");
+    going.delete();
+    // An address that somebody else wrote, as a restored backup has it, goes too.
+    let status = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "127.66.0.99" }] } } });
+    kube.merge_patch(&format!("{}/status", web.path()), &status).expect("an address");
+
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
+    assert!(going.object().is_null());
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "once more, there is nothing to do: {log}");
+}
+
+/// Its namespace is often the first thing that people delete, and frpc with it.
+#[test]
+fn it_works_where_the_namespace_is_gone() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let namespace = format!("/api/v1/namespaces/{}", lab.operator_namespace());
+    let kube = lab.cluster().kube();
+    kube.delete(&namespace).expect("it is deleted");
+    kube.wait_until(&namespace, DEADLINE, |namespace| namespace.is_none());
+    let drain = lab.operator(crate::binary()).as_admin().env("LEADER_ELECT", "true").arg("--drain").start();
+    let (code, log) = ended(drain);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
+}
+
+/// Frozen with a step in hand, and woken when all is down.
+#[test]
+fn an_operator_that_was_frozen_makes_nothing_after_waking() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::HoldReply(gate.clone())).from("a").method("POST").path("/v1/apps$")]);
+    let web = lab.service("web").port(8080).create();
+    gate.wait(DEADLINE).expect("the App is asked for");
+    operator.pause();
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    operator.resume();
+    gate.open();
+    wait_until("it stands by", DEADLINE, || operator.log().contains("standing by"));
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
+}
+
+#[test]
+fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
+    let points = [
+        (Target::Kubernetes, "PATCH", "/status"),
+        (Target::Kubernetes, "DELETE", "/deployments/"),
+        (Target::Fly, "DELETE", "/ip_assignments/"),
+        (Target::Fly, "DELETE", "/machines/"),
+        (Target::Fly, "DELETE", "force=true"),
+        (Target::Kubernetes, "PATCH", "/web/status"),
+    ];
+    let cases = points.into_iter().flat_map(|point| [false, true].map(|counted| (point, counted)));
+    crate::side_by_side(6, cases, |((to, method, path), counted)| {
+        let lab = Homelab::new();
+        let operator = leader(&lab, "a");
+        let (web, _) = serving(&lab);
+        operator.kill();
+        let gate = Gate::default();
+        let fault = if counted { Fault::HoldReply(gate.clone()) } else { Fault::Hold(gate.clone()) };
+        let last = u32::from(path == "/web/status");
+        lab.faults([Rule::new(fault).from("drain").to(to).method(method).path(path).skip(last)]);
+        let drain_once = candidate(&lab, "drain").arg("--drain").start();
+        gate.wait(DEADLINE).unwrap_or_else(|| panic!("{method} {path} is not sent: {}", drain_once.log()));
+        drain_once.kill();
+        gate.drop_held();
+        lab.faults([]);
+        let (code, log) = drain(&lab);
+        assert_eq!(code, Some(0), "{log}");
+        assert_nothing_left(&lab);
+        assert_untouched(&web);
+    });
+}
+
+/// An operator that still runs must not make anew what is down, as long as somebody may try again.
+#[test]
+fn where_fly_is_down_it_fails_and_nothing_is_given_up() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    let down =
+        || Rule::new(Fault::Answer(Answer { status: 503, headers: Map::new(), body: "down".into() })).to(Target::Fly);
+    lab.faults([down().from("drain").method("DELETE").times(u32::MAX)]);
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("/web: Fly cannot be asked: down"), "{log}");
+    assert!(!web.object()["metadata"]["finalizers"].is_null());
+    assert_eq!(apps(&lab).len(), 1);
+    assert_ne!(holder(&lab), "", "not released");
+    assert_eq!(lease(&lab).expect("a Lease")["spec"]["leaseDurationSeconds"], LEASE.as_secs(), "nor kept for good");
+
+    lab.faults([down().from("drain").method("GET").path("/v1/apps\\?").times(u32::MAX)]);
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("what there is to take down cannot be found out"), "{log}");
+
+    // Nobody tries again: who is left serves.
+    lab.faults([]);
+    wait_until("the operator leads again", DEADLINE, || operator.log().matches("leading, as").count() > 1);
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+}
+
+/// Their finalizer was taken away by hand while no operator ran: only Fly's list still tells of them.
+#[test]
+fn apps_whose_service_is_gone_are_taken_down_too() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    let long = "a-name-as-long-as-that-leaves-no-room-for-it-in-the-name-of-app";
+    let unnamed = lab.service(long).port(8081).create();
+    unnamed.address(DEADLINE);
+    operator.kill();
+    for service in [&web, &unnamed] {
+        service.delete();
+        let none = json!({ "metadata": { "finalizers": null } });
+        lab.cluster().kube().merge_patch(&service.path(), &none).expect("it is taken away");
+        service.wait_gone(DEADLINE);
+    }
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(1), "{log}");
+    let left = apps(&lab);
+    let [left] = &left[..] else { panic!("{left:#?}") };
+    let destroy = format!("`fly apps destroy {}`", left["name"].as_str().expect("a name"));
+    assert!(log.contains(&destroy), "{log}");
+}
+
+/// Two installs with two classes live side by side, also when one goes.
+#[test]
+fn what_another_class_serves_stays() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let class = "other.example.com/lb";
+    let _other = candidate(&lab, "other").env("LOAD_BALANCER_CLASS", class).env("LEADER_ELECT", "false").start();
+    let theirs = lab.service("theirs").class(Some(class)).port(8081).create();
+    theirs.address(DEADLINE);
+    wait_for_reason(&theirs, "Serving");
+    let status = theirs.object()["status"].clone();
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_untouched(&web);
+    assert_eq!(theirs.object()["status"], status);
+    let left = apps(&lab);
+    let [left] = &left[..] else { panic!("{left:#?}") };
+    assert!(left["name"].as_str().is_some_and(|name| name.contains("theirs")), "{left:#?}");
+}
+
+#[test]
+fn what_it_cannot_go_with_is_refused() {
+    let lab = Homelab::new();
+    for (arguments, elects, said) in [
+        (&["--drain"][..], "false", "--drain: leave --leader-elect at true"),
+        (&["--drain", "--once"], "true", "--once and --drain: give one of them"),
+        (&["--dry-run", "--drain"], "true", "--dry-run and --drain: give one of them"),
+    ] {
+        let operator = candidate(&lab, "drain").env("LEADER_ELECT", elects);
+        let operator = arguments.iter().fold(operator, |operator, argument| operator.arg(argument)).start();
+        let (code, log) = ended(operator);
+        assert_eq!(code, Some(2), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+    assert_eq!(lab.requests().len(), 0);
+}
