@@ -19,13 +19,16 @@ end_jobs() {
 }
 trap end_jobs EXIT
 
+# Parts that not every lab needs: see tests/lab/src/bin/parts.rs.
+more_parts=()
+
 # beside_parts WHAT COMMAND...: builds the lab's parts and runs COMMAND at the same time; says every two seconds that
 # COMMAND still runs (the parts tell of themselves). Where one fails, so does the script.
 beside_parts() {
     local what=$1 start=$SECONDS said=$SECONDS
     shift
     # Each in a process group of its own, so that all of it can be ended.
-    setsid "$target/debug/parts" &
+    setsid "$target/debug/parts" "${more_parts[@]}" &
     local parts=$!
     # Cargo's moving line would be torn apart by the others'.
     CARGO_TERM_PROGRESS_WHEN=never setsid "$@" &

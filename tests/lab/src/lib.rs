@@ -15,7 +15,7 @@
 //!            ├── process ── children that die with the lab
 //!            ├── slot ── addresses and scratch space, beside other labs
 //!            ├── pki ── the lab's certificate authority
-//!            └── parts ── builds the real programs, once; promlint runs one of them
+//!            └── parts ── builds the real programs, once; promlint, helm and promql run one each
 //! ```
 //!
 //! Arrows point down: nothing below knows of what is above it.
@@ -24,17 +24,21 @@ use std::sync::OnceLock;
 
 use tokio::runtime::Runtime;
 
+pub use helm::helm;
 pub use promlint::promlint;
+pub use promql::promql;
 
 pub mod cluster;
 pub mod control;
 pub mod fly;
+mod helm;
 pub mod homelab;
 pub mod operator;
 pub mod parts;
 pub mod pki;
 pub mod process;
 mod promlint;
+mod promql;
 pub mod recorder;
 pub mod rights;
 pub mod root_fs;

@@ -3,7 +3,7 @@
 //! Each module has a folder `${XDG_CACHE_HOME:-~/.cache}/fly-tunnel-operator/HASH/`, where the hash is that of all
 //! that goes into the build. A build writes into a folder beside its results and moves them into place when all is
 //! done, so one that was interrupted is never taken for a finished one; and one lab builds at a time, while others
-//! wait for it. Modules are built side by side. Helm is left to the wrapper of [`Parts::link_into`].
+//! wait for it. Modules are built side by side; what only some tests need ([`on_first_use`]), when it is first asked for.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -41,14 +41,32 @@ const FRP: Module = Module {
     dependencies: 445,
 };
 
-const HELM: Module = Module {
-    what: "helm (once, 2 minutes)",
-    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/helm"),
-    ldflags: "-s -w",
-    packages: &["helm.sh/helm/v4/cmd/helm"],
-    programs: &["helm"],
-    dependencies: 1183,
-};
+/// The name of helm's module in [`ON_FIRST_USE`], and in the wrapper of [`Parts::link_into`].
+pub const HELM: &str = "helm";
+
+/// What Prometheus makes of a query, for the dashboard's.
+pub const PROMETHEUS: &str = "prometheus";
+
+/// What no lab needs to run: each is built when it is first asked for, by its program's name.
+const ON_FIRST_USE: [Module; 2] = [
+    Module {
+        what: "helm (once, 2 minutes)",
+        folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/helm"),
+        // Without the version, it tells of none that a chart could ask for. It is that of go.mod.
+        ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+        packages: &["helm.sh/helm/v4/cmd/helm"],
+        programs: &[HELM],
+        dependencies: 1183,
+    },
+    Module {
+        what: "Prometheus' query engine (once, a minute)",
+        folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/prometheus"),
+        ldflags: "-s -w",
+        packages: &["."],
+        programs: &[PROMETHEUS],
+        dependencies: 415,
+    },
+];
 
 /// Paths of the programs that the lab runs.
 pub struct Parts {
@@ -56,11 +74,10 @@ pub struct Parts {
     pub control_plane: PathBuf,
     pub frps: PathBuf,
     pub frpc: PathBuf,
-    helm: PathBuf,
 }
 
 impl Parts {
-    /// All parts but helm, built if they are not in the cache. Progress goes to standard error.
+    /// All that a lab runs, built if it is not in the cache. Progress goes to standard error.
     ///
     /// # Errors
     /// Go is missing or too old, or a build fails; the message tells which.
@@ -77,7 +94,6 @@ impl Parts {
             control_plane: KUBERNETES.results(&cache)?.join("kubernetes"),
             frps: frp.join("frps"),
             frpc: frp.join("frpc"),
-            helm: HELM.results(&cache)?.join("helm"),
         })
     }
 
@@ -96,42 +112,51 @@ impl Parts {
         if let Some(operator) = operator {
             symlink(operator, folder.join("fly-tunnel-operator"))?;
         }
-        let helm = folder.join("helm");
-        fs::write(&helm, self.helm_wrapper())?;
+        let helm = folder.join(HELM);
+        fs::write(&helm, helm_wrapper(&module_of(HELM)?.program(&cache_folder()?)?))?;
         fs::set_permissions(&helm, fs::Permissions::from_mode(0o755))
     }
+}
 
-    /// A script, since it has to work for whoever has the folder in `PATH`, long after the test or lab that made it.
-    fn helm_wrapper(&self) -> String {
-        format!(
-            r#"#!/bin/sh
-# Builds helm on first use, then runs it.
-set -e
-helm='{helm}'
-if [ ! -x "$helm" ]; then
-    mkdir -p "${{helm%/*}}"
-    CGO_ENABLED=0 go build -C '{folder}' -v -trimpath -buildvcs=false -ldflags '{ldflags}' -o "$helm.$$" {packages} \
-        >"$helm.$$.log" 2>&1 &
-    seconds=0
-    while kill -0 $! 2>/dev/null; do
-        sleep 1
-        seconds=$((seconds + 1))
-        [ $((seconds % 2)) = 1 ] || echo "lab: building {what}: $seconds s, $(wc -l <"$helm.$$.log") of {all} packages compiled" >&2
-    done
-    wait $! || {{ cat "$helm.$$.log" >&2; exit 1; }}
-    rm "$helm.$$.log"
-    mv "$helm.$$" "$helm"
-fi
-exec "$helm" "$@"
-"#,
-            helm = self.helm.display(),
-            folder = HELM.folder,
-            ldflags = HELM.ldflags,
-            packages = HELM.packages.join(" "),
-            what = HELM.what,
-            all = HELM.dependencies,
-        )
+/// A program that no lab needs to run, such as [`HELM`]: built if it is not in the cache.
+///
+/// # Errors
+/// There is no such program; else as [`Parts::get`].
+pub fn on_first_use(program: &str) -> io::Result<PathBuf> {
+    let cache = cache_folder()?;
+    let module = module_of(program)?;
+    build(&[module], &cache)?;
+    module.program(&cache)
+}
+
+/// Builds what a lab runs and these programs besides, side by side.
+///
+/// # Errors
+/// As [`on_first_use`].
+pub fn build_with(programs: &[String]) -> io::Result<()> {
+    let mut modules = vec![&KUBERNETES, &FRP];
+    for program in programs {
+        modules.push(module_of(program)?);
     }
+    build(&modules, &cache_folder()?)
+}
+
+fn module_of(program: &str) -> io::Result<&'static Module> {
+    let module = ON_FIRST_USE.iter().find(|module| module.programs == [program]);
+    module.ok_or_else(|| io::Error::other(format!("there is no part {program}")))
+}
+
+/// A script, since it has to work for whoever has the folder in `PATH`, long after the test or lab that made it.
+fn helm_wrapper(helm: &Path) -> String {
+    format!(
+        "#!/bin/sh\n\
+         # Builds helm on first use, then runs it.\n\
+         helm='{helm}'\n\
+         [ -x \"$helm\" ] || cargo run --quiet --locked --manifest-path '{manifest}' --bin parts -- {HELM} || exit\n\
+         exec \"$helm\" \"$@\"\n",
+        helm = helm.display(),
+        manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+    )
 }
 
 /// A Go module and what is built from it.
@@ -161,6 +186,11 @@ impl Module {
         hash.update(self.ldflags.as_bytes());
         let hex: String = hash.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(cache.join(hex))
+    }
+
+    /// Where its only program is, or will be.
+    fn program(&self, cache: &Path) -> io::Result<PathBuf> {
+        Ok(self.results(cache)?.join(self.programs[0]))
     }
 
     fn is_built(&self, cache: &Path) -> io::Result<bool> {

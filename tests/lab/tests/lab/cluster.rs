@@ -1,5 +1,6 @@
 //! Clusters as a whole: side by side, nodes that are lost, clusters without traffic.
 
+use std::process::Command;
 use std::time::Instant;
 
 use lab::cluster::{Cluster, ClusterOptions};
@@ -43,6 +44,9 @@ fn kubectl_and_the_tools_are_at_hand() {
     for tool in ["kubectl", "kube-scheduler", "helm", "frpc", "frps"] {
         assert!(cluster.bin().join(tool).exists(), "{tool} is missing");
     }
+    // It builds itself on first use.
+    let helm = Command::new(cluster.bin().join("helm")).arg("version").output().expect("helm starts");
+    assert!(String::from_utf8_lossy(&helm.stdout).contains("v4.3.1"), "{helm:?}");
 }
 
 #[test]
