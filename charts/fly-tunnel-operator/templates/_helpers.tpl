@@ -1,0 +1,58 @@
+{{- /* Names and labels, as charts have them. */ -}}
+
+{{- define "fly-tunnel-operator.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- /* At most 49 characters: with the longest suffix, that of the token's Secret, it is a label's value still. */ -}}
+{{- define "fly-tunnel-operator.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- .Values.fullnameOverride | default $both | trunc 49 | trimSuffix "-" -}}
+{{- end }}
+
+{{- /* Of what is not in the release's namespace: another release there may have the same name. */ -}}
+{{- define "fly-tunnel-operator.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "fly-tunnel-operator.fullname" . }}
+{{- end }}
+
+{{- define "fly-tunnel-operator.serviceAccountName" -}}
+{{- $own := .Values.serviceAccount.create | ternary (include "fly-tunnel-operator.fullname" .) "default" -}}
+{{- .Values.serviceAccount.name | default $own -}}
+{{- end }}
+
+{{- define "fly-tunnel-operator.tokenSecret" -}}
+{{- .Values.existingSecret | default (printf "%s-fly-api-token" (include "fly-tunnel-operator.fullname" .)) -}}
+{{- end }}
+
+{{- define "fly-tunnel-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "fly-tunnel-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* Of the Deployment's pods alone; the Job that drains has pods, too. */ -}}
+{{- define "fly-tunnel-operator.operatorLabels" -}}
+{{ include "fly-tunnel-operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "fly-tunnel-operator.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "fly-tunnel-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* The operator's own default, where none is given. */ -}}
+{{- define "fly-tunnel-operator.loadBalancerClass" -}}
+{{- .Values.loadBalancerClass | default "fly-tunnel-operator.dev/lb" -}}
+{{- end }}
+
+{{- /* What --frpc-pod-file is to hold: JSON of what is set, empty if nothing is. */ -}}
+{{- define "fly-tunnel-operator.frpcPod" -}}
+{{- $set := dict -}}
+{{- range $key, $value := .Values.frpc -}}
+{{- if $value -}}{{- $_ := set $set $key $value -}}{{- end -}}
+{{- end -}}
+{{- if $set -}}{{- $set | toJson -}}{{- end -}}
+{{- end }}
