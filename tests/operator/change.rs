@@ -45,7 +45,7 @@ fn wait_replaced(lab: &Homelab, old: &str) {
 }
 
 #[track_caller]
-fn assert_none_lost(stream: &Stream) {
+pub fn assert_none_lost(stream: &Stream) {
     let lost = stream.lost.lock().expect("nobody panicked");
     assert!(lost.is_empty(), "{} of {}: {lost:#?}", lost.len(), stream.answered.load(Ordering::Relaxed));
     assert!(stream.answered.load(Ordering::Relaxed) > 100, "the clients were busy all the while");

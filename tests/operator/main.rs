@@ -18,6 +18,7 @@ mod kubeconfig;
 mod logs;
 mod metrics;
 mod refusal;
+mod release;
 mod rights;
 mod secrets;
 mod settings;
@@ -96,7 +97,7 @@ fn apps(lab: &Homelab) -> Vec<Value> {
     apps.into_iter().filter(|app| app["org"] == lab.fly().organisation()).collect()
 }
 
-/// Names of the operator's Deployments, ConfigMaps and Secrets.
+/// Names of the Deployments, ConfigMaps and Secrets of tunnels.
 fn objects(lab: &Homelab) -> Vec<String> {
     let namespace = lab.operator_namespace();
     let core = format!("/api/v1/namespaces/{namespace}");
@@ -107,7 +108,7 @@ fn objects(lab: &Homelab) -> Vec<String> {
     ];
     let all = lists.iter().flat_map(|list| lab.cluster().kube().list(list).expect("a list"));
     let names = all.filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned));
-    names.filter(|name| name != "kube-root-ca.crt").collect()
+    names.filter(|name| name.starts_with("lb-")).collect()
 }
 
 /// One App with one address and one Machine, as it should be when all is settled.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::client::Client;
 use super::images::Image;
@@ -17,7 +17,7 @@ pub(crate) struct Lab {
     pub(crate) objects: Objects,
     pub(crate) parts: &'static Parts,
     /// The built operator, for its image.
-    pub(crate) operator: Option<PathBuf>,
+    pub(crate) operator: OnceLock<PathBuf>,
     /// Logs of the containers.
     pub(crate) logs: PathBuf,
     /// Without it, pods are states without processes.
@@ -27,7 +27,7 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn find_image(&self, reference: &str) -> Option<Image> {
-        Image::find(reference, self.parts, self.operator.as_ref())
+        Image::find(reference, self.parts, self.operator.get())
     }
 
     /// Where pods of a namespace find the API server.

@@ -114,7 +114,7 @@ impl Cluster {
             slot: slot.clone(),
             objects: Objects::default(),
             parts,
-            operator: options.operator,
+            operator: options.operator.map(OnceLock::from).unwrap_or_default(),
             logs,
             traffic: options.traffic,
             endpoints: Endpoints::new(control_plane.address),
@@ -215,10 +215,22 @@ impl Cluster {
         self.lab.endpoints.set(namespace, endpoint);
     }
 
+    /// Images ending in `fly-tunnel-operator` run this binary from now on, unless the cluster was started with another.
+    pub fn operator_image(&self, binary: &Path) {
+        self.lab.operator.get_or_init(|| binary.to_owned());
+    }
+
     /// What the containers of a pod have written so far, also of one that is gone, one after the other.
     pub fn pod_log(&self, namespace: &str, pod: &str) -> String {
-        let prefix = container::log_name(namespace, pod, "");
-        let prefix = prefix.trim_end_matches(".log");
+        self.logs(container::log_name(namespace, pod, "").trim_end_matches(".log"))
+    }
+
+    /// The same of all pods whose names begin like this.
+    pub fn pod_logs(&self, namespace: &str, beginning: &str) -> String {
+        self.logs(container::log_name(namespace, beginning, "").trim_end_matches("_.log"))
+    }
+
+    fn logs(&self, prefix: &str) -> String {
         let entries = fs::read_dir(&self.lab.logs).into_iter().flatten().flatten();
         let mut logs: Vec<PathBuf> = entries
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))

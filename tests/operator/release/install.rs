@@ -1,0 +1,85 @@
+//! `helm install`, and what is there afterwards.
+
+use lab::homelab::Homelab;
+use lab::recorder::Target;
+use serde_json::json;
+
+use super::Release;
+use crate::client::assert_answers;
+use crate::{DEADLINE, assert_nothing_left, assert_one_of_everything, condition, wait_for_reason};
+
+#[test]
+fn a_release_gives_a_service_its_address_and_carries_its_traffic() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let notes = release.helm(&["get", "notes", lab.cluster_name()]);
+    assert!(notes.contains(&format!("loadBalancerClass: {}", lab.class())), "{notes}");
+
+    let web = lab.service("web").port(8080).create();
+    assert_answers(web.address(DEADLINE), 8080, "web");
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+
+    // One pod, by the name of its release, that never had to be started again: its probes hold.
+    let [pod] = &release.pods()[..] else { panic!("{:#?}", release.pods()) };
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert!(pod["spec"]["containers"][0][probe]["httpGet"].is_object(), "{pod:#}");
+    }
+    // It is its ServiceAccount, by the projected token, and that may do what it has to.
+    let refused = lab.requests().into_iter().filter(|r| r.to == Target::Kubernetes && r.status == Some(403)).count();
+    assert_eq!(refused, 0, "the chart grants what the operator needs");
+
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+}
+
+/// frpc's pods pass the `restricted` level as well; a namespace that enforces it would refuse them otherwise.
+#[test]
+fn what_frpc_is_told_reaches_its_pods() {
+    let lab = Homelab::new();
+    let values = json!({
+        "tolerations": [{ "key": "edge", "operator": "Exists" }],
+        "nodeSelector": { "kubernetes.io/os": "linux" },
+        "priorityClassName": "system-cluster-critical",
+    });
+    let release = Release::install(&lab, &[]);
+    let file = lab.directory().join("frpc.json");
+    std::fs::write(&file, json!({ "frpc": values }).to_string()).expect("the lab's directory can be written");
+    let (own, frpc) = (release.values_file(), file.display().to_string());
+    let name = lab.cluster_name();
+    let more = ["upgrade", name, super::CHART, "--values", &own, "--values", &frpc, "--wait", "--timeout", "120s"];
+    release.helm(&more);
+    let web = lab.service("web").port(8080).create();
+    assert_answers(web.address(DEADLINE), 8080, "web");
+    let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace());
+    let deployments = lab.cluster().kube().list(&deployments).expect("a list");
+    let frpc = deployments.iter().find(|d| d["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("lb-")));
+    let pod = &frpc.expect("frpc's Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["nodeSelector"], json!({ "kubernetes.io/os": "linux" }));
+    assert_eq!(pod["priorityClassName"], "system-cluster-critical");
+    let tolerations = pod["tolerations"].as_array().expect("tolerations");
+    assert!(tolerations.len() > 1 && tolerations.iter().any(|toleration| toleration["key"] == "edge"), "{pod:#}");
+}
+
+/// Whatever is wrong with the settings is seen where people look: the rollout does not end, and the pod says why.
+#[test]
+fn a_bad_setting_is_told_by_the_pod_and_takes_nothing_away() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    let before = release.pod_names();
+    let (name, file) = (lab.cluster_name(), release.values_file());
+    let size = "flyMachineSize=shared-cpu-3x";
+    let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", size, "--wait", "--timeout", "8s"];
+    let failed = release.try_helm(&upgrade);
+    assert!(!failed.status.success(), "an operator that cannot start does not count as installed");
+    assert!(release.log().contains("--fly-machine-size (FLY_MACHINE_SIZE): \"shared-cpu-3x\""), "{}", release.log());
+    assert!(before.iter().all(|pod| release.pod_names().contains(pod)), "the old one goes on");
+    assert_answers(ip, 8080, "web");
+    assert_eq!(condition(&web.object()).0, "Serving");
+    release.helm(&["rollback", name, "--wait", "--timeout", "120s"]);
+    release.wait_for_pods(1);
+}

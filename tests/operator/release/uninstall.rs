@@ -1,0 +1,140 @@
+//! `helm uninstall`: tunnels stay, or go, as `uninstall.drain` says.
+
+use lab::homelab::Homelab;
+use lab::service::ServiceHandle;
+use serde_json::{Value, json};
+
+use super::Release;
+use crate::client::assert_answers;
+use crate::{DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, wait_for_reason, wait_until};
+
+/// Kinds that a release has objects of, beside those that are there in every namespace.
+const KINDS: [&str; 8] = [
+    "apis/apps/v1/deployments",
+    "apis/batch/v1/jobs",
+    "api/v1/secrets",
+    "api/v1/configmaps",
+    "api/v1/serviceaccounts",
+    "apis/rbac.authorization.k8s.io/v1/roles",
+    "apis/rbac.authorization.k8s.io/v1/rolebindings",
+    "apis/networking.k8s.io/v1/networkpolicies",
+];
+
+impl Release<'_> {
+    fn uninstall(&self) {
+        self.helm(&["uninstall", self.lab.cluster_name(), "--wait", "--timeout", "120s"]);
+    }
+
+    /// What is left in the release's namespace that is neither a tunnel's nor anybody's.
+    fn left(&self) -> Vec<String> {
+        let namespace = self.lab.operator_namespace();
+        let list = |kind: &&str| {
+            let (version, resource) = kind.rsplit_once('/').expect("a version and a resource");
+            self.lab.cluster().kube().list(&format!("/{version}/namespaces/{namespace}/{resource}")).expect("a list")
+        };
+        let names = KINDS.iter().flat_map(list).filter_map(|o| o["metadata"]["name"].as_str().map(str::to_owned));
+        names.filter(|name| !name.starts_with("lb-") && !["kube-root-ca.crt", "default"].contains(&&**name)).collect()
+    }
+}
+
+fn assert_left_behind(service: &ServiceHandle) {
+    let object = service.object();
+    assert_eq!(object["status"], json!({ "loadBalancer": {} }), "{object:#}");
+    assert!(object["metadata"]["finalizers"].is_null() && !object["spec"].is_null(), "{object:#}");
+}
+
+/// The default: addresses survive a reinstall, and what was deleted meanwhile is cleared away by it.
+#[test]
+fn tunnels_go_on_after_an_uninstall_and_a_reinstall_finds_them() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let [web, other] = [("web", 8080), ("other", 8081)].map(|(name, port)| lab.service(name).port(port).create());
+    let ip = web.address(DEADLINE);
+    other.address(DEADLINE);
+    for service in [&web, &other] {
+        wait_for_reason(service, "Serving");
+    }
+    let notes = release.helm(&["get", "notes", lab.cluster_name()]);
+    assert!(notes.contains("leaves the tunnels as they are"), "{notes}");
+
+    release.uninstall();
+    wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
+    assert_eq!(release.left(), [""; 0]);
+    assert_answers(ip, 8080, "web");
+    other.delete();
+    assert_eq!(web.address(DEADLINE), ip);
+
+    let again = Release::install(&lab, &[]);
+    other.wait_gone(LONG_DEADLINE);
+    assert_eq!(web.address(DEADLINE), ip);
+    assert_answers(ip, 8080, "web");
+    assert_one_of_everything(&lab);
+    drop(again);
+}
+
+#[test]
+fn with_drain_nothing_is_left_and_a_reinstall_begins_anew() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &["uninstall.drain=true", "replicaCount=2"]);
+    let notes = release.helm(&["get", "notes", lab.cluster_name()]);
+    assert!(notes.contains("first takes down all tunnels"), "{notes}");
+    let web = lab.service("web").port(8080).create();
+    web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    release.uninstall();
+    assert_nothing_left(&lab);
+    assert_left_behind(&web);
+    wait_until("the operators are gone", DEADLINE, || release.pods().is_empty());
+    assert_eq!(release.left(), [""; 0]);
+    assert_nothing_left(&lab);
+
+    let _again = Release::install(&lab, &[]);
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+#[test]
+fn with_drain_nothing_is_left_also_where_no_operator_runs() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &["uninstall.drain=true"]);
+    let [web, going] = [("web", 8080), ("going", 8081)].map(|(name, port)| lab.service(name).port(port).create());
+    for service in [&web, &going] {
+        wait_for_reason(service, "Serving");
+    }
+    let namespace = lab.operator_namespace();
+    let deployment = format!("deployment/{}-fly-tunnel-operator", lab.cluster_name());
+    lab.cluster().kubectl(&["--namespace", namespace, "scale", &deployment, "--replicas=0"]);
+    wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
+    going.delete();
+    release.uninstall();
+    assert!(going.object().is_null(), "nothing hangs on a finalizer that nobody serves");
+    assert_nothing_left(&lab);
+    assert_left_behind(&web);
+    assert_eq!(release.left(), [""; 0]);
+}
+
+/// A release that could not be drained stays, and so does what says why.
+#[test]
+fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &["uninstall.drain=true"]);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let token = lab.fly().rotate_token();
+    let failed = release.try_helm(&["uninstall", lab.cluster_name(), "--wait", "--timeout", "120s"]);
+    assert!(!failed.status.success());
+    let job = format!("{}-fly-tunnel-operator-drain", lab.cluster_name());
+    let job: Value = release.object("apis/batch/v1/jobs", &job).expect("it stays to be looked at");
+    assert!(job["status"]["failed"].as_u64().is_some_and(|failed| failed > 0), "{job:#}");
+    assert!(release.log().contains("Fly does not take the token"), "{}", release.log());
+    assert!(!web.object()["metadata"]["finalizers"].is_null());
+
+    // The release is still there to be mended, or the Secret is.
+    let secret = format!("{}-fly-tunnel-operator-fly-api-token", lab.cluster_name());
+    let path = format!("/api/v1/namespaces/{}/secrets/{secret}", lab.operator_namespace());
+    let mended = json!({ "stringData": { "fly-api-token": token } });
+    lab.cluster().kube().merge_patch(&path, &mended).expect("the Secret is changed");
+    release.uninstall();
+    assert_nothing_left(&lab);
+    assert_left_behind(&web);
+    assert_eq!(release.left(), [""; 0]);
+}

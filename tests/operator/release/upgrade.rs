@@ -1,0 +1,109 @@
+//! `helm upgrade` and `rollback`: tunnels carry their traffic all the while.
+
+use lab::homelab::Homelab;
+use lab::recorder::{Request, Target};
+use serde_json::Value;
+
+use super::Release;
+use crate::change::assert_none_lost;
+use crate::client::{Stream, assert_answers};
+use crate::{DEADLINE, apps, assert_nothing_left, assert_one_of_everything, wait_for_reason, wait_until};
+
+fn region(lab: &Homelab) -> String {
+    apps(lab)[0]["machines"][0]["region"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Image, number of operators and region; and back.
+#[test]
+fn traffic_flows_while_the_operator_is_upgraded() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let machine = |lab: &Homelab| apps(lab)[0]["machines"][0]["id"].clone();
+    let made = machine(&lab);
+
+    let stream = Stream::during(4, ip, 8080, "web", |_| {
+        let first = release.pod_names();
+        release.upgrade(&["image.tag=next"]);
+        release.wait_for_pods(1);
+        assert!(release.pod_names().iter().all(|pod| !first.contains(pod)), "another pod with another image");
+        assert_eq!(machine(&lab), made, "another operator is no reason for another tunnel");
+
+        release.upgrade(&["image.tag=next", "replicaCount=3"]);
+        release.wait_for_pods(3);
+        let name = format!("{}-fly-tunnel-operator", lab.cluster_name());
+        let budget = || release.object("apis/policy/v1/poddisruptionbudgets", &name);
+        assert!(budget().is_some(), "one of several may go at a time");
+        wait_until("all of them but one stand by", DEADLINE, || release.log().matches("standing by, as").count() >= 2);
+
+        release.upgrade(&["image.tag=next", "flyRegion=iad"]);
+        release.wait_for_pods(1);
+        assert!(budget().is_none());
+        wait_until("the tunnel moves", DEADLINE, || {
+            region(&lab) == "iad" && apps(&lab)[0]["machines"].as_array().is_some_and(|machines| machines.len() == 1)
+        });
+        wait_for_reason(&web, "Serving");
+
+        release.helm(&["rollback", lab.cluster_name(), "1", "--wait", "--timeout", "120s"]);
+        release.wait_for_pods(1);
+        assert_eq!(image(&release), format!("ghcr.io/zhming0/fly-tunnel-operator:{}", env!("CARGO_PKG_VERSION")));
+        wait_until("the tunnel moves back", DEADLINE, || {
+            region(&lab) == "ord" && apps(&lab)[0]["machines"].as_array().is_some_and(|machines| machines.len() == 1)
+        });
+        wait_for_reason(&web, "Serving");
+    });
+    assert_none_lost(&stream);
+    assert_eq!(web.address(DEADLINE), ip, "the address stays");
+    assert_one_of_everything(&lab);
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+}
+
+fn image(release: &Release) -> Value {
+    release.deployment()["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+}
+
+/// The kubelet writes the Secret anew into the folder that the operator reads.
+#[test]
+fn another_token_reaches_the_operator_without_a_restart() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    let pods = release.pod_names();
+
+    let token = lab.fly().rotate_token();
+    wait_for_reason(&web, "FlyUnauthorized");
+    assert_answers(ip, 8080, "web");
+    release.upgrade(&[&format!("flyApiToken={token}")]);
+    wait_for_reason(&web, "Serving");
+    assert_eq!(release.pod_names(), pods, "it is the same pod");
+    assert_eq!(release.pods()[0]["status"]["containerStatuses"][0]["restartCount"], 0);
+    let accepted = |r: &Request| r.to == Target::Fly && r.status.is_some_and(|status| status < 300);
+    let refused = |r: &Request| r.to == Target::Fly && r.status == Some(401);
+    let requests = lab.requests();
+    assert!(requests.iter().rposition(accepted) > requests.iter().rposition(refused));
+}
+
+/// From External Secrets or Vault, say: the chart makes none of its own then.
+#[test]
+fn a_secret_of_the_users_own_is_taken() {
+    let lab = Homelab::new();
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "mine" },
+        "stringData": { "fly-api-token": format!("{}\n", lab.fly().token()) },
+    });
+    let secrets = format!("/api/v1/namespaces/{}/secrets", lab.operator_namespace());
+    lab.cluster().kube().create(&secrets, &secret).expect("a Secret");
+    let _release = Release::install(&lab, &["flyApiToken=", "existingSecret=mine"]);
+    let all = lab.cluster().kube().list(&secrets).expect("a list");
+    assert!(
+        !all.iter().any(|secret| secret["metadata"]["name"].as_str().is_some_and(|name| name.contains("api-token")))
+    );
+    let web = lab.service("web").port(8080).create();
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
