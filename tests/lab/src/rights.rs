@@ -88,10 +88,33 @@ impl Account {
         let grants =
             [(None, &EVERYWHERE[..]), (Some("kube-system"), &IN_KUBE_SYSTEM), (Some(namespace), &IN_ITS_NAMESPACE)];
         grants.iter().for_each(|(namespace, rules)| account.grant(&kube, *namespace, rules));
-        grants
-            .iter()
-            .for_each(|(namespace, rules)| rules.iter().for_each(|rule| account.wait_known(&kube, *namespace, rule)));
+        grants.iter().for_each(|(namespace, rules)| {
+            rules.iter().for_each(|rule| account.wait_until(&kube, *namespace, rule, rule.verbs[0], true));
+        });
         account
+    }
+
+    /// Takes one verb of a rule away again, and waits until the API server knows. The rule is of all namespaces (`None`), or of
+    /// one.
+    ///
+    /// # Panics
+    /// The API server refuses it.
+    pub fn take_away(&self, cluster: &Cluster, namespace: Option<&str>, rule: &Rule, verb: &str) {
+        let kube = cluster.kube();
+        let [role, _] = kinds(namespace);
+        let path = format!("{}/{}", collection(namespace, role), self.name);
+        let mut granted = kube.get(&path).expect("its role");
+        for held in granted["rules"].as_array_mut().into_iter().flatten() {
+            if held["apiGroups"][0] == rule.group && held["resources"][0] == rule.resource {
+                held["verbs"] = rule.verbs.iter().filter(|held| **held != verb).copied().collect();
+            }
+        }
+        // A rule without a verb is none.
+        let keeps = |rule: &Value| rule["verbs"].as_array().is_some_and(|verbs| !verbs.is_empty());
+        granted["rules"] =
+            granted["rules"].as_array().into_iter().flatten().filter(|rule| keeps(rule)).cloned().collect();
+        kube.replace(&path, &granted).expect("the API server takes it");
+        self.wait_until(&kube, namespace, rule, verb, false);
     }
 
     /// A bearer token of it, good for a day.
@@ -127,7 +150,8 @@ impl Account {
         create(kube, &collection(namespace, binding), &bound);
     }
 
-    fn wait_known(&self, kube: &Kube, namespace: Option<&str>, rule: &Rule) {
+    /// Waits until the API server knows that it may do that, or that it may not.
+    fn wait_until(&self, kube: &Kube, namespace: Option<&str>, rule: &Rule, verb: &str, may: bool) {
         let (resource, subresource) = rule.resource.split_once('/').unwrap_or((rule.resource, ""));
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
@@ -136,7 +160,7 @@ impl Account {
                 "user": self.user(),
                 "resourceAttributes": {
                     "namespace": namespace,
-                    "verb": rule.verbs[0],
+                    "verb": verb,
                     "group": rule.group,
                     "resource": resource,
                     "subresource": subresource,
@@ -145,7 +169,7 @@ impl Account {
             },
         });
         let end = Instant::now() + KNOWN_DEADLINE;
-        while create(kube, "/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] != true {
+        while create(kube, "/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] != may {
             assert!(Instant::now() < end, "the API server does not know of {rule:?} in time");
             std::thread::sleep(Duration::from_millis(5));
         }
