@@ -3,6 +3,7 @@
 
 mod api_server;
 mod change;
+mod chart;
 mod client;
 mod crash;
 mod creation;

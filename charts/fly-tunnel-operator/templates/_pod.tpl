@@ -9,7 +9,7 @@ so that both have the same arguments, rights and mounts. Takes a dict: `root` is
 {{- $frpcPod := include "fly-tunnel-operator.frpcPod" . -}}
 metadata:
   labels:
-    {{- merge $component $labels .Values.podLabels | toYaml | nindent 4 }}
+    {{- merge $component $labels (.Values.podLabels | default dict) | toYaml | nindent 4 }}
   {{- $annotations := .Values.podAnnotations | default dict }}
   {{- if $frpcPod }}
   {{- /* The operator reads the file once, at its start. The token is read again when it changes: it needs no checksum. */}}

@@ -1,0 +1,111 @@
+//! A real API server takes what the chart makes, in a namespace where Pod Security is at its strictest.
+
+use lab::homelab::Homelab;
+use serde_json::{Value, json};
+
+use super::{EVERYTHING, MINIMAL, kubectl, objects};
+use crate::DEADLINE;
+
+/// What can be on or off, each alone.
+const TOGGLES: &[&str] = &[
+    "networkPolicy.enabled=true",
+    "grafanaDashboard.enabled=true",
+    "podMonitor.enabled=true",
+    "uninstall.drain=true",
+    "replicaCount=3",
+    "serviceAccount.create=false",
+    "clusterName=home",
+    "frpc.priorityClassName=high",
+    "frpc.tolerations[0].operator=Exists",
+];
+
+/// The CRD of a PodMonitor, as far as the API server has to know of it.
+fn pod_monitors() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": "podmonitors.monitoring.coreos.com" },
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": { "kind": "PodMonitor", "plural": "podmonitors" },
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+            }],
+        },
+    })
+}
+
+/// A namespace of the lab that takes only pods that are `restricted`, and warns of what would make others.
+fn strict_namespace(lab: &Homelab) -> String {
+    let namespace = lab.new_namespace("strict");
+    let levels = ["enforce", "warn"].map(|what| (format!("pod-security.kubernetes.io/{what}"), json!("restricted")));
+    let labels: serde_json::Map<_, _> = levels.into_iter().collect();
+    let patch = json!({ "metadata": { "labels": labels } });
+    lab.cluster().kube().merge_patch(&format!("/api/v1/namespaces/{namespace}"), &patch).expect("it gets labels");
+    namespace
+}
+
+/// What the API server says of these objects; none is made.
+fn dry_run(lab: &Homelab, objects: &[Value]) -> Result<String, String> {
+    let file = lab.directory().join("objects.json");
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+    std::fs::write(&file, list.to_string()).expect("the lab's directory can be written");
+    kubectl(&["apply", "--dry-run=server", "--filename", file.to_str().expect("a path in UTF-8")])
+}
+
+/// The pods of a Deployment or Job, as their controller would make them. Pod Security refuses pods, of others it only warns.
+fn pod(owner: &Value, namespace: &str) -> Value {
+    let mut pod = owner["spec"]["template"].clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["metadata"]["name"] = owner["metadata"]["name"].clone();
+    pod["metadata"]["namespace"] = json!(namespace);
+    // The chart's own is not there: nothing is made.
+    pod["spec"]["serviceAccountName"] = json!("default");
+    pod
+}
+
+#[test]
+fn the_api_server_takes_every_manifest_at_the_strictest_pod_security() {
+    let lab = Homelab::new();
+    let namespace = strict_namespace(&lab);
+    let kube = lab.cluster().kube();
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    kube.create(crds, &pod_monitors()).expect("the CRD is new");
+    let crd = format!("{crds}/podmonitors.monitoring.coreos.com");
+    kube.wait_until(&crd, DEADLINE, |crd| {
+        let conditions = crd.and_then(|crd| crd["status"]["conditions"].as_array().cloned()).unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+    });
+
+    let mut cases = vec![MINIMAL.to_vec(), EVERYTHING.to_vec()];
+    cases.extend(TOGGLES.iter().map(|toggle| [MINIMAL, &["--set", toggle]].concat()));
+    for values in cases {
+        let objects = objects(&namespace, &values);
+        let taken = dry_run(&lab, &objects).unwrap_or_else(|error| panic!("{values:?}: {error}"));
+        assert_eq!(taken.lines().count(), objects.len(), "{taken}");
+        let owners = objects.iter().filter(|object| object["kind"] == "Deployment" || object["kind"] == "Job");
+        let pods: Vec<Value> = owners.map(|owner| pod(owner, &namespace)).collect();
+        assert!(!pods.is_empty());
+        dry_run(&lab, &pods).unwrap_or_else(|error| panic!("pods of {values:?}: {error}"));
+    }
+    kube.delete(&crd).expect("the CRD is deleted");
+}
+
+/// Else the test above would tell nothing.
+#[test]
+fn the_namespace_is_strict_indeed() {
+    let lab = Homelab::new();
+    let namespace = strict_namespace(&lab);
+    let objects = objects(&namespace, MINIMAL);
+    let mut lax = super::only(&objects, "Deployment").clone();
+    lax["spec"]["template"]["spec"]["securityContext"] = json!({});
+    let warned = dry_run(&lab, std::slice::from_ref(&lax)).expect_err("of a lax Deployment it is warned");
+    assert!(warned.contains("would violate PodSecurity \"restricted"), "{warned}");
+    let refused = dry_run(&lab, &[pod(&lax, &namespace)]).expect_err("a lax pod is refused");
+    assert!(refused.contains("is forbidden: violates PodSecurity \"restricted"), "{refused}");
+}

@@ -1,0 +1,96 @@
+//! The dashboard asks for what there is: each of its queries is evaluated by Prometheus' own engine over what an operator
+//! with a tunnel tells.
+
+use std::collections::BTreeSet;
+
+use lab::homelab::Homelab;
+use lab::recorder::{Answer, Fault, Rule, Target};
+use serde_json::Value;
+
+use super::file;
+use crate::metrics::metrics;
+use crate::{DEADLINE, binary, serving, wait_until};
+
+fn panels() -> Vec<Value> {
+    let board: Value = serde_json::from_str(&file("dashboards/fly-tunnel-operator.json")).expect("JSON");
+    let panels = board["panels"].as_array().expect("panels");
+    panels.iter().filter(|panel| panel["type"] != "row").cloned().collect()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// Query and legend of each.
+fn queries(panel: &Value) -> Vec<(String, String)> {
+    let targets = panel["targets"].as_array().expect("targets");
+    targets.iter().map(|target| (text(target, "expr").to_owned(), text(target, "legendFormat").to_owned())).collect()
+}
+
+/// As Grafana would send it.
+fn filled_in(query: &str) -> String {
+    query.replace("$job", "(operator)").replace("$__rate_interval", "1m").replace("$__range", "1h")
+}
+
+#[test]
+fn every_query_finds_what_an_operator_tells() {
+    let lab = Homelab::new();
+    let answer = Answer { status: 503, headers: Default::default(), body: String::new() };
+    let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "1s").start();
+    wait_until("it leads", DEADLINE, || metrics(&operator).contains("fly_tunnel_operator_leader 1\n"));
+    let before = metrics(&operator);
+    // So that there is an error to be seen.
+    lab.faults([Rule::new(Fault::Answer(answer)).to(Target::Fly).method("POST").path("/machines$")]);
+    let _web = serving(&lab);
+    wait_until("the tunnel is told of", DEADLINE, || {
+        metrics(&operator).contains("fly_tunnel_operator_tunnels{state=\"Serving\"} 1\n")
+    });
+    // Rates take two samples, also of what came with the tunnel.
+    let scrapes = [before, metrics(&operator), metrics(&operator)];
+
+    let queries: Vec<String> = panels().iter().flat_map(queries).map(|(query, _)| filled_in(&query)).collect();
+    assert!(queries.len() > 20);
+    for (query, answer) in queries.iter().zip(lab::promql(&scrapes, &queries)) {
+        match answer {
+            Ok(0) => panic!("{query} gives nothing"),
+            Ok(_) => {}
+            Err(error) => panic!("{query}: {error}"),
+        }
+    }
+    let all = queries.join("\n");
+    let families = scrapes[2].lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for family in families {
+        assert!(all.contains(family), "no panel shows {family}");
+    }
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_in_which_unit() {
+    let mut ids = BTreeSet::new();
+    for panel in panels() {
+        let title = text(&panel, "title");
+        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{title} has an id of another panel");
+        assert!(text(&panel, "description").ends_with('.'), "{title} has no description");
+        let field = &panel["fieldConfig"];
+        assert!(field.to_string().contains("\"unit\""), "{title} has no unit");
+        for (query, legend) in queries(&panel) {
+            assert!(query.contains("job=~\"$job\""), "{title} shows other jobs, too: {query}");
+            let labels = legend.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(label, _)| label);
+            for label in labels {
+                assert!(label == "instance" || query.contains(label), "{title}: {query} gives no {label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_panel_covers_another() {
+    let mut covered = BTreeSet::new();
+    for panel in panels() {
+        let [x, y, width, height] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
+        assert!(x + width <= 24, "{} is wider than the board", panel["title"]);
+        for place in (x..x + width).flat_map(|column| (y..y + height).map(move |row| (column, row))) {
+            assert!(covered.insert(place), "{} covers another panel at {place:?}", panel["title"]);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the chart makes, and whether the operator agrees with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use lab::rights::{EVERYWHERE, IN_ITS_NAMESPACE, IN_KUBE_SYSTEM, Rule};
+use serde_json::{Value, json};
+
+use super::{CHART, EVERYTHING, MINIMAL, file, helm, manifests, objects, only, yaml};
+use crate::binary;
+use crate::snapshot::assert_shows;
+
+const NAMESPACE: &str = "fly-tunnel-operator-system";
+
+#[test]
+fn lint_has_nothing_to_say() {
+    for values in [MINIMAL, EVERYTHING] {
+        helm(&[&["lint", "--strict", CHART], values].concat()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_manifests_are_as_they_were_seen() {
+    for (name, values) in [("chart/minimal", MINIMAL), ("chart/everything", EVERYTHING)] {
+        let text = manifests(NAMESPACE, values).expect("it renders");
+        // It is long, and the same file in the chart.
+        let dashboard: String =
+            file("dashboards/fly-tunnel-operator.json").lines().map(|line| format!("    {line}\n")).collect();
+        assert_eq!(text.contains(&dashboard), values == EVERYTHING);
+        assert_shows(name, &text.replace(&dashboard, "    <dashboard>\n"));
+    }
+}
+
+/// What helm says after an install; nothing is installed.
+fn notes(values: &[&str]) -> String {
+    let install = ["install", "fly-tunnel-operator", CHART, "--namespace", NAMESPACE, "--dry-run=client"];
+    let said = helm(&[&install, values].concat()).expect("it renders");
+    said.split_once("NOTES:\n").expect("it has notes").1.to_owned()
+}
+
+#[test]
+fn the_notes_are_as_they_were_seen() {
+    assert_shows("chart/notes", &notes(MINIMAL));
+    assert_shows("chart/notes-drain", &notes(&[MINIMAL, &["--set", "uninstall.drain=true"]].concat()));
+}
+
+/// The Service that the notes offer is of the class that is served.
+#[test]
+fn the_service_in_the_notes_has_our_class() {
+    for (values, class) in [(MINIMAL, "fly-tunnel-operator.dev/lb"), (EVERYTHING, "example.com/tunnel")] {
+        let notes = notes(values);
+        let (_, rest) = notes.split_once("<<'EOF'\n").expect("a manifest");
+        let service = &yaml::documents(rest.split_once("    EOF\n").expect("its end").0)[0];
+        assert_eq!(service["spec"]["loadBalancerClass"], class);
+        assert_eq!(service["spec"]["type"], "LoadBalancer");
+    }
+}
+
+/// The version stands in Cargo.toml alone.
+#[test]
+fn chart_and_operator_have_one_version() {
+    let chart = &yaml::documents(&file("Chart.yaml"))[0];
+    for field in ["version", "appVersion"] {
+        assert_eq!(chart[field], env!("CARGO_PKG_VERSION"), "{field} of Chart.yaml (left) is not that of Cargo.toml");
+    }
+}
+
+#[test]
+fn an_older_kubernetes_is_refused() {
+    let error = manifests(NAMESPACE, &[MINIMAL, &["--kube-version", "1.30.9"]].concat()).expect_err("refused");
+    assert!(error.contains("requires kubeVersion: >=1.31.0-0"), "{error}");
+    // As managed clusters call theirs.
+    manifests(NAMESPACE, &[MINIMAL, &["--kube-version", "v1.31.0-gke.1"]].concat()).expect("new enough");
+}
+
+/// One by one: where, group, resource, verb, name.
+type Rights = BTreeSet<[String; 5]>;
+
+fn granted(objects: &[Value]) -> Rights {
+    let texts = |value: &Value| -> Vec<String> {
+        let items = value.as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
+    };
+    let mut rights = Rights::new();
+    for role in objects.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role") {
+        let place = role["metadata"]["namespace"].as_str().unwrap_or("everywhere");
+        for rule in role["rules"].as_array().expect("rules") {
+            let named = texts(&rule["resourceNames"]);
+            let names = if named.is_empty() { vec![String::new()] } else { named };
+            for group in texts(&rule["apiGroups"]) {
+                for resource in texts(&rule["resources"]) {
+                    for verb in texts(&rule["verbs"]) {
+                        rights.extend(
+                            names.iter().map(|name| [place, &group, &resource, &verb, name].map(str::to_owned)),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    rights
+}
+
+fn wanted(places: &[(&str, &[Rule])]) -> Rights {
+    let one = |place: &str, rule: &Rule, verb: &str| {
+        [place, rule.group, rule.resource, verb, rule.name.unwrap_or_default()].map(str::to_owned)
+    };
+    let rules = places.iter().flat_map(|(place, rules)| rules.iter().map(move |rule| (*place, rule)));
+    rules.flat_map(|(place, rule)| rule.verbs.iter().map(move |verb| one(place, rule, verb))).collect()
+}
+
+/// The operator's tests run with these rights and no other, and one of them shows that each is used.
+#[test]
+fn the_operator_gets_the_rights_that_it_is_tested_with() {
+    let everywhere = ("everywhere", &EVERYWHERE[..]);
+    let at_home = (NAMESPACE, &IN_ITS_NAMESPACE[..]);
+    let all = [everywhere, ("kube-system", &IN_KUBE_SYSTEM), at_home];
+    assert_eq!(granted(&objects(NAMESPACE, MINIMAL)), wanted(&all));
+    let named = objects(NAMESPACE, &[MINIMAL, &["--set", "clusterName=home"]].concat());
+    assert_eq!(granted(&named), wanted(&[everywhere, at_home]), "a cluster that has a name is not asked for its UID");
+}
+
+#[test]
+fn each_role_is_bound_to_the_account_that_the_pod_has() {
+    let other = [MINIMAL, &["--set", "serviceAccount.create=false,serviceAccount.name=mine"]].concat();
+    let none = [MINIMAL, &["--set", "serviceAccount.create=false"]].concat();
+    for (values, account) in
+        [(MINIMAL, "fly-tunnel-operator"), (EVERYTHING, "tunnels"), (&other, "mine"), (&none, "default")]
+    {
+        let objects = objects(NAMESPACE, values);
+        let key = |kind: &Value, object: &Value| format!("{kind} {} {}", object["namespace"], object["name"]);
+        let roles: BTreeSet<String> = (objects.iter())
+            .filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role")
+            .map(|role| key(&role["kind"], &role["metadata"]))
+            .collect();
+        let mut bound = BTreeSet::new();
+        for binding in objects.iter().filter(|object| object["roleRef"].is_object()) {
+            let role = json!({ "namespace": binding["metadata"]["namespace"], "name": binding["roleRef"]["name"] });
+            bound.insert(key(&binding["roleRef"]["kind"], &role));
+            let subject = json!([{ "kind": "ServiceAccount", "name": account, "namespace": NAMESPACE }]);
+            assert_eq!(binding["subjects"], subject);
+        }
+        assert_eq!(bound, roles);
+        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+        assert_eq!(pod["serviceAccountName"], account);
+    }
+}
+
+fn arguments(owner: &Value) -> Vec<String> {
+    let arguments = owner["spec"]["template"]["spec"]["containers"][0]["args"].as_array().expect("arguments");
+    arguments.iter().map(|argument| argument.as_str().expect("a text").to_owned()).collect()
+}
+
+/// The binary checks flags and values before it looks for a cluster; so when all that it misses is the kubeconfig, it takes
+/// the rest. What its pod mounts is where its pod would have it, in a folder of the test.
+#[test]
+fn the_operator_takes_every_argument() {
+    for (name, values) in [("minimal", MINIMAL), ("everything", EVERYTHING)] {
+        let root = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chart-pod-{name}"));
+        let objects = objects(NAMESPACE, values);
+        let deployment = only(&objects, "Deployment");
+        let pod = &deployment["spec"]["template"]["spec"];
+        let volumes: BTreeMap<&str, &Value> = (pod["volumes"].as_array().expect("volumes").iter())
+            .map(|volume| (volume["name"].as_str().expect("a name"), volume))
+            .collect();
+        for mount in pod["containers"][0]["volumeMounts"].as_array().expect("mounts") {
+            assert!(mount["subPath"].is_null(), "a Secret that changes does not reach a subPath");
+            let folder = root.join(mount["mountPath"].as_str().expect("a path").trim_start_matches('/'));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            let volume = volumes[mount["name"].as_str().expect("a name")];
+            let source = volume["secret"]["secretName"].as_str().or(volume["configMap"]["name"].as_str());
+            let holder = (objects.iter())
+                .find(|object| object["data"].is_object() && object["metadata"]["name"] == source.expect("a name"))
+                .expect("the chart makes what it mounts");
+            for (key, content) in holder["data"].as_object().expect("data") {
+                std::fs::write(folder.join(key), content.as_str().expect("a text")).expect("a file");
+            }
+        }
+        let arguments: Vec<String> = (arguments(deployment).into_iter())
+            .map(|argument| argument.replace("=/etc/", &format!("={}/etc/", root.display())))
+            .collect();
+        let output = Command::new(binary()).env_clear().args(&arguments).args(["--kubeconfig", "/nowhere"]).output();
+        let output = output.expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said.contains("/nowhere") && said.contains("--kubeconfig"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn what_drains_is_the_operators_own_pod_but_for_what_serves() {
+    let objects = objects(NAMESPACE, EVERYTHING);
+    let (deployment, job) = (only(&objects, "Deployment"), only(&objects, "Job"));
+    assert_eq!(arguments(job), [vec!["--drain".to_owned()], arguments(deployment)].concat());
+    let essence = |owner: &Value| {
+        let mut pod = owner["spec"]["template"].clone();
+        pod["metadata"]["labels"]["app.kubernetes.io/component"].take();
+        for field in ["restartPolicy", "topologySpreadConstraints"] {
+            pod["spec"].as_object_mut().expect("a pod").remove(field);
+        }
+        let container = pod["spec"]["containers"][0].as_object_mut().expect("a container");
+        for field in ["args", "ports", "livenessProbe", "readinessProbe"] {
+            container.remove(field);
+        }
+        pod
+    };
+    assert_eq!(essence(job), essence(deployment));
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    let selected = deployment["spec"]["selector"]["matchLabels"].as_object().expect("labels");
+    assert!(selected.iter().any(|(name, value)| labels[name] != *value), "the Deployment counts its pods only");
+    assert_eq!(job["metadata"]["annotations"]["helm.sh/hook"], "pre-delete");
+}
+
+#[test]
+fn policies_select_the_pods_that_they_are_for() {
+    let objects = objects(NAMESPACE, EVERYTHING);
+    let frpc = include_str!("../../../src/render/snapshots/deployment.json");
+    let frpc: Value = serde_json::from_str(frpc).expect("JSON");
+    let labels = |owner: &Value| owner["spec"]["template"]["metadata"]["labels"].clone();
+    let pods = [labels(only(&objects, "Deployment")), labels(only(&objects, "Job")), labels(&frpc)];
+    let policies = objects.iter().filter(|object| object["kind"] == "NetworkPolicy");
+    let selected: BTreeMap<&str, Vec<bool>> = policies
+        .map(|policy| {
+            let wanted = policy["spec"]["podSelector"]["matchLabels"].as_object().expect("labels");
+            let selects = |pod: &Value| wanted.iter().all(|(name, value)| pod[name] == *value);
+            (policy["metadata"]["name"].as_str().expect("a name"), pods.iter().map(selects).collect())
+        })
+        .collect();
+    let expected = [("home-tunnels", vec![true, true, false]), ("home-tunnels-frpc", vec![false, false, true])];
+    assert_eq!(selected, expected.into());
+}
+
+#[test]
+fn several_operators_are_spread_and_disrupted_one_at_a_time() {
+    let one = objects(NAMESPACE, MINIMAL);
+    assert!(one.iter().all(|object| object["kind"] != "PodDisruptionBudget"));
+    let three = objects(NAMESPACE, &[MINIMAL, &["--set", "replicaCount=3"]].concat());
+    assert_eq!(only(&three, "PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
+    let deployment = only(&three, "Deployment");
+    let spread = &deployment["spec"]["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(
+        (&spread["topologyKey"], &spread["whenUnsatisfiable"]),
+        (&json!("kubernetes.io/hostname"), &json!("ScheduleAnyway"))
+    );
+    assert_eq!(spread["labelSelector"], deployment["spec"]["selector"]);
+}
+
+/// frpc's settings are read once, the token is not.
+#[test]
+fn pods_are_made_anew_for_frpcs_settings_and_not_for_the_token() {
+    let template = |more: &[&str]| {
+        let objects = objects(NAMESPACE, &[MINIMAL, more].concat());
+        only(&objects, "Deployment")["spec"]["template"].clone()
+    };
+    let [low, high] = ["low", "high"].map(|class| template(&["--set", &format!("frpc.priorityClassName={class}")]));
+    assert_ne!(low, high);
+    assert_eq!(template(&[]), template(&["--set", "flyApiToken=fo1_rotated"]));
+}
+
+/// Two releases in one cluster share no object that is in none of their namespaces.
+#[test]
+fn releases_of_one_name_live_side_by_side() {
+    let names = |namespace: &str| -> BTreeSet<String> {
+        let objects = objects(namespace, MINIMAL);
+        let key = |object: &Value| {
+            format!("{} {} {}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"])
+        };
+        objects.iter().map(key).collect()
+    };
+    assert_eq!(names("one").intersection(&names("two")).count(), 0);
+}
