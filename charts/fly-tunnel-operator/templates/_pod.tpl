@@ -1,6 +1,7 @@
 {{- /*
-The pod that runs the operator: by the Deployment to serve, and by the Job of `uninstall.drain` to take all down. One template,
-so that both have the same arguments, rights and mounts. Takes a dict: `root` is the chart's context, `drain` whether it is the Job's.
+The pod that runs the operator: by the Deployment to serve, and by the Job of `uninstall.drain` to take all down. One
+template, so that both have the same arguments, rights and mounts. Takes a dict: `root` is the chart's context, `drain`
+whether it is the Job's.
 */ -}}
 {{- define "fly-tunnel-operator.podTemplate" -}}
 {{- with .root -}}
@@ -12,7 +13,7 @@ metadata:
     {{- merge $component $labels (.Values.podLabels | default dict) | toYaml | nindent 4 }}
   {{- $annotations := .Values.podAnnotations | default dict }}
   {{- if $frpcPod }}
-  {{- /* The operator reads the file once, at its start. The token is read again when it changes: it needs no checksum. */}}
+  {{- /* The operator reads the file once, at its start. The token needs no checksum: it is read again. */}}
   {{- $annotations = merge (dict "checksum/frpc-pod" ($frpcPod | sha256sum)) $annotations }}
   {{- end }}
   {{- with $annotations }}

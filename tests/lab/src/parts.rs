@@ -3,7 +3,7 @@
 //! Each module has a folder `${XDG_CACHE_HOME:-~/.cache}/fly-tunnel-operator/HASH/`, where the hash is that of all
 //! that goes into the build. A build writes into a folder beside its results and moves them into place when all is
 //! done, so one that was interrupted is never taken for a finished one; and one lab builds at a time, while others
-//! wait for it. Modules are built side by side; what only some tests need ([`on_first_use`]), when it is first asked for.
+//! wait for it. Modules are built side by side, and what only some tests need when it is asked for ([`on_first_use`]).
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -41,10 +41,10 @@ const FRP: Module = Module {
     dependencies: 445,
 };
 
-/// The name of helm's module in [`ON_FIRST_USE`], and in the wrapper of [`Parts::link_into`].
+/// The chart's installer, by the name that [`on_first_use`] knows.
 pub const HELM: &str = "helm";
 
-/// What Prometheus makes of a query, for the dashboard's.
+/// Prometheus' query engine, likewise.
 pub const PROMETHEUS: &str = "prometheus";
 
 /// What no lab needs to run: each is built when it is first asked for, by its program's name.

@@ -57,7 +57,7 @@ fn dry_run(lab: &Homelab, objects: &[Value]) -> Result<String, String> {
     kubectl(&["apply", "--dry-run=server", "--filename", file.to_str().expect("a path in UTF-8")])
 }
 
-/// The pods of a Deployment or Job, as their controller would make them. Pod Security refuses pods, of others it only warns.
+/// The pod of a Deployment or Job, as its controller would make it. Pod Security refuses pods; of others it only warns.
 fn pod(owner: &Value, namespace: &str) -> Value {
     let mut pod = owner["spec"]["template"].clone();
     pod["apiVersion"] = json!("v1");

@@ -1,4 +1,4 @@
-//! The dashboard asks for what there is: each of its queries is evaluated by Prometheus' own engine over what an operator
+//! The dashboard asks for what there is: Prometheus' own engine evaluates each of its queries over what an operator
 //! with a tunnel tells.
 
 use std::collections::BTreeSet;

@@ -151,8 +151,8 @@ fn arguments(owner: &Value) -> Vec<String> {
     arguments.iter().map(|argument| argument.as_str().expect("a text").to_owned()).collect()
 }
 
-/// The binary checks flags and values before it looks for a cluster; so when all that it misses is the kubeconfig, it takes
-/// the rest. What its pod mounts is where its pod would have it, in a folder of the test.
+/// The binary checks flags and values before it looks for a cluster; so when all that it misses is the kubeconfig, it
+/// takes the rest. What its pod mounts is where its pod would have it, in a folder of the test.
 #[test]
 fn the_operator_takes_every_argument() {
     for (name, values) in [("minimal", MINIMAL), ("everything", EVERYTHING)] {
