@@ -1,9 +1,15 @@
 //! The lab's certificate authority. It signs for the API server, for the recorders and for clients; pods trust it by
 //! the ConfigMap `kube-root-ca.crt`, people by the kubeconfig.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate authority with a key of its own, made afresh for each lab.
 pub struct Authority {
@@ -38,6 +44,19 @@ impl Authority {
         (self.sign(params, ExtendedKeyUsagePurpose::ServerAuth, &key), key.serialize_pem())
     }
 
+    /// What a TLS server of the lab needs.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let (certificate, key) = self.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+        ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has the protocols")
+            .with_no_client_auth()
+            .with_single_cert(chain.expect("this is PEM"), key.expect("this is PEM"))
+            .expect("the key is the certificate's")
+    }
+
     /// A client's certificate, which the API server takes for this user and group, and its key (PKCS#8), both PEM.
     pub fn client(&self, user: &str, group: &str) -> (String, String) {
         let key = new_key();
@@ -63,6 +82,11 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.signed_by(key, &self.issuer).expect("the parameters are complete").pem()
     }
+}
+
+/// The cryptography of all TLS in the lab.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
 }
 
 /// A new P-256 key.

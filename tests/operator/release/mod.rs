@@ -2,6 +2,7 @@
 //! and the namespace enforces the `restricted` Pod Security level.
 
 mod install;
+mod readme;
 mod uninstall;
 mod upgrade;
 

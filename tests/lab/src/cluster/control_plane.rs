@@ -161,6 +161,8 @@ impl Starter<'_> {
                 ("authorization-mode", "RBAC"),
                 ("service-cluster-ip-range", &slot.cluster_ips()),
                 ("allow-privileged", "true"),
+                // The only one at which a node of the lab really is.
+                ("kubelet-preferred-address-types", "ExternalIP"),
             ],
         )?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, secure));

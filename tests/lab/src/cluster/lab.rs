@@ -20,6 +20,8 @@ pub(crate) struct Lab {
     pub(crate) operator: OnceLock<PathBuf>,
     /// Logs of the containers.
     pub(crate) logs: PathBuf,
+    /// Where the API server asks for them.
+    pub(crate) kubelet_port: u16,
     /// Without it, pods are states without processes.
     pub(crate) traffic: bool,
     pub(crate) endpoints: Endpoints,

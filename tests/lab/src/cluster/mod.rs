@@ -30,6 +30,7 @@ use crate::runtime;
 use crate::slot::Slot;
 use client::Client;
 use control_plane::ControlPlane;
+use kubelet::Kubelet;
 use lab::{Endpoints, Lab};
 use node::Nodes;
 use objects::{Kind, Objects};
@@ -41,6 +42,7 @@ mod echo;
 mod environment;
 mod images;
 mod kube;
+mod kubelet;
 mod lab;
 mod mounts;
 mod node;
@@ -109,17 +111,20 @@ impl Cluster {
         let control_plane = ControlPlane::start(&slot, &authority, &bin)?;
         let logs = slot.directory().join("logs/pods");
         fs::create_dir_all(&logs)?;
+        let kubelet = Kubelet::bind(&authority)?;
         let lab = Arc::new(Lab {
             client: Client::new(control_plane.address, authority.certificate_pem(), &control_plane.admin_token),
             slot: slot.clone(),
             objects: Objects::default(),
             parts,
             operator: options.operator.map(OnceLock::from).unwrap_or_default(),
+            kubelet_port: kubelet.port(),
             logs,
             traffic: options.traffic,
             endpoints: Endpoints::new(control_plane.address),
         });
         let mut services = JoinSet::new();
+        services.spawn_on(kubelet.serve(lab.logs.clone()), runtime().handle());
         if lab.traffic {
             let runtime = runtime().handle();
             services.spawn_on(service_proxy::run(lab.client.clone()), runtime);

@@ -160,7 +160,12 @@ async fn register(lab: &Lab, name: &str) -> Result<(), ApiError> {
     let status = json!({"status": {
         "capacity": resources,
         "allocatable": resources,
-        "addresses": [{"type": "InternalIP", "address": PAPER_NODE_IP}, {"type": "Hostname", "address": name}],
+        "addresses": [
+            {"type": "InternalIP", "address": PAPER_NODE_IP},
+            {"type": "ExternalIP", "address": "127.0.0.1"},
+            {"type": "Hostname", "address": name},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": lab.kubelet_port}},
         "conditions": [
             condition("Ready", "True"),
             condition("MemoryPressure", "False"),

@@ -18,15 +18,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use self::faults::{Answer, Fault, Gate, Rule};
 pub use self::log::{Request, Target};
 use self::proxy::Front;
-use crate::pki::Authority;
+use crate::pki::{Authority, provider};
 
 /// Proxies that share a log and faults. They end when it is dropped.
 #[derive(Default)]
@@ -46,7 +45,7 @@ impl Recorder {
     /// Starts a TLS proxy before an API server; both have certificates of `authority`. Clients must use tokens: the
     /// API server does not see their certificates. `from` as in [`Recorder::before_fly`].
     pub fn before_kubernetes(&self, api_server: SocketAddr, authority: &Authority, from: &str) -> SocketAddr {
-        let tls = (Arc::new(server_config(authority)), Arc::new(client_config(authority)));
+        let tls = (Arc::new(authority.server_config()), Arc::new(client_config(authority)));
         self.start(Target::Kubernetes, api_server, from, Some(tls))
     }
 
@@ -94,22 +93,6 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.fronts.lock().expect("no one panics while holding it").iter().for_each(AbortHandle::abort);
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
-
-fn server_config(authority: &Authority) -> ServerConfig {
-    let (certificate, key) = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
-    ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring has the protocols")
-        .with_no_client_auth()
-        .with_single_cert(chain.expect("the authority writes PEM"), key.expect("the authority writes PEM"))
-        .expect("the key is the certificate's")
 }
 
 fn client_config(authority: &Authority) -> ClientConfig {

@@ -103,3 +103,16 @@ fn without_traffic_pods_are_states_only_and_many() {
         || "end of the pods".into(),
     );
 }
+
+/// As `kubectl logs` asks for it, through the API server.
+#[test]
+fn the_log_of_a_container_can_be_read() {
+    let namespace = Namespace::shared();
+    namespace.pod("frpc", json!({ "image": "frpc", "args": ["--version"] }), json!({ "restartPolicy": "Never" }));
+    namespace.wait_pod("frpc", |pod| pod["status"]["phase"] == "Succeeded");
+    let of_its = format!("--namespace={}", namespace.name);
+    for more in [&[][..], &["--tail=1"]] {
+        let output = namespace.cluster.kubectl(&[&[of_its.as_str(), "logs", "frpc"], more].concat());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0.61.1\n", "{output:?}");
+    }
+}
