@@ -25,6 +25,13 @@ impl Release<'_> {
         self.helm(&["uninstall", self.lab.cluster_name(), "--wait", "--timeout", "120s"]);
     }
 
+    fn stop_operator(&self) {
+        let deployment = format!("deployment/{}-fly-tunnel-operator", self.lab.cluster_name());
+        let namespace = self.lab.operator_namespace();
+        self.lab.cluster().kubectl(&["--namespace", namespace, "scale", &deployment, "--replicas=0"]);
+        wait_until("the operator is gone", DEADLINE, || self.pods().is_empty());
+    }
+
     /// What is left in the release's namespace that is neither a tunnel's nor anybody's.
     fn left(&self) -> Vec<String> {
         let namespace = self.lab.operator_namespace();
@@ -44,8 +51,7 @@ fn assert_left_behind(service: &ServiceHandle) {
 }
 
 /// The default: addresses survive a reinstall, and what was deleted meanwhile is cleared away by it.
-#[test]
-fn tunnels_go_on_after_an_uninstall_and_a_reinstall_finds_them() {
+fn tunnels_go_on(operator_is_up: bool) {
     let lab = Homelab::new();
     let release = Release::install(&lab, &[]);
     let [web, other] = [("web", 8080), ("other", 8081)].map(|(name, port)| lab.service(name).port(port).create());
@@ -57,18 +63,32 @@ fn tunnels_go_on_after_an_uninstall_and_a_reinstall_finds_them() {
     let notes = release.helm(&["get", "notes", lab.cluster_name()]);
     assert!(notes.contains("leaves the tunnels as they are"), "{notes}");
 
+    if !operator_is_up {
+        release.stop_operator();
+    }
     release.uninstall();
     wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
     assert_eq!(release.left(), [""; 0]);
     assert_answers(ip, 8080, "web");
     other.delete();
     assert_eq!(web.address(DEADLINE), ip);
+    assert!(!other.object().is_null(), "its finalizer waits for an operator: it is still billed");
 
     Release::install(&lab, &[]);
     other.wait_gone(LONG_DEADLINE);
     assert_eq!(web.address(DEADLINE), ip);
     assert_answers(ip, 8080, "web");
     assert_one_of_everything(&lab);
+}
+
+#[test]
+fn tunnels_go_on_after_an_uninstall_and_a_reinstall_finds_them() {
+    tunnels_go_on(true);
+}
+
+#[test]
+fn tunnels_go_on_also_where_no_operator_runs_at_the_uninstall() {
+    tunnels_go_on(false);
 }
 
 #[test]
@@ -99,10 +119,7 @@ fn with_drain_nothing_is_left_also_where_no_operator_runs() {
     for service in [&web, &going] {
         wait_for_reason(service, "Serving");
     }
-    let namespace = lab.operator_namespace();
-    let deployment = format!("deployment/{}-fly-tunnel-operator", lab.cluster_name());
-    lab.cluster().kubectl(&["--namespace", namespace, "scale", &deployment, "--replicas=0"]);
-    wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
+    release.stop_operator();
     going.delete();
     release.uninstall();
     assert!(going.object().is_null(), "nothing hangs on a finalizer that nobody serves");
