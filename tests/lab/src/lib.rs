@@ -6,6 +6,7 @@
 //!  homelab ── what one test has: operator, service, fly, recorders; on a cluster that tests share
 //!  control, main.rs ── the same for a person: `scripts/lab`, `LAB_URL`
 //!     │
+//!     ├── bounds ── what benches and tests hold the operator to
 //!     ├── rights ── what the operator may
 //!     ├── recorder ── log and faults, before the API server and before Fly
 //!     ├── fly ── the Machines API, Machines that run frps, checks, the edge
@@ -28,6 +29,7 @@ pub use helm::helm;
 pub use promlint::promlint;
 pub use promql::promql;
 
+pub mod bounds;
 pub mod cluster;
 pub mod control;
 pub mod fly;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use lab::bounds::COMPRESSED_OPERATOR_MB;
+
 use crate::row::Row;
 
 /// Bytes.
@@ -14,5 +16,7 @@ pub fn run(operator: &Path) {
     Row::new("binary", size as f64 / MB, "MB").print();
     let compressed = Command::new("gzip").args(["-9", "--stdout"]).arg(operator).output().expect("gzip is there");
     assert!(compressed.status.success(), "{}", String::from_utf8_lossy(&compressed.stderr));
-    Row::new("binary, compressed (gzip -9)", compressed.stdout.len() as f64 / MB, "MB").bound(1.5).print();
+    Row::new("binary, compressed (gzip -9)", compressed.stdout.len() as f64 / MB, "MB")
+        .bound(COMPRESSED_OPERATOR_MB)
+        .print();
 }
