@@ -1,6 +1,7 @@
+# shellcheck shell=bash
 # What the scripts in this folder share; to be sourced. Goes to the repository's root.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
 for tool in cargo go git; do

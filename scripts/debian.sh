@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced. debian COMMAND PACKAGE...: sees to it that COMMAND is there, by Debian's packages where it is not.
 
 debian() {
