@@ -4,6 +4,8 @@
 mod elf;
 mod layout;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -145,5 +147,10 @@ fn its_binary_gives_a_service_its_address() {
     let lab = Homelab::new();
     let _operator = lab.operator(&unpacked.program()).start();
     let web = lab.service("web").port(8080).create();
-    web.address(DEADLINE);
+    let address = web.address(DEADLINE);
+    let mut user = TcpStream::connect((address, 8080)).expect("the tunnel is open");
+    user.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").expect("it takes a request");
+    let mut answer = String::new();
+    user.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("web-"), "{answer:?}");
 }
