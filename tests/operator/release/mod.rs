@@ -16,6 +16,20 @@ use crate::{DEADLINE, binary, wait_until};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/fly-tunnel-operator");
 
+/// What the operator is told only in a lab: where Fly is, and short intervals.
+fn quick(lab: &Homelab) -> [(&'static str, String); 8] {
+    [
+        ("FLY_FLAPS_BASE_URL", lab.fly_url()),
+        ("POLL_INTERVAL", "500ms".into()),
+        ("RESYNC_INTERVAL", "5s".into()),
+        ("FLY_SETTLE_TIME", "2s".into()),
+        ("DRAIN_TIMEOUT", "3s".into()),
+        ("LEADER_ELECT_LEASE_DURATION", "6s".into()),
+        ("LEADER_ELECT_RENEW_DEADLINE", "4s".into()),
+        ("LEADER_ELECT_RETRY_PERIOD", "1s".into()),
+    ]
+}
+
 /// A release of the chart in a lab's namespace for operators, by the lab's name.
 struct Release<'a> {
     lab: &'a Homelab,
@@ -38,20 +52,10 @@ impl<'a> Release<'a> {
         release
     }
 
-    /// What only a lab needs, and nothing else: where its Fly is, and short intervals.
+    /// What its users give it, and [`quick`].
     fn write_values(&self) {
         let lab = self.lab;
-        let environment = [
-            ("FLY_FLAPS_BASE_URL", lab.fly_url()),
-            ("POLL_INTERVAL", "500ms".into()),
-            ("RESYNC_INTERVAL", "5s".into()),
-            ("FLY_SETTLE_TIME", "2s".into()),
-            ("DRAIN_TIMEOUT", "3s".into()),
-            ("LEADER_ELECT_LEASE_DURATION", "6s".into()),
-            ("LEADER_ELECT_RENEW_DEADLINE", "4s".into()),
-            ("LEADER_ELECT_RETRY_PERIOD", "1s".into()),
-        ];
-        let environment = environment.map(|(name, value)| json!({ "name": name, "value": value }));
+        let environment = quick(lab).map(|(name, value)| json!({ "name": name, "value": value }));
         let values = json!({
             "flyApiToken": lab.fly().token(),
             "flyOrg": lab.fly().organisation(),

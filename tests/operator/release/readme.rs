@@ -12,7 +12,7 @@ use lab::homelab::Homelab;
 use regex::Regex;
 use serde_json::json;
 
-use super::CHART;
+use super::{CHART, quick};
 use crate::{assert_nothing_left, binary, wait_until};
 
 const README: &str = include_str!("../../../README.md");
@@ -47,7 +47,7 @@ impl Reader<'_> {
             .env("PATH", format!("{}:{}", self.lab.cluster().bin().display(), std::env::var("PATH").expect("a PATH")))
             .env("HOME", &self.directory)
             .env("KUBECONFIG", self.lab.cluster().kubeconfig())
-            .envs(self.settings().map(|(name, value)| (name, value)))
+            .envs(quick(self.lab))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -62,21 +62,8 @@ impl Reader<'_> {
         printed()
     }
 
-    /// What the operator is told beside what the reader tells it.
-    fn settings(&self) -> [(&'static str, String); 7] {
-        [
-            ("FLY_FLAPS_BASE_URL", self.lab.fly_url()),
-            ("POLL_INTERVAL", "500ms".into()),
-            ("FLY_SETTLE_TIME", "2s".into()),
-            ("DRAIN_TIMEOUT", "3s".into()),
-            ("LEADER_ELECT_LEASE_DURATION", "6s".into()),
-            ("LEADER_ELECT_RENEW_DEADLINE", "4s".into()),
-            ("LEADER_ELECT_RETRY_PERIOD", "1s".into()),
-        ]
-    }
-
     fn stand_ins(&self) -> String {
-        let environment = self.settings().map(|(name, value)| json!({ "name": name, "value": value }));
+        let environment = quick(self.lab).map(|(name, value)| json!({ "name": name, "value": value }));
         let values = self.directory.join("values.json");
         std::fs::write(&values, json!({ "extraEnv": environment }).to_string()).expect("a file");
         let helm = lab::helm(&self.directory);
