@@ -1,10 +1,11 @@
 //! `--drain`, before an uninstall: with the operator up, down, and frozen in the middle of its work.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use lab::fly::Settings;
 use lab::homelab::Homelab;
 use lab::operator::RunningOperator;
-use lab::recorder::{Answer, Fault, Gate, Rule, Target};
+use lab::recorder::{Answer, Fault, Gate, Request, Rule, Target};
 use lab::service::ServiceHandle;
 use serde_json::{Map, json};
 
@@ -103,6 +104,22 @@ fn it_needs_no_operator() {
     assert!(going.object().is_null());
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(0), "once more, there is nothing to do: {log}");
+}
+
+/// Fly answers 404 for a while: what was just made is not forgotten.
+#[test]
+fn an_app_that_fly_does_not_show_yet_is_waited_for() {
+    let late = Settings { app_appears_after: Duration::from_secs(20), ..Settings::default() };
+    let lab = Homelab::builder().fly(late).start();
+    let operator = leader(&lab, "a");
+    let web = lab.service("web").port(8080).create();
+    let made = |r: &Request| r.to == Target::Fly && r.method == "POST" && r.path == "/v1/apps" && r.status == Some(201);
+    lab.wait_requests(DEADLINE, |requests| requests.iter().any(made));
+    operator.kill();
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
 }
 
 /// Its namespace is often the first thing that people delete, and frpc with it.
