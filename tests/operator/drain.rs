@@ -75,8 +75,7 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     [&web, &other, &bad].into_iter().for_each(assert_untouched);
 
     // Whoever begins now is wanted: an operator that is installed again.
-    let (again, begun) = (SystemTime::now(), leader(&lab, "b"));
-    assert!(again.elapsed().is_ok_and(|passed| passed < LEASE), "at once: {}", begun.log());
+    let _again = leader(&lab, "b");
     web.address(DEADLINE);
     wait_for_reason(&web, "Serving");
 }

@@ -135,7 +135,7 @@ impl Candidate {
     }
 
     /// Ends the leadership for good: none of those who wait for the Lease now gets it, however long they wait. A process that
-    /// first looks at it afterwards does, at once. Returns whether the Lease was still ours.
+    /// first looks at it afterwards does, after its own lease duration. Returns whether the Lease was still ours.
     ///
     /// # Errors
     /// The others wait no longer than for the lease's duration.
@@ -143,7 +143,7 @@ impl Candidate {
         self.leave(Election::retire)
     }
 
-    /// Whether who held the Lease last did so for good ([`Self::retire`]).
+    /// Whether who held the Lease last keeps it from this candidate for good ([`Self::retire`]).
     pub fn is_retired(&self) -> bool {
         self.election.is_retired()
     }

@@ -71,6 +71,8 @@ pub struct Election {
     /// It is not there, though it was.
     missing: Option<Missing>,
     seizure: Option<Seizure>,
+    /// The Lease was kept for good already when it was seen for the first time.
+    found_retired: bool,
 }
 
 /// The Lease was taken, or is to be, though somebody held it.
@@ -125,6 +127,7 @@ impl Election {
             rival_is_alive: false,
             missing: None,
             seizure: None,
+            found_retired: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl Election {
         let since = match &self.seen {
             Some(seen) if seen.lease.record() == record => seen.since,
             before => {
+                self.found_retired = before.is_none() && record.duration >= FOR_GOOD;
                 self.rival_is_alive = before.is_some() && !ours && !record.holder.is_empty();
                 now.monotonic
             }
@@ -165,9 +169,7 @@ impl Election {
         let nobodys = record.holder.is_empty();
         // One that is released says so by its duration. One that was emptied otherwise has a holder who does not know.
         let released = nobodys && record.duration <= RELEASED;
-        // Who finds it like that begins after the end of whoever kept it.
-        let over = self.seen.is_none() && record.duration >= FOR_GOOD;
-        let free = ours || released || over || nobodys && holding || expired;
+        let free = ours || released || nobodys && holding || expired;
         let next = if free { Move::Write(self.replace(&lease, now)) } else { Move::Stand };
         self.seen = Some(Seen { lease, since });
         next
@@ -178,6 +180,7 @@ impl Election {
         self.rival_is_alive = false;
         self.missing = None;
         self.seen = Some(Seen { lease: written, since: now.monotonic });
+        self.found_retired = false;
         self.renewed = (self.holder() == self.identity && !self.is_retired()).then_some(sent);
         if let (Some(_), Some(seizure)) = (self.renewed, &mut self.seizure) {
             seizure.confirmed.get_or_insert(now.monotonic);
@@ -256,9 +259,9 @@ impl Election {
         Some(Write::Replace(seen.lease.clone().with(&last(seen.lease.record()))))
     }
 
-    /// Whether the Lease is kept for good, as it was seen last.
+    /// Whether the Lease is kept from this candidate for good, as it was seen last.
     pub fn is_retired(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.lease.record().duration >= FOR_GOOD)
+        !self.found_retired && self.seen.as_ref().is_some_and(|seen| seen.lease.record().duration >= FOR_GOOD)
     }
 
     /// The holder as last seen; `""` where there was none.
@@ -307,9 +310,11 @@ impl Election {
         Record { holder: self.identity.clone(), duration, acquire_time, renew_time: time, transitions }
     }
 
-    /// How long this record protects its holder. One that does not say is given what we would be given.
+    /// How long this record protects its holder. One that does not say is given what we would be given; so is one that was kept
+    /// for good before this candidate began, which may have begun just a moment too late to know.
     fn duration(&self, record: &Record) -> Duration {
-        if record.duration.is_zero() { self.timings.lease_duration } else { record.duration }
+        let for_good = self.found_retired && record.duration >= FOR_GOOD;
+        if record.duration.is_zero() || for_good { self.timings.lease_duration } else { record.duration }
     }
 }
 

@@ -237,7 +237,16 @@ fn a_lease_that_is_retired_is_for_those_who_begin_afterwards() {
     for at in [5, 100, 1_000_000] {
         assert_eq!(waiting.read(Some(retired.clone()), clocks.at(at)), Move::Stand, "{at} s");
     }
-    let taken = candidate("it began afterwards").read(Some(retired.clone()), clocks.at(6));
+    let mut later = candidate("it began afterwards");
+    for at in [6, 65] {
+        assert_eq!(
+            later.read(Some(retired.clone()), clocks.at(at)),
+            Move::Stand,
+            "it may be about to end as well: {at} s"
+        );
+        assert!(!later.is_retired());
+    }
+    let taken = later.read(Some(retired.clone()), clocks.at(66));
     assert_eq!(written(taken).expect("free")["spec"]["leaseDurationSeconds"], 60);
     assert_eq!(candidate("of nobody's Lease").retire(clocks.at(0)), None);
 }
