@@ -164,17 +164,26 @@ impl World {
 
     /// Our objects of the tunnel in the cluster.
     fn objects(&self, tunnel: &Tunnel) -> Result<Objects, Failure> {
-        let query = ListQuery { label_selector: Some(self.home(tunnel).selector()), ..ListQuery::default() };
-        let secrets: Vec<Secret> = self.kube.list(&Resource::SECRETS.in_namespace(&self.namespace), &query)?;
-        let config_maps: Vec<ConfigMap> =
+        let home = self.home(tunnel);
+        let query = ListQuery { label_selector: Some(home.selector()), ..ListQuery::default() };
+        let mut secrets: Vec<Secret> = self.kube.list(&Resource::SECRETS.in_namespace(&self.namespace), &query)?;
+        let mut config_maps: Vec<ConfigMap> =
             self.kube.list(&Resource::CONFIG_MAPS.in_namespace(&self.namespace), &query)?;
-        let deployments: Vec<WireDeployment> =
+        let mut deployments: Vec<WireDeployment> =
             self.kube.list(&Resource::DEPLOYMENTS.in_namespace(&self.namespace), &query)?;
-        let mut objects = Objects {
-            config_maps: config_maps.into_iter().map(|map| lane_object(map.metadata)).collect(),
-            deployments: deployments.into_iter().map(deployment).collect(),
-            ..Objects::default()
+        let mut objects = Objects::default();
+        let mut ours = |metadata: &ObjectMeta| match home.other_app(&metadata.labels) {
+            Some(app) => {
+                objects.other_apps.insert(app);
+                false
+            }
+            None => true,
         };
+        secrets.retain(|secret| ours(&secret.metadata));
+        config_maps.retain(|map| ours(&map.metadata));
+        deployments.retain(|deployment| ours(&deployment.metadata));
+        objects.config_maps = config_maps.into_iter().map(|map| lane_object(map.metadata)).collect();
+        objects.deployments = deployments.into_iter().map(deployment).collect();
         let mut complete = Vec::new();
         for secret in secrets {
             match keys(&secret) {

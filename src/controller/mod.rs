@@ -232,8 +232,8 @@ impl Controller {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let tries = self.pace.once.unwrap_or(u32::MAX);
         let verdict = match &outcome {
-            // Of somebody else's, and left as it is.
-            Outcome::Settled if self.world.draining => Some(None),
+            // The Go operator's, and left as it is.
+            Outcome::Settled if self.world.draining && work.tunnel.legacy.is_some() => Some(None),
             Outcome::Settled => Some(work.shown_failure()),
             Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
             Outcome::TryAgain(_) | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,

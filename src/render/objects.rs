@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use super::frp::frpc;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, TOKEN, TunnelKeys};
 use crate::tunnel::plan::Frpc;
-use crate::tunnel::{Tunnel, names};
+use crate::tunnel::{Tunnel, TunnelId, names};
 
 /// Labels of every object. They find and show things and prove nothing.
 const OWNER_LABEL: &str = "fly-tunnel-operator.dev/owner";
 const APP_LABEL: &str = "fly-tunnel-operator.dev/app";
+const SERVICE_NAMESPACE_LABEL: &str = "fly-tunnel-operator.dev/service-namespace";
+const SERVICE_NAME_LABEL: &str = "fly-tunnel-operator.dev/service-name";
 /// Label of a lane's objects: the Machine that they belong to.
 pub const MACHINE_LABEL: &str = "fly-tunnel-operator.dev/machine";
 
@@ -26,9 +28,18 @@ pub struct Home<'a> {
 }
 
 impl Home<'_> {
-    /// Finds every object of the tunnel.
+    /// Finds every object of the Service's tunnel, and those that another owner made for that Service.
     pub fn selector(&self) -> String {
-        format!("{OWNER_LABEL}={},{APP_LABEL}={}", self.owner, self.tunnel.app)
+        let TunnelId { namespace, name } = &self.tunnel.id;
+        format!("{SERVICE_NAMESPACE_LABEL}={namespace},{SERVICE_NAME_LABEL}={name}")
+    }
+
+    /// The App that an object with these labels is of, if that is not ours: `--cluster-name` was changed, or a backup was
+    /// restored into another cluster.
+    pub fn other_app(&self, labels: &BTreeMap<String, String>) -> Option<String> {
+        let label = |name| labels.get(name).map(String::as_str).unwrap_or_default();
+        let ours = (label(OWNER_LABEL), label(APP_LABEL)) == (self.owner, &self.tunnel.app);
+        (!ours).then(|| label(APP_LABEL).to_owned())
     }
 
     /// The Secret with the keys. It is immutable: a lane in service never sees its keys change.
@@ -157,8 +168,8 @@ impl Home<'_> {
             ("app.kubernetes.io/managed-by", "fly-tunnel-operator"),
             (OWNER_LABEL, self.owner),
             (APP_LABEL, &self.tunnel.app),
-            ("fly-tunnel-operator.dev/service-namespace", &self.tunnel.id.namespace),
-            ("fly-tunnel-operator.dev/service-name", &self.tunnel.id.name),
+            (SERVICE_NAMESPACE_LABEL, &self.tunnel.id.namespace),
+            (SERVICE_NAME_LABEL, &self.tunnel.id.name),
         ]);
         labels.extend(machine.map(|machine| (MACHINE_LABEL, machine)));
         json!({ "name": name, "namespace": self.namespace, "labels": labels })

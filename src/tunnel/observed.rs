@@ -1,5 +1,6 @@
 //! What is: the Service, Fly and the cluster as they were last seen.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
@@ -172,6 +173,8 @@ pub struct Objects {
     pub broken_keys: Vec<String>,
     pub config_maps: Vec<LaneObject>,
     pub deployments: Vec<Deployment>,
+    /// Apps that objects of another owner name for this very Service. Neither these nor the Apps are ours to touch.
+    pub other_apps: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]

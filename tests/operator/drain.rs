@@ -15,13 +15,14 @@ use crate::{
     wait_until,
 };
 
-/// Runs `--drain` to its end. Gives its exit code and what it said.
+/// Runs `--drain` to its end.
 fn drain(lab: &Homelab) -> (Option<i32>, String) {
     let drain = candidate(lab, "drain").arg("--drain").env("RUST_LOG", "info").start();
     ended(drain)
 }
 
-fn ended(mut drain: RunningOperator) -> (Option<i32>, String) {
+/// Waits until it ends. Gives its exit code and what it said.
+pub fn ended(mut drain: RunningOperator) -> (Option<i32>, String) {
     let status = drain.wait(LONG_DEADLINE).unwrap_or_else(|| panic!("it does not end: {}", drain.log()));
     (status.code(), drain.log())
 }

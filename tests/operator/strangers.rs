@@ -5,7 +5,11 @@ use lab::recorder::Target;
 use serde_json::json;
 
 use crate::client::assert_answers;
-use crate::{DEADLINE, LONG_DEADLINE, apps, serving, start, wait_for_reason};
+use crate::drain::ended;
+use crate::election::candidate;
+use crate::{
+    DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, binary, objects, serving, start, wait_for_reason, wait_until,
+};
 
 #[test]
 fn services_of_another_class_and_of_none_are_left_alone() {
@@ -91,6 +95,42 @@ fn an_app_of_the_wanted_name_that_is_not_ours_stays_as_it_is() {
             assert!(request.method == "GET" || request.path == "/v1/apps", "{request:?}");
         }
     }
+}
+
+/// Whoever gives the operator another cluster name would pay twice for each Service, and lose its address.
+#[test]
+fn a_tunnel_of_another_cluster_name_goes_on_and_is_not_made_again() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    operator.kill();
+    let made = (lab.fly().state()["apps"].clone(), objects(&lab));
+    let before = lab.requests().len();
+
+    let renamed = lab.operator(binary()).arg("--cluster-name=renamed").start();
+    let message = wait_for_reason(&web, "NameConflict");
+    assert!(message.contains(made.0[0]["name"].as_str().expect("a name")), "{message}");
+    assert!(message.contains("--cluster-name"), "{message}");
+    web.delete();
+    let asked = || lab.requests().split_off(before).into_iter().filter(|r| r.to == Target::Fly).count();
+    let looked = asked();
+    wait_until("it looked again", LONG_DEADLINE, || asked() > looked);
+    renamed.kill();
+    let (code, log) = ended(candidate(&lab, "drain").arg("--cluster-name=renamed").arg("--drain").start());
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("NameConflict"), "{log}");
+
+    assert_eq!((lab.fly().state()["apps"].clone(), objects(&lab)), made, "all is as it was");
+    assert_eq!(web.address(DEADLINE), ip);
+    assert_answers(ip, 8080, "web");
+    for request in lab.requests().split_off(before).iter().filter(|request| request.to == Target::Fly) {
+        assert_eq!(request.method, "GET", "{request:?}");
+    }
+
+    // With its old name it takes all of it down.
+    let _operator = start(&lab);
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! with what to do about it. So the first thing that is missing is what happens next, at creation, change, repair and
 //! after a crash alike.
 
+mod foreign;
 mod lanes;
 mod remove;
 mod serve;

@@ -12,6 +12,9 @@ pub(super) fn plan(context: &Context) -> Plan {
         Ok(()) => Next::Gone,
         Err(Halt(next)) => next,
     };
+    if let Some(message) = context.guarded().filter(|_| next == Next::Settled) {
+        return context.halted(Reason::NameConflict, message);
+    }
     let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
     let shown = Shown {
         addresses: if context.drains() { Vec::new() } else { context.seen.shown() },
@@ -36,6 +39,7 @@ impl Context<'_> {
         remove_objects(objects)?;
         match app {
             App::Ours(app) => self.remove_app(app)?,
+            _ if self.guarded().is_some() => return Err(Halt(Next::Settled)),
             App::Absent => self.app_is_gone()?,
             App::Foreign(_) => {}
         }
@@ -50,6 +54,11 @@ impl Context<'_> {
     /// Before an uninstall the Service stays; after any other removal it is gone, or somebody else's.
     fn drains(&self) -> bool {
         self.tunnel.wanted == Wanted::Drained
+    }
+
+    /// The finalizer may guard another owner's App: who changed the cluster name would never hear of it again.
+    fn guarded(&self) -> Option<String> {
+        self.other_owner().filter(|_| self.has_finalizer())
     }
 
     fn has_finalizer(&self) -> bool {

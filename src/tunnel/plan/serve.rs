@@ -13,12 +13,11 @@ use crate::tunnel::observed::{App, KeysSecret, Machine, Objects, OurApp};
 
 /// The way to a tunnel that serves.
 pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
-    if let Some(annotation) = &context.tunnel.legacy {
-        match &context.seen.app {
-            None => return Plan { next: Next::Look(Look::Everything), shown: None },
-            Some(App::Ours(_)) => {}
-            Some(_) => return context.halted(Reason::LegacyTunnel, legacy(annotation)),
-        }
+    if context.tunnel.legacy.is_some() && context.seen.app.is_none() {
+        return Plan { next: Next::Look(Look::Everything), shown: None };
+    }
+    if let Some((reason, message)) = context.in_the_way() {
+        return context.halted(reason, message);
     }
     let next = match context.serve(ask) {
         Ok(()) => Next::Settled,
@@ -26,8 +25,7 @@ pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
     };
     match &context.seen.app {
         None => Plan { next, shown: None },
-        Some(App::Foreign(who)) => context.halted(Reason::NameConflict, name_conflict(&context.tunnel.app, who)),
-        Some(App::Absent | App::Ours(_)) => Plan { shown: context.shown(ask), next },
+        Some(_) => Plan { shown: context.shown(ask), next },
     }
 }
 
@@ -46,19 +44,6 @@ pub(super) fn refuse(context: &Context, message: &str, close: bool) -> Plan {
     Plan { next, ..context.halted(Reason::InvalidService, message.to_owned()) }
 }
 
-fn legacy(annotation: &str) -> String {
-    format!(
-        "annotation {annotation} is of the Go operator, whose App may still be there: nothing is touched. \
-         Delete that App and remove its annotations, and a tunnel is made"
-    )
-}
-
-fn name_conflict(app: &str, who: &str) -> String {
-    format!(
-        "the Fly App {app} exists and is not of this owner ({who}): rename the Service, or delete the App if it is yours"
-    )
-}
-
 /// Fly routes a port to all Machines that expose it: the lane goes first.
 const BREAKS_FIRST: &str = "the Service asks for the very port on which its lane is controlled, so that lane is closed first: new \
                             connections fail until the new lane serves";
@@ -71,7 +56,7 @@ impl Context<'_> {
     /// The steps to a tunnel that serves, in their order.
     fn serve(&self, ask: &Ask) -> Go<()> {
         self.finalizer()?;
-        self.not_foreign()?;
+        self.app()?;
         // What the cluster refuses it refuses here, before anything is billed.
         let objects = self.objects()?;
         let keys = self.keys(objects)?;
@@ -94,13 +79,6 @@ impl Context<'_> {
         match &self.seen.service {
             Some(service) if !service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::AddFinalizer))),
             _ => Ok(()),
-        }
-    }
-
-    fn not_foreign(&self) -> Go<()> {
-        match self.app()? {
-            App::Foreign(_) => Err(Halt(Next::Settled)),
-            App::Absent | App::Ours(_) => Ok(()),
         }
     }
 
@@ -200,14 +178,10 @@ impl Context<'_> {
             Some(_) if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
             Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
         };
+        let other = self.other_owner();
         // From here they are read again after a restart, so that each is told once.
-        let parts: Vec<&str> = std::iter::once(message.as_str()).chain(ask.warnings.iter().copied()).collect();
+        let parts: Vec<&str> =
+            std::iter::once(message.as_str()).chain(ask.warnings.iter().copied()).chain(other.as_deref()).collect();
         Some(Shown { addresses, reason, message: parts.join("; ") })
-    }
-
-    /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
-    fn halted(&self, reason: Reason, message: String) -> Plan {
-        let shown = Shown { addresses: self.seen.shown(), reason, message };
-        Plan { next: Next::Settled, shown: Some(shown) }
     }
 }

@@ -344,6 +344,52 @@ fn an_app_of_somebody_elses_is_left_alone() {
     assert_story(&reality, "name-conflict");
 }
 
+/// Objects that another owner made for the Service: `--cluster-name` was changed, or a backup was restored.
+fn with_another_owner(mut reality: Reality) -> Reality {
+    reality.service.metadata.finalizers = vec![reality.settings.finalizer.clone()];
+    reality.service.status.load_balancer.ingress = vec![crate::service::Ingress { ip: "192.0.2.9".parse().ok() }];
+    reality.objects.other_apps.insert("lb-default-web-0123456789ab".into());
+    reality
+}
+
+#[test]
+fn a_service_that_another_owner_serves_is_left_to_it() {
+    let mut reality = with_another_owner(reality());
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!((reason(&reality).as_str(), reality.service.addresses().len()), ("NameConflict", 1));
+    assert!(matches!(reality.app, App::Absent), "no second bill: {}", reality.story);
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reality.service.metadata.finalizers.len(), 1, "the other owner's App may bill: {}", reality.story);
+    reality.say("— the other owner's objects are deleted");
+    reality.objects.other_apps.clear();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+    assert_story(&reality, "another-owner");
+
+    let mut reality = with_another_owner(super::reality::reality());
+    reality.drain();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!((reason(&reality).as_str(), reality.service.addresses().len()), ("NameConflict", 1));
+    assert_eq!(reality.service.metadata.finalizers.len(), 1, "{}", reality.story);
+}
+
+#[test]
+fn a_tunnel_of_ours_goes_on_beside_another_owners_objects_and_tells_of_them() {
+    let mut reality = serving();
+    reality.objects.other_apps.insert("lb-default-web-0123456789ab".into());
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    let message = &reality.service.condition().expect("a condition").message;
+    assert!(message.contains("lb-default-web-0123456789ab"), "{message}");
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert!(matches!(reality.app, App::Absent), "what is ours is taken down: {}", reality.story);
+    assert_eq!((reason(&reality).as_str(), reality.service.metadata.finalizers.len()), ("NameConflict", 1));
+}
+
 #[test]
 fn a_service_of_the_go_operator_is_not_touched() {
     let mut reality = reality();
