@@ -1,5 +1,6 @@
 //! Takes part in the election of a leader: one thread that renews the Lease, or waits for it.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use crate::backoff::{Repeating, jittered};
 use crate::cluster::{self, NotBegun};
 use crate::config::Mode;
 use crate::controller::End;
-use crate::telemetry::health::Pulse;
+use crate::telemetry::Telemetry;
+use crate::telemetry::health::Health;
 use crate::tunnel::names;
 
 /// A leader has time for so many requests that hang before its term ends.
@@ -150,22 +152,24 @@ impl Elector {
     }
 
     /// Goes on in a thread of its own. `changed` is called when this process begins to lead or ceases to.
-    pub fn start(mut self, pulse: Pulse, changed: impl Fn() + Send + 'static) -> Running {
+    pub fn start(mut self, telemetry: Arc<Telemetry>, changed: impl Fn() + Send + 'static) -> Running {
         let (end, orders) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
-            let left = self.run(&orders, &pulse, &changed);
+            let left = self.run(&orders, &telemetry.health, &changed);
             let _ = done.send(left); // nobody waits for it any longer
         });
         Running { end, ended }
     }
 
     /// Whether the Lease was left as it was to be.
-    fn run(&mut self, orders: &Receiver<Leave>, pulse: &Pulse, changed: &dyn Fn()) -> bool {
+    fn run(&mut self, orders: &Receiver<Leave>, health: &Health, changed: &dyn Fn()) -> bool {
+        let pulse = health.pulse("the election");
         loop {
             pulse.back_within(self.timings.renew_deadline + self.timings.retry_period);
             let led = self.leading;
             let failed = self.round().is_err();
+            health.shut_out(self.candidate.is_retired());
             if led != self.leading {
                 changed();
             }

@@ -141,7 +141,7 @@ fn serve(config: Config) -> Result<(), Exit> {
     let election = elector.map(|elector| {
         let events = sender.clone();
         let changed = move || drop(events.send(Event::StandingChanged)); // nobody listens: the process ends
-        elector.start(telemetry.health.pulse("the election"), changed)
+        elector.start(Arc::clone(&telemetry), changed)
     });
     let orphans = if world.draining { drain::orphans(&world, TRIES)? } else { Orphans::default() };
     begun.store(true, Ordering::Release);

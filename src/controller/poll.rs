@@ -58,7 +58,7 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry
         telemetry.metrics.polled(polled.is_ok(), began.elapsed());
         let pause = match polled {
             Ok(poll) => {
-                telemetry.health.ready();
+                telemetry.health.listed();
                 if failures.succeeded() {
                     log::info!("the cluster answers again");
                 }

@@ -1,4 +1,4 @@
-//! Whether this process is alive, and whether it has begun its work.
+//! Whether this process is alive, and whether it is of use: at work, or able to be.
 //!
 //! Each thread that has to come back has a [`Pulse`] and promises when it will be back. A stuck thread breaks its promise,
 //! and `/healthz` fails: the kubelet restarts the container. A slow Fly or an absent cluster does not break it, since
@@ -17,7 +17,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The health of a process.
 pub struct Health {
     promises: Arc<Promises>,
-    ready: AtomicBool,
+    listed: AtomicBool,
+    shut_out: AtomicBool,
 }
 
 /// A thread's sign of life. When it is dropped, the thread has ended and owes nothing any more.
@@ -62,7 +63,7 @@ impl Health {
     /// Of a process that just started.
     pub fn new() -> Health {
         let promises = Promises { started: Instant::now(), pending: Mutex::default() };
-        Health { promises: Arc::new(promises), ready: AtomicBool::new(false) }
+        Health { promises: Arc::new(promises), listed: AtomicBool::new(false), shut_out: AtomicBool::new(false) }
     }
 
     /// The pulse of a thread, by the name that people read when it is stuck. Until it promises something else, it is to
@@ -82,13 +83,23 @@ impl Health {
     }
 
     /// The cluster has been listed.
-    pub fn ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+    pub fn listed(&self) {
+        self.listed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the cluster has been listed.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+    /// Whether this process may never lead: all tunnels were taken down (`--drain`), and it ran before.
+    pub fn shut_out(&self, shut_out: bool) {
+        self.shut_out.store(shut_out, Ordering::Relaxed);
+    }
+
+    /// Why it is of no use, if it is not.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.shut_out.load(Ordering::Relaxed) {
+            return Some(
+                "all tunnels were taken down (--drain), and stay down: start this operator again to make them anew",
+            );
+        }
+        (!self.listed.load(Ordering::Relaxed)).then_some("the cluster has not been listed yet")
     }
 }
 
@@ -160,7 +171,8 @@ mod tests {
     /// As if the process had started so long ago.
     fn health(age: Duration) -> Health {
         let started = Instant::now().checked_sub(age).expect("this machine runs for longer");
-        Health { promises: Arc::new(Promises { started, pending: Mutex::default() }), ready: AtomicBool::new(false) }
+        let promises = Arc::new(Promises { started, pending: Mutex::default() });
+        Health { promises, ..Health::new() }
     }
 
     fn age(health: &mut Health, by: Duration) {
@@ -192,8 +204,12 @@ mod tests {
     #[test]
     fn it_is_ready_when_told() {
         let health = Health::new();
-        assert!(!health.is_ready());
-        health.ready();
-        assert!(health.is_ready());
+        assert_eq!(health.unready(), Some("the cluster has not been listed yet"));
+        health.listed();
+        assert_eq!(health.unready(), None);
+        health.shut_out(true);
+        assert!(health.unready().is_some_and(|why| why.contains("--drain")));
+        health.shut_out(false);
+        assert_eq!(health.unready(), None);
     }
 }

@@ -10,6 +10,7 @@ use lab::service::ServiceHandle;
 use serde_json::{Map, json};
 
 use crate::election::{LEASE, candidate, holder, is_lease, leader, lease, reigns, steps, time};
+use crate::metrics::{ask, status};
 use crate::{
     DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, assert_one_of_everything, serving, start, wait_for_reason,
     wait_until,
@@ -66,6 +67,8 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
 
     // Whoever ran before stands by for good, and says why.
     wait_until("the operator says so", DEADLINE, || operator.log().contains("(--drain), and they stay down"));
+    let (unready, _, text) = ask(&operator, "/readyz").expect("an answer");
+    assert!(unready == 503 && text.contains("start this operator again"), "{unready} {text}");
     let since = SystemTime::now();
     wait_until("it had time to take an expired Lease", DEADLINE, || {
         let looks = lab.requests().into_iter().filter(|r| r.from == "a" && is_lease(r) && time(r) > since).count();
@@ -76,7 +79,8 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     [&web, &other, &bad].into_iter().for_each(assert_untouched);
 
     // Whoever begins now is wanted: an operator that is installed again.
-    let _again = leader(&lab, "b");
+    let again = leader(&lab, "b");
+    wait_until("it is ready", DEADLINE, || status(&again, "/readyz") == Some(200));
     web.address(DEADLINE);
     wait_for_reason(&web, "Serving");
 }

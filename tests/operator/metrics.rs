@@ -11,7 +11,7 @@ use lab::recorder::{Fault, Gate, Request, Rule, Target};
 use crate::{DEADLINE, LONG_DEADLINE, binary, serving, start, wait_until};
 
 /// Status, content type and body, as a client of another make reads them. `None`: nobody listens.
-fn ask(operator: &RunningOperator, path: &str) -> Option<(u16, String, String)> {
+pub fn ask(operator: &RunningOperator, path: &str) -> Option<(u16, String, String)> {
     let address: SocketAddr = operator.http_address();
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -26,7 +26,7 @@ fn ask(operator: &RunningOperator, path: &str) -> Option<(u16, String, String)> 
     Some((status, content_type, reply.body_mut().read_to_string().expect("a whole body")))
 }
 
-fn status(operator: &RunningOperator, path: &str) -> Option<u16> {
+pub fn status(operator: &RunningOperator, path: &str) -> Option<u16> {
     ask(operator, path).map(|(status, ..)| status)
 }
 

@@ -187,9 +187,9 @@ fn read_head(connection: &mut Connection, head: &mut Vec<u8>) -> io::Result<bool
 fn answer(connection: &mut Connection, request: &Request, telemetry: &Telemetry) -> io::Result<()> {
     let (status, text) = match request.path {
         "/healthz" => alive(&telemetry.health.overdue()),
-        "/readyz" => match telemetry.health.is_ready() {
-            true => ("200 OK", "ok\n".to_owned()),
-            false => ("503 Service Unavailable", "the cluster has not been listed yet\n".to_owned()),
+        "/readyz" => match telemetry.health.unready() {
+            None => ("200 OK", "ok\n".to_owned()),
+            Some(why) => ("503 Service Unavailable", format!("{why}\n")),
         },
         "/metrics" => return show_metrics(connection, request, telemetry),
         _ => ("404 Not Found", "there are /healthz, /readyz and /metrics\n".to_owned()),

@@ -149,7 +149,7 @@ fn each_path_and_method_has_its_answer() {
 #[test]
 fn it_is_ready_once_it_is_told_so_and_alive_while_no_thread_is_late() {
     let server = server();
-    server.telemetry.health.ready();
+    server.telemetry.health.listed();
     assert!(server.ask(&get("/readyz")).ends_with("\r\n\r\nok\n"));
     let (status, text) = alive(&[
         Overdue { name: "poll".into(), by: Duration::from_secs(42) },
