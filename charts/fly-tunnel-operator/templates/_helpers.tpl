@@ -8,12 +8,12 @@
 {{- define "fly-tunnel-operator.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
-{{- .Values.fullnameOverride | default $both | trunc 49 | trimSuffix "-" -}}
+{{- regexReplaceAll "[-.]+$" (.Values.fullnameOverride | default $both | trunc 49) "" -}}
 {{- end }}
 
-{{- /* Of what is not in the release's namespace: another release there may have the same name. */ -}}
-{{- define "fly-tunnel-operator.clusterName" -}}
-{{ .Release.Namespace }}:{{ include "fly-tunnel-operator.fullname" . }}
+{{- /* Of what is not in the release's namespace: that of the class, so that helm refuses a second release that serves it. */ -}}
+{{- define "fly-tunnel-operator.clusterWideName" -}}
+{{- include "fly-tunnel-operator.loadBalancerClass" . | replace "/" ":" -}}
 {{- end }}
 
 {{- define "fly-tunnel-operator.serviceAccountName" -}}
@@ -26,8 +26,8 @@
 {{- end }}
 
 {{- define "fly-tunnel-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "fly-tunnel-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "fly-tunnel-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* Of the Deployment's pods alone; the Job that drains has pods, too. */ -}}

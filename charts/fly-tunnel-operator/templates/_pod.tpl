@@ -21,7 +21,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "fly-tunnel-operator.serviceAccountName" . }}
+  serviceAccountName: {{ include "fly-tunnel-operator.serviceAccountName" . | quote }}
   automountServiceAccountToken: true
   enableServiceLinks: false
   {{- /* It takes up to 5 s for what is under way and 3 s to release its Lease; a small node may be slow. */}}
@@ -42,7 +42,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:
@@ -146,7 +146,7 @@ spec:
   volumes:
     - name: token
       secret:
-        secretName: {{ include "fly-tunnel-operator.tokenSecret" . }}
+        secretName: {{ include "fly-tunnel-operator.tokenSecret" . | quote }}
         defaultMode: 0440
         items:
           - key: fly-api-token

@@ -1,18 +1,128 @@
-{{- /* What the schema could only tell in its own words: all that is missing or at odds, at once. */ -}}
+{{- /*
+What the schema could only tell in its own words: all that is missing, misspelt or at odds, at once. Each of the templates
+below yields its problems, one a line.
+*/ -}}
 {{- define "fly-tunnel-operator.validate" -}}
 {{- $problems := list -}}
-{{- if and .Values.flyApiToken .Values.existingSecret -}}
-{{- $problems = append $problems "flyApiToken and existingSecret are both set: give one of them" -}}
-{{- else if not (or .Values.flyApiToken .Values.existingSecret) -}}
-{{- $problems = append $problems "flyApiToken is missing: give the Fly token (--set-literal flyApiToken=\"$(fly tokens create org)\"), or the name of a Secret that holds it under the key fly-api-token (--set existingSecret=NAME)" -}}
+{{- range $part := list "missing" "malformed" "owned" "installed" -}}
+{{- $problems = concat $problems (include (printf "fly-tunnel-operator.%s" $part) $ | splitList "\n") -}}
 {{- end -}}
-{{- if not .Values.flyOrg -}}
-{{- $problems = append $problems "flyOrg is missing: give the Fly organisation that owns and pays for the tunnels (--set flyOrg=personal); `fly orgs list` shows yours" -}}
+{{- with without $problems "" -}}
+{{- fail (printf "\n\n%s\n" (join "\n" .)) -}}
 {{- end -}}
-{{- if not .Values.flyRegion -}}
-{{- $problems = append $problems "flyRegion is missing: give the Fly region that is next to you (--set flyRegion=ord); `fly platform regions` shows all" -}}
+{{- end }}
+
+{{- define "fly-tunnel-operator.missing" -}}
+{{- if and .Values.flyApiToken .Values.existingSecret }}
+flyApiToken and existingSecret are both set: give one of them
+{{- else if not (or .Values.flyApiToken .Values.existingSecret) }}
+flyApiToken is missing: give the Fly token (--set-literal flyApiToken="$(fly tokens create org)"), or the name of a Secret that holds it under the key fly-api-token (--set existingSecret=NAME)
+{{- end }}
+{{- if not .Values.flyOrg }}
+flyOrg is missing: give the Fly organisation that owns and pays for the tunnels (--set flyOrg=personal); `fly orgs list` shows yours
+{{- end }}
+{{- if not .Values.flyRegion }}
+flyRegion is missing: give the Fly region that is next to you (--set flyRegion=ord); `fly platform regions` shows all
+{{- end }}
+{{- end }}
+
+{{- /* Texts that have a form: value, what it is called, its form, and what to give. An empty one is none. */ -}}
+{{- define "fly-tunnel-operator.malformed" -}}
+{{- $image := "no spaces in it, such as registry.example.com/frps:1" -}}
+{{- $name := "up to 63 lower-case letters, digits and dashes, with no dash at its ends" -}}
+{{- $label := "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" -}}
+{{- $forms := list
+  (list .Values.flyOrg "flyOrg" "^[a-z0-9][a-z0-9-]{0,62}$" "the organisation's slug, up to 63 lower-case letters, digits and dashes; `fly orgs list` shows it")
+  (list .Values.flyRegion "flyRegion" "^[a-z]{2,16}( *, *[a-z]{2,16})*$" "a region's code such as ord, or several in order of preference, ord,iad (with --set: ord\\,iad); `fly platform regions` shows all")
+  (list .Values.flyMachineSize "flyMachineSize" "^(shared-cpu-[12468]x|performance-([12468]|1[0246])x)$" "a preset of Fly's, such as shared-cpu-1x or performance-2x; `fly platform vm-sizes` shows all")
+  (list .Values.loadBalancerClass "loadBalancerClass" "^[A-Za-z0-9._/-]{1,253}$" "a label-style name such as example.com/lb")
+  (list .Values.clusterName "clusterName" "\\S" "a name that no other cluster of the organisation has")
+  (list .Values.frpsImage "frpsImage" "^\\S+$" $image)
+  (list .Values.frpcImage "frpcImage" "^\\S+$" $image)
+  (list .Values.image.repository "image.repository" "^([^\\s@]+/)?[^\\s@:/]+$" "registry and name alone, such as ghcr.io/zhming0/fly-tunnel-operator; tag and digest go into image.tag")
+  (list .Values.image.tag "image.tag" "^[\\w.-]+(@[\\w+.:-]+)?$" "a tag such as 0.1.0, or a tag and a digest, 0.1.0@sha256:…")
+  (list .Values.nameOverride "nameOverride" $label $name)
+  (list .Values.fullnameOverride "fullnameOverride" $label $name)
+  (list .Values.podMonitor.interval "podMonitor.interval" "^([0-9]+(ms|s|m|h))+$" "a duration of Prometheus' such as 30s or 1m30s")
+-}}
+{{- $resources := .Values.resources | default dict -}}
+{{- range $kind := list "requests" "limits" -}}
+{{- range $resource, $quantity := get $resources $kind | default dict -}}
+{{- $form := "^[0-9]+([.][0-9]+)?([numkMGTPE]|[KMGTPE]i)?$" -}}
+{{- /* A number is as good: the schema looks at those. */ -}}
+{{- $text := kindIs "string" $quantity | ternary $quantity "" -}}
+{{- $forms = append $forms (list $text (printf "resources.%s.%s" $kind $resource) $form "a quantity such as 100m (of a core) or 64Mi (of bytes)") -}}
 {{- end -}}
-{{- if $problems -}}
-{{- fail (printf "\n\n%s\n" (join "\n" $problems)) -}}
 {{- end -}}
+{{- range $forms -}}
+{{- $value := index . 0 -}}
+{{- if and $value (not (regexMatch (index . 2) $value)) }}
+{{ index . 1 }} is {{ $value | quote }}: give {{ index . 3 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Arguments and variables that the chart gives itself, or that would make the operator another than the chart takes it for. */ -}}
+{{- define "fly-tunnel-operator.owned" -}}
+{{- $settings := dict
+  "fly-api-token-file" "the value flyApiToken or existingSecret"
+  "fly-org" "the value flyOrg"
+  "fly-region" "the value flyRegion"
+  "fly-machine-size" "the value flyMachineSize"
+  "load-balancer-class" "the value loadBalancerClass"
+  "cluster-name" "the value clusterName"
+  "frps-image" "the value frpsImage"
+  "frpc-image" "the value frpcImage"
+  "frpc-pod-file" "the values frpc.*"
+  "control-port-base" "the value controlPortBase"
+  "namespace" "the release's namespace"
+  "http-bind-address" "port 8080, which the probes ask"
+  "leader-elect" "an election, always: an upgrade runs the old pod and the new one side by side"
+-}}
+{{- $modes := dict
+  "once" "the binary on your own machine"
+  "dry-run" "the binary on your own machine"
+  "drain" "the value uninstall.drain"
+-}}
+{{- range $argument := .Values.extraArgs -}}
+{{- with get (merge $modes $settings) ($argument | trimPrefix "--" | splitList "=" | first) }}
+extraArgs has {{ $argument | quote }}: use {{ . }}
+{{- end }}
+{{- end }}
+{{- range $variable := .Values.extraEnv -}}
+{{- with get $settings ($variable.name | trimPrefix "OPERATOR_" | lower | replace "_" "-") }}
+extraEnv has {{ $variable.name }}: use {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What is there already, where helm asks the cluster: `helm template` does not. */ -}}
+{{- define "fly-tunnel-operator.installed" -}}
+{{- $release := printf "%s in the namespace %s" .Release.Name .Release.Namespace -}}
+{{- $class := include "fly-tunnel-operator.loadBalancerClass" . -}}
+{{- with lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" (include "fly-tunnel-operator.clusterWideName" .) -}}
+{{- $by := .metadata.annotations | default dict -}}
+{{- $owner := printf "%s in the namespace %s" (get $by "meta.helm.sh/release-name") (get $by "meta.helm.sh/release-namespace") -}}
+{{- if ne $owner $release }}
+loadBalancerClass is {{ $class }}, and the release {{ $owner }} serves it: two would fight over the same Services. Give another one (--set loadBalancerClass=example.com/lb)
+{{- end }}
+{{- end }}
+{{- range $deployment := (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
+{{- $by := $deployment.metadata.annotations | default dict -}}
+{{- $pod := $deployment.spec.template -}}
+{{- $component := get ($pod.metadata.labels | default dict) "app.kubernetes.io/component" -}}
+{{- if and (eq (get $by "meta.helm.sh/release-name") $.Release.Name) (eq $component "operator") -}}
+{{- $default := "its default" -}}
+{{- range $value, $is := dict "clusterName" $.Values.clusterName "loadBalancerClass" $.Values.loadBalancerClass -}}
+{{- $flag := printf "--%s=" (kebabcase $value) -}}
+{{- $was := $default -}}
+{{- range $argument := (first $pod.spec.containers).args -}}
+{{- if hasPrefix $flag $argument -}}{{- $was = trimPrefix $flag $argument -}}{{- end -}}
+{{- end -}}
+{{- if ne ($is | default $default) $was }}
+{{ $value }} is {{ $is | default $default }}, and was {{ $was }} when the tunnels were made: they would be abandoned, and Fly would go on billing for them. Give the old one back, or take them down first (uninstall.drain) and install anew
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}

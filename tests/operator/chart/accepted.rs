@@ -3,7 +3,7 @@
 use lab::homelab::Homelab;
 use serde_json::{Value, json};
 
-use super::{EVERYTHING, MINIMAL, kubectl, objects};
+use super::{EVERYTHING, MINIMAL, helm, kubectl, objects};
 use crate::DEADLINE;
 
 /// What can be on or off, each alone.
@@ -94,6 +94,22 @@ fn the_api_server_takes_every_manifest_at_the_strictest_pod_security() {
         dry_run(&lab, &pods).unwrap_or_else(|error| panic!("pods of {values:?}: {error}"));
     }
     kube.delete(&crd).expect("the CRD is deleted");
+}
+
+/// YAML as Kubernetes reads it takes these for something else than names.
+#[test]
+fn the_api_server_takes_releases_whatever_they_are_called() {
+    let lab = Homelab::new();
+    let namespace = strict_namespace(&lab);
+    let file = lab.directory().join("manifests.yaml");
+    for name in ["y", "on", "null", "123", "1e3"] {
+        let called = format!("fullnameOverride={name},nameOverride={name},serviceAccount.name={name}");
+        let set = [MINIMAL, &["--set-string", &called]].concat();
+        let text = helm(&[&["template", name, super::CHART, "--namespace", &namespace], &set[..]].concat());
+        std::fs::write(&file, text.expect("it renders")).expect("the lab's directory can be written");
+        let taken = kubectl(&["apply", "--dry-run=server", "--filename", file.to_str().expect("a path in UTF-8")]);
+        taken.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }
 
 /// Else the test above would tell nothing.

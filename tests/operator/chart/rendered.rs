@@ -257,15 +257,46 @@ fn pods_are_made_anew_for_frpcs_settings_and_not_for_the_token() {
     assert_eq!(template(&[]), template(&["--set", "flyApiToken=fo1_rotated"]));
 }
 
-/// Two releases in one cluster share no object that is in none of their namespaces.
+/// What two releases in one cluster have in common: nothing, but what stands for the class that both serve. Helm refuses the
+/// second then.
 #[test]
-fn releases_of_one_name_live_side_by_side() {
-    let names = |namespace: &str| -> BTreeSet<String> {
-        let objects = objects(namespace, MINIMAL);
+fn releases_live_side_by_side_if_their_classes_differ() {
+    let names = |namespace: &str, class: &str| -> BTreeSet<String> {
+        let objects = objects(namespace, &[MINIMAL, &["--set", &format!("loadBalancerClass={class}")]].concat());
         let key = |object: &Value| {
-            format!("{} {} {}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"])
+            let Value::Object(metadata) = &object["metadata"] else { panic!("{object}") };
+            let text = |key| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+            format!("{} {} {}", object["kind"].as_str().unwrap_or_default(), text("namespace"), text("name"))
         };
         objects.iter().map(key).collect()
     };
-    assert_eq!(names("one").intersection(&names("two")).count(), 0);
+    let one = names("one", "a/lb");
+    assert_eq!(one.intersection(&names("two", "b/lb")).count(), 0);
+    let shared = names("two", "a/lb");
+    let shared: Vec<&String> = one.intersection(&shared).collect();
+    let expected =
+        ["ClusterRole  a:lb", "ClusterRoleBinding  a:lb", "Role kube-system a:lb", "RoleBinding kube-system a:lb"];
+    assert_eq!(shared, expected);
+}
+
+/// YAML takes some names for numbers.
+#[test]
+fn names_are_texts_whatever_they_look_like() {
+    let long = "a.".repeat(26) + "a";
+    for release in ["123", "1e3", &long] {
+        let values = ["--set-string", "serviceAccount.name=1,priorityClassName=2"];
+        let text = helm(&[&["template", release, CHART, "--namespace", "0123"], MINIMAL, &values].concat());
+        let objects = yaml::documents(&text.expect("it renders"));
+        for object in &objects {
+            let name = object["metadata"]["name"].as_str().unwrap_or_else(|| panic!("{object:#}"));
+            assert!(name.len() <= 63 && name.ends_with(|c: char| c.is_ascii_alphanumeric()), "{name}");
+            let namespace = &object["metadata"]["namespace"];
+            assert!(namespace.is_string() || namespace.is_null(), "{object:#}");
+            let labels = object["metadata"]["labels"].as_object().expect("labels");
+            assert!(labels.values().all(Value::is_string), "{object:#}");
+            assert_eq!(labels["app.kubernetes.io/instance"], release);
+        }
+        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+        assert!(pod["serviceAccountName"].is_string() && pod["priorityClassName"].is_string(), "{pod:#}");
+    }
 }

@@ -139,10 +139,15 @@ fn a_bad_value_is_refused_with_words_that_help() {
         ("flyApiToken", json!(""), &["flyApiToken is missing", "fly tokens create org", "existingSecret"][..]),
         ("existingSecret", json!("mine"), &["flyApiToken and existingSecret are both set: give one of them"]),
         ("flyOrg", json!(""), &["flyOrg is missing", "--set flyOrg=personal"]),
-        ("flyOrg", json!("My Org"), &["/flyOrg", "My Org"]),
+        ("flyOrg", json!("My Org"), &["\nflyOrg is \"My Org\": give the organisation's slug", "fly orgs list"]),
         ("flyOrg", json!(7), &["/flyOrg", "got number, want string"]),
         ("flyRegion", json!(""), &["flyRegion is missing", "--set flyRegion=ord"]),
-        ("flyRegion", json!("Chicago"), &["/flyRegion", "Chicago"]),
+        ("flyRegion", json!("Chicago"), &["\nflyRegion is \"Chicago\": give a region's code such as ord", r"ord\,iad"]),
+        (
+            "flyMachineSize",
+            json!("huge"),
+            &["\nflyMachineSize is \"huge\": give a preset of Fly's, such as shared-cpu-1x"],
+        ),
         ("flyRegion", json!(["ord", "iad"]), &["/flyRegion", "got array, want string"]),
         ("flyRegoin", json!("ord"), &["'flyRegoin' not allowed"]),
         ("frpc/toleration", json!([]), &["/frpc", "'toleration' not allowed"]),
@@ -151,18 +156,55 @@ fn a_bad_value_is_refused_with_words_that_help() {
         ("image/tags", json!("1"), &["/image", "'tags' not allowed"]),
         ("image/tag", json!(1), &["/image/tag", "got number, want string"]),
         ("image/repository", json!(""), &["/image/repository"]),
+        (
+            "image/repository",
+            json!("a/b:1"),
+            &["\nimage.repository is \"a/b:1\": give", "tag and digest go into image.tag"],
+        ),
+        ("image/repository", json!("a/b@sha256:1"), &["\nimage.repository is"]),
+        ("image/tag", json!("a b"), &["\nimage.tag is \"a b\": give a tag such as"]),
         ("image/pullPolicy", json!("Sometimes"), &["/image/pullPolicy", "'Always', 'IfNotPresent', 'Never'"]),
         ("replicaCount", json!(0), &["/replicaCount", "got 0, want 1"]),
         ("replicaCount", json!(1.5), &["/replicaCount", "want integer"]),
         ("replicaCount", json!("2"), &["/replicaCount", "got string, want integer"]),
-        ("controlPortBase", json!(70_000), &["/controlPortBase", "65,535"]),
+        ("controlPortBase", json!(70_000), &["/controlPortBase", "65,000"]),
         ("resources/limit", json!({}), &["/resources", "'limit' not allowed"]),
-        ("resources/limits/memory", json!("64 MB"), &["/resources/limits/memory", "64 MB"]),
+        (
+            "resources/limits/memory",
+            json!("64 MB"),
+            &["\nresources.limits.memory is \"64 MB\": give a quantity such as 100m (of a core) or 64Mi (of bytes)"],
+        ),
+        ("resources/limits/memory", json!(-1), &["/resources/limits/memory", "got -1, want 0"]),
         ("nodeSelector", json!({ "ssd": true }), &["/nodeSelector/ssd", "got boolean, want string"]),
         ("imagePullSecrets", json!([{}]), &["/imagePullSecrets/0", "missing property 'name'"]),
         ("podLabels", json!(["a"]), &["/podLabels", "got array, want object"]),
         ("extraArgs", json!("--poll-interval=2s"), &["/extraArgs", "got string, want array"]),
         ("extraArgs", json!([2]), &["/extraArgs/0", "got number, want string"]),
+        ("extraArgs", json!(["--fly-org=other"]), &["\nextraArgs has \"--fly-org=other\": use the value flyOrg"]),
+        (
+            "extraArgs",
+            json!(["--cluster-name", "x"]),
+            &["\nextraArgs has \"--cluster-name\": use the value clusterName"],
+        ),
+        ("extraArgs", json!(["--drain"]), &["\nextraArgs has \"--drain\": use the value uninstall.drain"]),
+        (
+            "extraEnv",
+            json!([{ "name": "CLUSTER_NAME", "value": "x" }]),
+            &["\nextraEnv has CLUSTER_NAME: use the value"],
+        ),
+        (
+            "extraEnv",
+            json!([{ "name": "OPERATOR_NAMESPACE" }]),
+            &["\nextraEnv has OPERATOR_NAMESPACE: use the release's"],
+        ),
+        ("extraEnv", json!([{ "name": "A", "value": 1 }]), &["/extraEnv/0/value", "got number, want string"]),
+        ("extraEnv", json!([{ "name": "A", "valuefrom": {} }]), &["/extraEnv/0", "'valuefrom' not allowed"]),
+        ("frpc/tolerations", json!([{ "Key": "edge" }]), &["/frpc/tolerations/0", "'Key' not allowed"]),
+        ("frpc/tolerations", json!([{ "operator": "exists" }]), &["/frpc/tolerations/0/operator", "'Exists'"]),
+        ("frpc/affinity", json!({ "nodeaffinity": {} }), &["/frpc/affinity", "'nodeaffinity' not allowed"]),
+        ("tolerations", json!([{ "effect": "NoRun" }]), &["/tolerations/0/effect", "'NoSchedule'"]),
+        ("fullnameOverride", json!("My_Tunnels"), &["\nfullnameOverride is \"My_Tunnels\": give up to 63 lower-case"]),
+        ("nameOverride", json!("-"), &["\nnameOverride is \"-\": give up to 63 lower-case"]),
         ("extraEnv", json!({ "RUST_LOG": "debug" }), &["/extraEnv", "got object, want array"]),
         ("extraEnv", json!([{ "value": "debug" }]), &["/extraEnv/0", "missing property 'name'"]),
         ("serviceAccount/create", json!("false"), &["/serviceAccount/create", "got string, want boolean"]),
@@ -170,11 +212,11 @@ fn a_bad_value_is_refused_with_words_that_help() {
         ("uninstall/drain", json!("yes"), &["/uninstall/drain", "got string, want boolean"]),
         ("uninstall", json!(true), &["/uninstall", "got boolean, want object"]),
         ("networkPolicy/enable", json!(true), &["/networkPolicy", "'enable' not allowed"]),
-        ("podMonitor/interval", json!("often"), &["/podMonitor/interval", "often"]),
+        ("podMonitor/interval", json!("often"), &["\npodMonitor.interval is \"often\": give a duration"]),
         ("grafanaDashboard/enabled", json!(1), &["/grafanaDashboard/enabled", "got number, want boolean"]),
-        ("loadBalancerClass", json!("my class"), &["/loadBalancerClass", "my class"]),
-        ("clusterName", json!(" "), &["/clusterName"]),
-        ("frpsImage", json!("frps 1"), &["/frpsImage", "frps 1"]),
+        ("loadBalancerClass", json!("my class"), &["\nloadBalancerClass is \"my class\": give a label-style name"]),
+        ("clusterName", json!(" "), &["\nclusterName is \" \": give a name"]),
+        ("frpsImage", json!("frps 1"), &["\nfrpsImage is \"frps 1\": give no spaces"]),
     ] {
         let mut values: Value = minimal.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let mut place = &mut values;
@@ -212,8 +254,43 @@ fn what_users_give_is_taken() {
         &["--set", "global.imageRegistry=of-a-chart-around-it"],
         &["--set", "extraEnv[0].name=RUST_LOG,extraEnv[0].value=debug"],
         &["--set", "podMonitor.interval=1m30s"],
+        &["--set", "image.repository=localhost:5000/fly-tunnel-operator"],
+        &["--set", "resources.limits.memory=67108864,resources.limits.nvidia\\.com/gpu=1"],
+        &["--set", "extraArgs={--poll-interval=2s,--leader-elect-retry-period,5s}"],
+        &["--set", "extraEnv[0].name=ONCE,extraEnv[0].value=mine"],
         &["--set", "frpc.affinity.nodeAffinity.whatever=kubernetes-judges"],
     ] {
         manifests("there", &[MINIMAL, arguments].concat()).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    }
+}
+
+/// The chart knows the sizes that the operator takes, by the words with which that refuses another.
+#[test]
+fn every_size_that_the_operator_takes_is_taken() {
+    let wrong = ["--fly-org=o", "--fly-region=ord", "--fly-machine-size=wrong"];
+    let refused = Command::new(binary()).args(wrong).env("FLY_API_TOKEN", "t").output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let sizes: Vec<&str> = said.trim().rsplit_once("use one of ").expect("a list").1.split(", ").collect();
+    assert!(sizes.len() > 10, "{said}");
+    for size in sizes {
+        let set = format!("flyMachineSize={size}");
+        manifests("there", &[MINIMAL, &["--set", &set]].concat()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// What the chart gives the operator nobody gives it beside.
+#[test]
+fn every_argument_of_the_charts_is_refused_in_extra_args() {
+    let objects = super::objects("there", EVERYTHING);
+    for owner in ["Deployment", "Job"] {
+        let container = &super::only(&objects, owner)["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().expect("arguments").iter().filter_map(Value::as_str);
+        let extra = ["--log-format=json", "--poll-interval", "2s"];
+        for argument in arguments.filter(|argument| !extra.contains(argument)) {
+            let flag = argument.split('=').next().expect("a flag");
+            let error = manifests("there", &[MINIMAL, &["--set", &format!("extraArgs={{{flag}}}")]].concat());
+            let error = error.err().unwrap_or_else(|| panic!("{flag} is taken"));
+            assert!(error.contains(&format!("extraArgs has {flag:?}: use ")), "{error}");
+        }
     }
 }

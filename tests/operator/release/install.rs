@@ -72,14 +72,45 @@ fn a_bad_setting_is_told_by_the_pod_and_takes_nothing_away() {
     let ip = web.address(DEADLINE);
     let before = release.pod_names();
     let (name, file) = (lab.cluster_name(), release.values_file());
-    let size = "flyMachineSize=shared-cpu-3x";
-    let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", size, "--wait", "--timeout", "8s"];
+    let bad = "extraArgs={--workers=0}";
+    let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", bad, "--wait", "--timeout", "8s"];
     let failed = release.try_helm(&upgrade);
     assert!(!failed.status.success(), "an operator that cannot start does not count as installed");
-    assert!(release.log().contains("--fly-machine-size (FLY_MACHINE_SIZE): \"shared-cpu-3x\""), "{}", release.log());
+    assert!(release.log().contains("--workers (WORKERS): \"0\""), "{}", release.log());
     assert!(before.iter().all(|pod| release.pod_names().contains(pod)), "the old one goes on");
     assert_answers(ip, 8080, "web");
     assert_eq!(condition(&web.object()).0, "Serving");
     release.helm(&["rollback", name, "--wait", "--timeout", "120s"]);
     release.wait_for_pods(1);
+}
+
+/// Two operators of one class would fight over the same Services, each with its own Apps or over the same Machines.
+#[test]
+fn a_second_release_of_one_class_is_refused() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let elsewhere = lab.new_namespace("elsewhere");
+    let (name, file) = (lab.cluster_name(), release.values_file());
+    for (second, namespace) in [("second", lab.operator_namespace()), (name, &elsewhere)] {
+        let install = ["install", second, super::CHART, "--values", &file];
+        let refused = release.try_helm_in(namespace, &install);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success());
+        let served = format!(
+            "loadBalancerClass is {}, and the release {name} in the namespace {} serves it",
+            lab.class(),
+            lab.operator_namespace()
+        );
+        assert!(said.contains(&served), "{said}");
+    }
+    assert!(
+        lab.cluster()
+            .kube()
+            .list(&format!("/apis/apps/v1/namespaces/{elsewhere}/deployments"))
+            .is_ok_and(|d| d.is_empty())
+    );
+    let theirs = ["install", name, super::CHART, "--values", &file, "--set", "loadBalancerClass=else.example.com/lb"];
+    let taken = release.try_helm_in(&elsewhere, &theirs);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    release.try_helm_in(&elsewhere, &["uninstall", name]);
 }

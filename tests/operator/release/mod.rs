@@ -95,8 +95,12 @@ impl<'a> Release<'a> {
     }
 
     fn try_helm(&self, arguments: &[&str]) -> Output {
+        self.try_helm_in(self.lab.operator_namespace(), arguments)
+    }
+
+    fn try_helm_in(&self, namespace: &str, arguments: &[&str]) -> Output {
         let mut helm = helm(self.lab.directory());
-        helm.args(arguments).args(["--namespace", self.lab.operator_namespace()]);
+        helm.args(arguments).args(["--namespace", namespace]);
         helm.env("KUBECONFIG", self.lab.cluster().kubeconfig()).output().expect("helm starts")
     }
 

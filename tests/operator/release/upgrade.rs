@@ -62,6 +62,27 @@ fn traffic_flows_while_the_operator_is_upgraded() {
     assert_nothing_left(&lab);
 }
 
+/// Another owner knows nothing of the tunnels: they would be left behind, and billed.
+#[test]
+fn what_would_abandon_tunnels_is_refused() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let (name, file, before) = (lab.cluster_name(), release.values_file(), release.deployment());
+    for (set, said) in [
+        ("clusterName=other", format!("clusterName is other, and was {name} when the tunnels were made")),
+        ("clusterName=", format!("clusterName is its default, and was {name} when the tunnels were made")),
+        ("loadBalancerClass=example.com/lb", format!("loadBalancerClass is example.com/lb, and was {}", lab.class())),
+    ] {
+        let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", set];
+        let refused = release.try_helm(&upgrade);
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && text.contains(&said), "{set}: {text}");
+        assert!(text.contains("uninstall.drain"), "{set}: {text}");
+    }
+    assert_eq!(release.deployment(), before);
+    release.upgrade(&["flyRegion=iad"]);
+}
+
 fn image(release: &Release) -> Value {
     release.deployment()["spec"]["template"]["spec"]["containers"][0]["image"].clone()
 }
