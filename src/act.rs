@@ -296,7 +296,7 @@ fn not_deleted(app: &str, error: FlyError) -> Failure {
     match error {
         FlyError::Refused(text) => Failure::shown(
             Reason::FlyUnavailable,
-            format!("Fly does not delete the App: {text}; it is tried again. If it lasts: `fly apps destroy {app}`"),
+            format!("Fly does not delete the App: {text}. If that lasts: `fly apps destroy {app}`"),
         ),
         other => other.into(),
     }

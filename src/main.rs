@@ -174,7 +174,12 @@ fn stop_on_signals(events: Sender<Event>, begun: Arc<AtomicBool>, mode: Mode) ->
         let mut asked = false;
         for signal in signals.forever() {
             if !begun.load(Ordering::Acquire) {
-                log::info!("ending; nothing was begun");
+                match mode {
+                    Mode::Drain => {
+                        log::info!("ending; no tunnel was touched, and a Lease that was taken expires by itself")
+                    }
+                    _ => log::info!("ending; nothing was begun"),
+                }
                 std::process::exit(i32::from(mode != Mode::Serve));
             }
             if !asked {
