@@ -39,7 +39,7 @@ use config::{Config, Mode};
 use controller::{Event, Pace};
 use drain::Orphans;
 use fly::Fly;
-use leader::{Elector, Leave};
+use leader::{Elector, Leave, Running};
 use telemetry::Telemetry;
 use tunnel::names::Owner;
 use world::World;
@@ -130,19 +130,9 @@ fn serve(config: Config) -> Result<(), Exit> {
         return dry_run::run(&world, &mut io::stdout()).map_err(Exit::Work);
     }
 
-    let mut elector =
-        config.election.map(|timings| Elector::new(&kube, &namespace, &world.owner.class, timings, timeout));
-    match (config.mode, &mut elector) {
-        (Mode::Once, Some(elector)) => elector.win(TRIES)?,
-        (Mode::Drain, Some(elector)) => elector.seize(TRIES)?,
-        _ => {}
-    }
+    let elector = config.election.map(|timings| Elector::new(&kube, &namespace, &world.owner.class, timings, timeout));
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
-    let election = elector.map(|elector| {
-        let events = sender.clone();
-        let changed = move || drop(events.send(Event::StandingChanged)); // nobody listens: the process ends
-        elector.start(Arc::clone(&telemetry), changed)
-    });
+    let election = elector.map(|elector| elect(elector, config.mode, &telemetry, &sender)).transpose()?;
     let orphans = if world.draining { drain::orphans(&world, TRIES)? } else { Orphans::default() };
     begun.store(true, Ordering::Release);
 
@@ -164,6 +154,23 @@ fn serve(config: Config) -> Result<(), Exit> {
         true => Ok(()),
         false => Err(Exit::Work(end.failures.join("\nfly-tunnel-operator: "))),
     }
+}
+
+/// The election goes on beside the work; who works but once leads before it begins.
+fn elect(
+    mut elector: Elector,
+    mode: Mode,
+    telemetry: &Arc<Telemetry>,
+    events: &Sender<Event>,
+) -> Result<Running, NotBegun> {
+    match mode {
+        Mode::Once => elector.win(TRIES)?,
+        Mode::Drain => elector.seize(TRIES)?,
+        Mode::Serve | Mode::DryRun => {}
+    }
+    let events = events.clone();
+    let changed = move || drop(events.send(Event::StandingChanged)); // nobody listens: the process ends
+    Ok(elector.start(Arc::clone(telemetry), changed))
 }
 
 /// The first SIGTERM or SIGINT asks the loop to end; the second, or one that comes before the work has begun, ends the process

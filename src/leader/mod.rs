@@ -1,5 +1,8 @@
 //! Takes part in the election of a leader: one thread that renews the Lease, or waits for it.
 
+mod campaign;
+mod told;
+
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -10,12 +13,13 @@ use kube_client_lite::{Client, Error};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::backoff::{Repeating, jittered};
-use crate::cluster::{self, NotBegun};
+use crate::cluster;
 use crate::config::Mode;
 use crate::controller::End;
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::Health;
 use crate::tunnel::names;
+use told::Told;
 
 /// A leader has time for so many requests that hang before its term ends.
 const TRIES_PER_TERM: u32 = 4;
@@ -33,8 +37,7 @@ pub struct Elector {
     timings: Timings,
     failures: Repeating,
     leading: bool,
-    /// Whom we said that we wait for, and whether for good.
-    followed: Option<(String, bool)>,
+    told: Told,
 }
 
 /// An election that goes on in a thread of its own.
@@ -84,71 +87,13 @@ impl Elector {
             timings,
             failures,
             leading: false,
-            followed: None,
+            told: Told::default(),
         }
     }
 
     /// Who leads, for all other threads.
     pub fn leadership(&self) -> Leadership {
         self.candidate.leadership()
-    }
-
-    /// Waits until this process leads, or somebody else shows that it does.
-    ///
-    /// # Errors
-    /// Why it does not lead.
-    pub fn win(&mut self, tries: u32) -> Result<(), NotBegun> {
-        loop {
-            match self.round() {
-                Ok(Standing::Leading) => return Ok(()),
-                Ok(Standing::Following { holder, alive: true }) => {
-                    return Err(NotBegun(format!("{holder} leads")));
-                }
-                Err(error) if self.failures.count() >= tries => {
-                    return Err(NotBegun(format!("the Lease cannot be taken: {error}")));
-                }
-                Ok(Standing::Following { .. } | Standing::Seized(_)) | Err(_) => {}
-            }
-            thread::sleep(self.standby_pause());
-        }
-    }
-
-    /// Takes the Lease whoever holds it, and waits until that holder must have stopped.
-    ///
-    /// # Errors
-    /// Why it does not lead.
-    pub fn seize(&mut self, tries: u32) -> Result<(), NotBegun> {
-        let mut said = false;
-        let mut standing = self.ask(Candidate::seize);
-        loop {
-            let pause = match standing {
-                Ok(Standing::Leading) => return Ok(()),
-                Ok(Standing::Seized(left)) => {
-                    self.failures.succeeded();
-                    if !std::mem::replace(&mut said, true) {
-                        let left = humantime::format_duration(whole_seconds(left));
-                        let identity = &self.identity;
-                        log::info!(
-                            "the Lease is ours, as {identity}: waiting {left} until whoever led before must have stopped"
-                        );
-                    }
-                    left.min(self.timings.retry_period)
-                }
-                Ok(Standing::Following { holder, .. }) => {
-                    return Err(NotBegun(format!("the Lease was taken, and then lost to {holder}")));
-                }
-                Err(error) => {
-                    let (delay, _) = self.failures.failed(&error.to_string());
-                    if self.failures.count() >= tries {
-                        return Err(NotBegun(format!("the Lease cannot be taken: {error}")));
-                    }
-                    delay.min(self.timings.retry_period)
-                }
-            };
-            thread::sleep(pause);
-            let ours = self.candidate.holder() == self.identity;
-            standing = self.ask(if ours { Candidate::round } else { Candidate::seize });
-        }
     }
 
     /// Goes on in a thread of its own. `changed` is called when this process begins to lead or ceases to.
@@ -213,7 +158,7 @@ impl Elector {
                 if self.failures.succeeded() {
                     log::info!("the Lease can be reached again");
                 }
-                self.say(led, standing);
+                self.told.standing(&self.identity, led, standing, &self.candidate);
             }
             Err(error) => {
                 if self.failures.failed(&error.to_string()).1 {
@@ -241,44 +186,6 @@ impl Elector {
             }
         }
     }
-
-    /// What changed, once.
-    fn say(&mut self, led: bool, standing: &Standing) {
-        match standing {
-            Standing::Leading if !led => {
-                self.followed = None;
-                log::info!("leading, as {}", self.identity);
-            }
-            Standing::Leading | Standing::Seized(_) => {}
-            Standing::Following { holder, .. } => {
-                let retired = self.candidate.is_retired();
-                if self.followed.as_ref().is_some_and(|(followed, for_good)| followed == holder && *for_good == retired)
-                {
-                    return;
-                }
-                if retired {
-                    log::warn!(
-                        "standing by: {holder} took all tunnels down (--drain), and they stay down: end this operator, or start it again to make them anew"
-                    );
-                    self.followed = Some((holder.clone(), retired));
-                    return;
-                }
-                let whose = match holder.as_str() {
-                    "" => "nobody's at the moment".to_owned(),
-                    holder if *holder == self.identity => "ours, but not renewed".to_owned(),
-                    holder => format!("{holder}'s"),
-                };
-                let left = self.candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
-                let wait =
-                    left.map(|left| format!(", and to be taken in {left} without a sign of life")).unwrap_or_default();
-                match led {
-                    true => log::warn!("standing by: the Lease was lost, and is {whose}{wait}"),
-                    false => log::info!("standing by, as {}: the Lease is {whose}{wait}", self.identity),
-                }
-                self.followed = Some((holder.clone(), retired));
-            }
-        }
-    }
 }
 
 impl Running {
@@ -292,10 +199,6 @@ impl Running {
             false
         })
     }
-}
-
-fn whole_seconds(duration: Duration) -> Duration {
-    Duration::from_secs(duration.as_secs_f64().round() as u64)
 }
 
 /// Of this process and no other: the machine's or pod's name, for people, and something random.
