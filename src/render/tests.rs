@@ -1,5 +1,6 @@
 //! What goes over the wire, compared with texts that a person can read; and frp's own judgement of its configurations.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
@@ -77,6 +78,31 @@ fn a_lane_is_objects_in_the_cluster() {
     assert_snapshot("secret.json", &pretty(&home.secret(&keys())));
     assert_snapshot("config-map.json", &pretty(&home.config_map(&frpc)));
     assert_snapshot("deployment.json", &pretty(&home.deployment(&frpc)));
+}
+
+/// What is found by the Service's labels is ours only if owner and App are as well.
+#[test]
+fn objects_of_another_owner_or_app_are_not_ours() {
+    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
+    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
+    let owner_id = owner.id();
+    let home = Home { namespace: "n", owner: &owner_id, tunnel: &tunnel };
+    let made = home.secret(&keys());
+    let labels: BTreeMap<String, String> =
+        serde_json::from_value(made["metadata"]["labels"].clone()).expect("labels are texts");
+    for pair in home.selector().split(',') {
+        let (label, value) = pair.split_once('=').expect("a label and its value");
+        assert_eq!(labels[label], value, "it finds what it makes");
+    }
+    assert_eq!(home.other_app(&labels), None);
+    for (label, value, other) in
+        [("owner", "0123456789ab", &*tunnel.app), ("app", "lb-default-web-0123456789ab", "lb-default-web-0123456789ab")]
+    {
+        let mut labels = labels.clone();
+        labels.insert(format!("fly-tunnel-operator.dev/{label}"), value.into());
+        assert_eq!(home.other_app(&labels).as_deref(), Some(other), "{label}");
+    }
+    assert_eq!(home.other_app(&BTreeMap::new()).as_deref(), Some(""));
 }
 
 #[test]

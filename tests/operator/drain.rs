@@ -81,6 +81,7 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     // Whoever begins now is wanted: an operator that is installed again.
     let again = leader(&lab, "b");
     wait_until("it is ready", DEADLINE, || status(&again, "/readyz") == Some(200));
+    wait_until("the other stands by for it", DEADLINE, || status(&operator, "/readyz") == Some(200));
     web.address(DEADLINE);
     wait_for_reason(&web, "Serving");
 }
