@@ -44,8 +44,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- /* The operator's own default, where none is given. */ -}}
+{{- define "fly-tunnel-operator.defaultClass" -}}
+fly-tunnel-operator.dev/lb
+{{- end }}
+
 {{- define "fly-tunnel-operator.loadBalancerClass" -}}
-{{- .Values.loadBalancerClass | default "fly-tunnel-operator.dev/lb" -}}
+{{- .Values.loadBalancerClass | default (include "fly-tunnel-operator.defaultClass" .) -}}
 {{- end }}
 
 {{- /* What --frpc-pod-file is to hold: JSON of what is set, empty if nothing is. */ -}}

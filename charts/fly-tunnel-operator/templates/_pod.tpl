@@ -148,6 +148,13 @@ spec:
       secret:
         secretName: {{ include "fly-tunnel-operator.tokenSecret" . | quote }}
         defaultMode: 0440
+        {{- if $.drain }}
+        {{- /*
+        Without its Secret it fails at once. One that waited for it would outlive the uninstall, and take down what serves
+        again.
+        */}}
+        optional: true
+        {{- end }}
         items:
           - key: fly-api-token
             path: fly-api-token

@@ -64,34 +64,42 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 
 {{- /* Arguments and variables that the chart gives itself, or that would make the operator another than the chart takes it for. */ -}}
 {{- define "fly-tunnel-operator.owned" -}}
-{{- $settings := dict
-  "fly-api-token-file" "the value flyApiToken or existingSecret"
-  "fly-org" "the value flyOrg"
-  "fly-region" "the value flyRegion"
-  "fly-machine-size" "the value flyMachineSize"
-  "load-balancer-class" "the value loadBalancerClass"
-  "cluster-name" "the value clusterName"
-  "frps-image" "the value frpsImage"
-  "frpc-image" "the value frpcImage"
-  "frpc-pod-file" "the values frpc.*"
-  "control-port-base" "the value controlPortBase"
-  "namespace" "the release's namespace"
-  "http-bind-address" "port 8080, which the probes ask"
-  "leader-elect" "an election, always: an upgrade runs the old pod and the new one side by side"
+{{- $both := dict
+  "fly-api-token-file" "use the value flyApiToken or existingSecret"
+  "fly-org" "use the value flyOrg"
+  "fly-region" "use the value flyRegion"
+  "fly-machine-size" "use the value flyMachineSize"
+  "load-balancer-class" "use the value loadBalancerClass"
+  "cluster-name" "use the value clusterName"
+  "frps-image" "use the value frpsImage"
+  "frpc-image" "use the value frpcImage"
+  "frpc-pod-file" "use the values frpc.*"
+  "control-port-base" "use the value controlPortBase"
+  "http-bind-address" "leave it out, as the probes ask port 8080"
+  "leader-elect" "leave it out, as an upgrade runs the old pod and the new one side by side"
+  "kubeconfig" "leave it out, as the pod has a ServiceAccount"
+  "service-account-dir" "leave it out, as the pod has its ServiceAccount where all have theirs"
 -}}
-{{- $modes := dict
-  "once" "the binary on your own machine"
-  "dry-run" "the binary on your own machine"
-  "drain" "the value uninstall.drain"
+{{- $argumentsOnly := dict
+  "namespace" "leave it out, as it is the release's"
+  "context" "leave it out, as the pod has a ServiceAccount"
+  "drain" "use the value uninstall.drain"
+-}}
+{{- range $mode := list "once" "dry-run" "help" "version" -}}
+{{- $_ := set $argumentsOnly $mode "run the binary on your own machine" -}}
+{{- end -}}
+{{- $variablesOnly := dict
+  "operator-namespace" "leave it out, as it is the release's"
+  "fly-api-token" "use the value flyApiToken or existingSecret"
 -}}
 {{- range $argument := .Values.extraArgs -}}
-{{- with get (merge $modes $settings) ($argument | trimPrefix "--" | splitList "=" | first) }}
-extraArgs has {{ $argument | quote }}: use {{ . }}
+{{- with get (merge (dict) $both $argumentsOnly) ($argument | trimPrefix "--" | splitList "=" | first) }}
+extraArgs has {{ $argument | quote }}: {{ . }}
 {{- end }}
 {{- end }}
 {{- range $variable := .Values.extraEnv -}}
-{{- with get $settings ($variable.name | trimPrefix "OPERATOR_" | lower | replace "_" "-") }}
-extraEnv has {{ $variable.name }}: use {{ . }}
+{{- with get (merge (dict) $both $variablesOnly) ($variable.name | lower | replace "_" "-") }}
+extraEnv has {{ $variable.name }}: {{ . }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -103,7 +111,7 @@ extraEnv has {{ $variable.name }}: use {{ . }}
 {{- with lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" (include "fly-tunnel-operator.clusterWideName" .) -}}
 {{- $by := .metadata.annotations | default dict -}}
 {{- $owner := printf "%s in the namespace %s" (get $by "meta.helm.sh/release-name") (get $by "meta.helm.sh/release-namespace") -}}
-{{- if ne $owner $release }}
+{{- if and (hasKey $by "meta.helm.sh/release-name") (ne $owner $release) }}
 loadBalancerClass is {{ $class }}, and the release {{ $owner }} serves it: two would fight over the same Services. Give another one (--set loadBalancerClass=example.com/lb)
 {{- end }}
 {{- end }}
@@ -112,15 +120,20 @@ loadBalancerClass is {{ $class }}, and the release {{ $owner }} serves it: two w
 {{- $pod := $deployment.spec.template -}}
 {{- $component := get ($pod.metadata.labels | default dict) "app.kubernetes.io/component" -}}
 {{- if and (eq (get $by "meta.helm.sh/release-name") $.Release.Name) (eq $component "operator") -}}
-{{- $default := "its default" -}}
-{{- range $value, $is := dict "clusterName" $.Values.clusterName "loadBalancerClass" $.Values.loadBalancerClass -}}
-{{- $flag := printf "--%s=" (kebabcase $value) -}}
-{{- $was := $default -}}
+{{- $cluster := dig "metadata" "uid" "" (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- $settings := list
+  (list "clusterName" "--cluster-name=" $.Values.clusterName $cluster)
+  (list "loadBalancerClass" "--load-balancer-class=" $.Values.loadBalancerClass (include "fly-tunnel-operator.defaultClass" $))
+-}}
+{{- range $settings -}}
+{{- $flag := index . 1 -}}
+{{- $was := index . 3 -}}
+{{- $is := index . 2 | default $was -}}
 {{- range $argument := (first $pod.spec.containers).args -}}
 {{- if hasPrefix $flag $argument -}}{{- $was = trimPrefix $flag $argument -}}{{- end -}}
 {{- end -}}
-{{- if ne ($is | default $default) $was }}
-{{ $value }} is {{ $is | default $default }}, and was {{ $was }} when the tunnels were made: they would be abandoned, and Fly would go on billing for them. Give the old one back, or take them down first (uninstall.drain) and install anew
+{{- if ne $is $was }}
+{{ index . 0 }} is {{ $is }}, and was {{ $was }} when the tunnels were made: they would be abandoned, and Fly would go on billing for them. Give the old one back, or take them down first (uninstall.drain) and install anew
 {{- end }}
 {{- end }}
 {{- end }}

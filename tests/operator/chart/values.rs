@@ -66,7 +66,7 @@ fn defaults_are_the_operators() {
     }
     assert_eq!(defaults()["controlPortBase"].to_string(), default("control-port-base"));
     let helper = file("templates/_helpers.tpl");
-    assert!(helper.contains(&format!("default {:?}", default("load-balancer-class"))));
+    assert!(helper.contains(&format!("\n{}\n", default("load-balancer-class"))));
 }
 
 /// Whoever gives every value but one gets something else than whoever gives all.
@@ -186,17 +186,20 @@ fn a_bad_value_is_refused_with_words_that_help() {
             json!(["--cluster-name", "x"]),
             &["\nextraArgs has \"--cluster-name\": use the value clusterName"],
         ),
+        ("extraArgs", json!(["--help"]), &["\nextraArgs has \"--help\": run the binary on your own machine"]),
+        (
+            "extraEnv",
+            json!([{ "name": "FLY_API_TOKEN", "value": "x" }]),
+            &["\nextraEnv has FLY_API_TOKEN: use the value"],
+        ),
+        ("extraEnv", json!([{ "name": "KUBECONFIG", "value": "x" }]), &["\nextraEnv has KUBECONFIG: leave it out"]),
         ("extraArgs", json!(["--drain"]), &["\nextraArgs has \"--drain\": use the value uninstall.drain"]),
         (
             "extraEnv",
             json!([{ "name": "CLUSTER_NAME", "value": "x" }]),
             &["\nextraEnv has CLUSTER_NAME: use the value"],
         ),
-        (
-            "extraEnv",
-            json!([{ "name": "OPERATOR_NAMESPACE" }]),
-            &["\nextraEnv has OPERATOR_NAMESPACE: use the release's"],
-        ),
+        ("extraEnv", json!([{ "name": "OPERATOR_NAMESPACE" }]), &["\nextraEnv has OPERATOR_NAMESPACE: leave it out"]),
         ("extraEnv", json!([{ "name": "A", "value": 1 }]), &["/extraEnv/0/value", "got number, want string"]),
         ("extraEnv", json!([{ "name": "A", "valuefrom": {} }]), &["/extraEnv/0", "'valuefrom' not allowed"]),
         ("frpc/tolerations", json!([{ "Key": "edge" }]), &["/frpc/tolerations/0", "'Key' not allowed"]),
@@ -258,6 +261,7 @@ fn what_users_give_is_taken() {
         &["--set", "resources.limits.memory=67108864,resources.limits.nvidia\\.com/gpu=1"],
         &["--set", "extraArgs={--poll-interval=2s,--leader-elect-retry-period,5s}"],
         &["--set", "extraEnv[0].name=ONCE,extraEnv[0].value=mine"],
+        &["--set", "extraEnv[0].name=NAMESPACE,extraEnv[0].value=mine"],
         &["--set", "frpc.affinity.nodeAffinity.whatever=kubernetes-judges"],
     ] {
         manifests("there", &[MINIMAL, arguments].concat()).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
@@ -290,7 +294,7 @@ fn every_argument_of_the_charts_is_refused_in_extra_args() {
             let flag = argument.split('=').next().expect("a flag");
             let error = manifests("there", &[MINIMAL, &["--set", &format!("extraArgs={{{flag}}}")]].concat());
             let error = error.err().unwrap_or_else(|| panic!("{flag} is taken"));
-            assert!(error.contains(&format!("extraArgs has {flag:?}: use ")), "{error}");
+            assert!(error.contains(&format!("extraArgs has {flag:?}: ")), "{error}");
         }
     }
 }

@@ -128,6 +128,36 @@ fn with_drain_nothing_is_left_also_where_no_operator_runs() {
     assert_eq!(release.left(), [""; 0]);
 }
 
+/// A Job that waited for its Secret would begin when somebody brings that back for the operator.
+#[test]
+fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
+    let lab = Homelab::new();
+    let secrets = format!("/api/v1/namespaces/{}/secrets", lab.operator_namespace());
+    let kube = lab.cluster().kube();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "mine" },
+        "stringData": { "fly-api-token": lab.fly().token() },
+    });
+    kube.create(&secrets, &secret).expect("a Secret");
+    let release = Release::install(&lab, &["uninstall.drain=true", "flyApiToken=", "existingSecret=mine"]);
+    let web = lab.service("web").port(8080).create();
+    let ip = web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    kube.delete(&format!("{secrets}/mine")).expect("it is deleted");
+    let failed = release.try_helm(&["uninstall", lab.cluster_name(), "--wait", "--timeout", "120s"]);
+    assert!(!failed.status.success());
+    let job = format!("{}-fly-tunnel-operator-drain", lab.cluster_name());
+    let job: Value = release.object("apis/batch/v1/jobs", &job).expect("it stays to be looked at");
+    let has_failed = |condition: &Value| condition["type"] == "Failed" && condition["status"] == "True";
+    assert!(job["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(has_failed)), "{job:#}");
+    assert!(release.log().contains("--fly-api-token-file"), "{}", release.log());
+    kube.create(&secrets, &secret).expect("it is back");
+    release.helm(&["rollback", lab.cluster_name(), "1", "--wait", "--timeout", "120s"]);
+    assert_eq!(web.address(DEADLINE), ip);
+    assert_answers(ip, 8080, "web");
+    assert_one_of_everything(&lab);
+}
+
 /// A release that could not be drained stays, and so does what says why.
 #[test]
 fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {

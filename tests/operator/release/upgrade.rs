@@ -68,9 +68,11 @@ fn what_would_abandon_tunnels_is_refused() {
     let lab = Homelab::new();
     let release = Release::install(&lab, &[]);
     let (name, file, before) = (lab.cluster_name(), release.values_file(), release.deployment());
+    let system = lab.cluster().kube().find("/api/v1/namespaces/kube-system").expect("an answer").expect("it is there");
+    let uid = system["metadata"]["uid"].as_str().expect("a UID").to_owned();
     for (set, said) in [
         ("clusterName=other", format!("clusterName is other, and was {name} when the tunnels were made")),
-        ("clusterName=", format!("clusterName is its default, and was {name} when the tunnels were made")),
+        ("clusterName=", format!("clusterName is {uid}, and was {name} when the tunnels were made")),
         ("loadBalancerClass=example.com/lb", format!("loadBalancerClass is example.com/lb, and was {}", lab.class())),
     ] {
         let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", set];
