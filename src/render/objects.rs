@@ -28,10 +28,11 @@ pub struct Home<'a> {
 }
 
 impl Home<'_> {
-    /// Finds every object of the Service's tunnel, and those that another owner made for that Service.
+    /// Finds every object of the Service's tunnel, and those that another owner made for that Service. What names no App is
+    /// nobody's.
     pub fn selector(&self) -> String {
         let TunnelId { namespace, name } = &self.tunnel.id;
-        format!("{SERVICE_NAMESPACE_LABEL}={namespace},{SERVICE_NAME_LABEL}={name}")
+        format!("{SERVICE_NAMESPACE_LABEL}={namespace},{SERVICE_NAME_LABEL}={name},{APP_LABEL}")
     }
 
     /// The App that an object with these labels is of, if that is not ours: `--cluster-name` was changed, or a backup was

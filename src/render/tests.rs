@@ -15,7 +15,7 @@ use crate::tunnel::keys::{TOKEN, TunnelKeys};
 use crate::tunnel::lane::{Lane, Recipe};
 use crate::tunnel::names::Owner;
 use crate::tunnel::plan::Frpc;
-use crate::tunnel::{TunnelId, desired};
+use crate::tunnel::{Tunnel, TunnelId, desired};
 
 fn lane() -> Lane {
     let recipe = Recipe {
@@ -32,6 +32,13 @@ fn lane() -> Lane {
         service_checks: true,
     };
     Lane { recipe, generation: "0a1b2c3d4e".into(), index: 0, name: "frps-0a1b2c3d4e-0-1".into(), control_port: 7000 }
+}
+
+/// An owner's ID, and the tunnel of its Service `default/web`.
+fn web() -> (String, Tunnel) {
+    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
+    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
+    (owner.id(), tunnel)
 }
 
 /// Keys that are none, and the same in every run.
@@ -70,9 +77,7 @@ fn a_lane_is_two_configurations() {
 
 #[test]
 fn a_lane_is_objects_in_the_cluster() {
-    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
-    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
-    let owner_id = owner.id();
+    let (owner_id, tunnel) = web();
     let home = Home { namespace: "fly-tunnel-operator-system", owner: &owner_id, tunnel: &tunnel };
     let frpc = Frpc { lane: lane(), machine: "148e21ea7e4589".into(), secret: "the-secret".into() };
     assert_snapshot("secret.json", &pretty(&home.secret(&keys())));
@@ -83,15 +88,13 @@ fn a_lane_is_objects_in_the_cluster() {
 /// What is found by the Service's labels is ours only if owner and App are as well.
 #[test]
 fn objects_of_another_owner_or_app_are_not_ours() {
-    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
-    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
-    let owner_id = owner.id();
+    let (owner_id, tunnel) = web();
     let home = Home { namespace: "n", owner: &owner_id, tunnel: &tunnel };
     let made = home.secret(&keys());
     let labels: BTreeMap<String, String> =
         serde_json::from_value(made["metadata"]["labels"].clone()).expect("labels are texts");
-    for pair in home.selector().split(',') {
-        let (label, value) = pair.split_once('=').expect("a label and its value");
+    for wanted in home.selector().split(',') {
+        let (label, value) = wanted.split_once('=').unwrap_or((wanted, &tunnel.app));
         assert_eq!(labels[label], value, "it finds what it makes");
     }
     assert_eq!(home.other_app(&labels), None);
@@ -102,14 +105,12 @@ fn objects_of_another_owner_or_app_are_not_ours() {
         labels.insert(format!("fly-tunnel-operator.dev/{label}"), value.into());
         assert_eq!(home.other_app(&labels).as_deref(), Some(other), "{label}");
     }
-    assert_eq!(home.other_app(&BTreeMap::new()).as_deref(), Some(""));
 }
 
 #[test]
 fn what_users_say_of_the_frpc_pods_is_in_them() {
-    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
-    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
-    let home = Home { namespace: "n", owner: "o", tunnel: &tunnel };
+    let (owner_id, tunnel) = web();
+    let home = Home { namespace: "n", owner: &owner_id, tunnel: &tunnel };
     let mut frpc = Frpc { lane: lane(), machine: "m".into(), secret: "s".into() };
     frpc.lane.recipe.frpc_pod = serde_json::from_str(
         r#"{"tolerations":[{"key":"pi","operator":"Exists"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{}},

@@ -43,7 +43,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{- /* The operator's own default, where none is given. */ -}}
+{{- /* The operator's own. */ -}}
 {{- define "fly-tunnel-operator.defaultClass" -}}
 fly-tunnel-operator.dev/lb
 {{- end }}

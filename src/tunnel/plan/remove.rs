@@ -12,10 +12,10 @@ pub(super) fn plan(context: &Context) -> Plan {
         Ok(()) => Next::Gone,
         Err(Halt(next)) => next,
     };
-    if let Some(message) = context.guarded().filter(|_| next == Next::Settled) {
+    let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
+    if let Some(message) = context.guarded().filter(|_| next == Next::Settled && !legacy) {
         return context.halted(Reason::NameConflict, message);
     }
-    let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
     let shown = Shown {
         addresses: if context.drains() { Vec::new() } else { context.seen.shown() },
         reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },

@@ -56,7 +56,7 @@ impl Context<'_> {
     /// The steps to a tunnel that serves, in their order.
     fn serve(&self, ask: &Ask) -> Go<()> {
         self.finalizer()?;
-        self.app()?;
+        self.app()?; // looked for first: whose it is decides on all the rest
         // What the cluster refuses it refuses here, before anything is billed.
         let objects = self.objects()?;
         let keys = self.keys(objects)?;

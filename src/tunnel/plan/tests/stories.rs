@@ -401,6 +401,13 @@ fn a_service_of_the_go_operator_is_not_touched() {
     assert_eq!(reality.run(LONG), Next::Settled);
     assert_eq!(reality.service.metadata.finalizers.len(), 1, "its finalizer may guard an App that bills");
     assert!(matches!(reality.app, App::Absent));
+
+    let mut reality = with_another_owner(super::reality::reality());
+    reality.run(LONG);
+    reality.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "old".into());
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reason(&reality), "LegacyTunnel", "whoever's the objects are, the Go operator is who to ask");
 }
 
 #[test]
