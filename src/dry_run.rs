@@ -68,7 +68,7 @@ fn tell(out: &mut dyn Write, line: fmt::Arguments) -> Result<(), String> {
 }
 
 /// The way from how things are to where nothing is left to do, a line for each step. `look` looks at what is real, and is
-/// asked nothing any more once something was imagined.
+/// asked nothing any more once something was imagined, but for the list of Apps: no plan looks there after steps of its own.
 fn foresee(
     tunnel: &Tunnel,
     service: Option<Service>,
@@ -86,13 +86,13 @@ fn foresee(
         let now = Now { monotonic: passed, wall: wall + passed };
         memory.note(&seen, now);
         match plan::plan(tunnel, settings, &seen, &memory, now).next {
-            Next::Look(next) if real || seen.app.is_none() => {
+            Next::Look(next) if real || seen.app.is_none() || next == plan::Look::AppList => {
                 look(&next, &mut seen, &mut memory)?;
                 // An operator that starts applies each once, whether it was edited or not: that is no news.
                 let deployments = seen.objects.iter().flat_map(|objects| &objects.deployments);
                 memory.applied.extend(deployments.map(|d| (d.object.name.clone(), d.version)));
             }
-            Next::Look(next) => Imagination::look(&next, &seen, &mut memory),
+            Next::Look(_) => {} // everything is as it was imagined
             Next::Act(steps) => {
                 real = false;
                 for step in steps {

@@ -5,17 +5,19 @@ use base64::engine::general_purpose::STANDARD;
 use kube_client_lite::{ListQuery, ObjectMeta, Resource};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::failure::Failure;
+use crate::fly;
 use crate::fly::error::FlyError;
 use crate::render::machine;
 use crate::render::objects::MACHINE_LABEL;
 use crate::service::Service;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::Memory;
-use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp};
+use crate::tunnel::observed::{Address, App, Deployment, KeysSecret, LaneObject, Objects, Observed, OurApp, Unlisted};
 use crate::tunnel::plan::{Look, Reason};
-use crate::tunnel::{Tunnel, TunnelId};
+use crate::tunnel::{Tunnel, TunnelId, names};
 use crate::world::World;
 
 #[derive(Deserialize)]
@@ -67,11 +69,15 @@ impl World {
         match look {
             Look::Everything => {
                 seen.app = Some(self.app(tunnel)?);
+                seen.unlisted = None;
                 seen.objects = Some(self.objects(tunnel)?);
             }
             Look::App => match self.app_without_contents(tunnel)? {
                 App::Ours(_) if matches!(seen.app, Some(App::Ours(_))) => {}
-                App::Ours(_) => seen.app = Some(self.app(tunnel)?),
+                App::Ours(_) => {
+                    seen.app = Some(self.app(tunnel)?);
+                    seen.unlisted = None;
+                }
                 other => seen.app = Some(other),
             },
             Look::Machines(ids) => {
@@ -80,13 +86,31 @@ impl World {
                 }
             }
             Look::Objects => seen.objects = Some(self.objects(tunnel)?),
-            Look::AppList => match self.fly.lists_app(&tunnel.app)? {
-                // It is there after all; Fly's other reads will come to know.
-                true => memory.absent = None,
-                false => memory.unlisted_app = true,
-            },
+            Look::AppList => {
+                let apps = self.fly.apps()?;
+                if apps.iter().any(|app| app.name == tunnel.app) {
+                    // It is there after all; Fly's other reads will come to know.
+                    (memory.absent, memory.no_address) = (None, None);
+                } else {
+                    seen.unlisted = Some(Unlisted { holder: self.holder(&apps, tunnel, &seen.shown())? });
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The App of another owner that has one of these addresses. It is named after the same Service.
+    fn holder(&self, apps: &[fly::app::App], tunnel: &Tunnel, shown: &[IpAddr]) -> Result<Option<String>, Failure> {
+        for app in apps.iter().filter(|app| !shown.is_empty() && names::of_one_service(&app.name, &tunnel.app)) {
+            match self.fly.addresses(&app.name) {
+                Ok(addresses) if addresses.iter().any(|address| shown.contains(&address.ip)) => {
+                    return Ok(Some(app.name.clone()));
+                }
+                Ok(_) | Err(FlyError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
     /// The App with all in it.

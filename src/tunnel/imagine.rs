@@ -7,7 +7,7 @@ use super::keys::TunnelKeys;
 use super::lane::Lane;
 use super::memory::{Memory, Now};
 use super::observed::{Address, App, Deployment, KeysSecret, LaneObject, Machine, Observed, OurApp, Ours, State};
-use super::plan::{Look, Shown, Step, Wait};
+use super::plan::{Shown, Step, Wait};
 use crate::service::{CONDITION, Ingress, Service};
 
 /// How long something takes that nobody knows beforehand.
@@ -120,15 +120,7 @@ impl Imagination {
                 }
             }
         });
-        Imagination::look(&wait.look, seen, memory);
         wait.after.unwrap_or(SOON)
-    }
-
-    /// Everything is as it was imagined.
-    pub fn look(look: &Look, seen: &Observed, memory: &mut Memory) {
-        if *look == Look::AppList {
-            memory.unlisted_app = matches!(seen.app, Some(App::Absent));
-        }
     }
 }
 

@@ -62,8 +62,6 @@ pub struct Memory {
     pub app_created: bool,
     /// When this process saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
-    /// The organisation's list was read without the App in it, after it was absent for long enough.
-    pub unlisted_app: bool,
     /// `metadata.generation` of the Deployments as this process last applied them: another one was edited.
     pub applied: BTreeMap<String, i64>,
     /// Events that were written, where the condition may not tell: after a failure it shows the failure.
@@ -121,7 +119,6 @@ impl Memory {
             None => return,
         };
         self.absent = absent.then(|| self.absent.unwrap_or(now.monotonic));
-        self.unlisted_app &= absent;
         let machines = ours.map(|app| app.machines.as_slice()).unwrap_or_default();
         let machines = || machines.iter().filter(|machine| machine.exists());
         self.in_service.note(machines().filter(|m| seen.serves(m) && !m.cordoned).map(|m| m.id.as_str()), now);

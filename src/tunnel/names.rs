@@ -47,6 +47,12 @@ impl Owner {
     }
 }
 
+/// Whether both Apps are named after the same Service, as far as their names tell: they differ in the owner's part alone.
+pub fn of_one_service(app: &str, other: &str) -> bool {
+    let readable = |name: &str| name.rsplit_once('-').map(|(readable, _)| readable.to_owned());
+    readable(app) == readable(other)
+}
+
 /// `length` hex digits of the SHA-256 of the parts, each closed by a zero byte: no two lists of parts run together.
 pub fn hash(parts: &[&str], length: usize) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
@@ -140,6 +146,8 @@ mod tests {
         apps.dedup();
         assert_eq!(apps.len(), count);
         assert_ne!(owner().network("app"), other_class.network("app"));
+        assert!(of_one_service(&owner().app("a", "web"), &other_class.app("a", "web")));
+        assert!(!of_one_service(&owner().app("a", "web"), &owner().app("b", "web")));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Observed {
     /// `None`: the Service is gone. Boxed, as a thousand settled tunnels have none.
     pub service: Option<Box<Service>>,
     pub app: Option<App>,
+    /// The organisation's list of Apps, which has none of the wanted name. Looked at before an absence costs something.
+    pub unlisted: Option<Unlisted>,
     pub objects: Option<Objects>,
 }
 
@@ -25,6 +27,12 @@ pub enum App {
     /// Somebody else's: who, for people.
     Foreign(String),
     Ours(OurApp),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Unlisted {
+    /// Another App, named after the same Service, that has an address which the Service shows.
+    pub holder: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! What is not ours is never touched: Services, Apps, and what the Go operator left.
 
 use lab::homelab::Homelab;
+use lab::operator::Operator;
 use lab::recorder::Target;
 use serde_json::json;
 
@@ -101,13 +102,32 @@ fn an_app_of_the_wanted_name_that_is_not_ours_stays_as_it_is() {
 #[test]
 fn a_tunnel_of_another_cluster_name_goes_on_and_is_not_made_again() {
     let lab = Homelab::new();
-    let operator = start(&lab);
-    let (web, ip) = serving(&lab);
+    goes_on_beside(&lab, |operator| operator.arg("--cluster-name=renamed"));
+}
+
+/// As after a reinstall elsewhere: nothing in that namespace tells of the old owner, but Fly does.
+#[test]
+fn a_tunnel_of_another_namespace_and_cluster_name_goes_on_and_is_not_made_again() {
+    let lab = Homelab::new();
+    let elsewhere = lab.namespace();
+    let administrator = lab.kubeconfig();
+    goes_on_beside(&lab, |operator| {
+        operator
+            .arg("--cluster-name=renamed")
+            .env("OPERATOR_NAMESPACE", elsewhere)
+            .env("KUBECONFIG", administrator.to_str().expect("a path"))
+    });
+}
+
+/// A tunnel serves; operators that are `changed` leave it alone. With its own owner back all of it is taken down.
+fn goes_on_beside<'a>(lab: &'a Homelab, changed: impl Fn(Operator<'a>) -> Operator<'a>) {
+    let operator = start(lab);
+    let (web, ip) = serving(lab);
     operator.kill();
-    let made = (lab.fly().state()["apps"].clone(), objects(&lab));
+    let made = (lab.fly().state()["apps"].clone(), objects(lab));
     let before = lab.requests().len();
 
-    let renamed = lab.operator(binary()).arg("--cluster-name=renamed").start();
+    let renamed = changed(lab.operator(binary())).start();
     let message = wait_for_reason(&web, "NameConflict");
     assert!(message.contains(made.0[0]["name"].as_str().expect("a name")), "{message}");
     assert!(message.contains("--cluster-name"), "{message}");
@@ -116,11 +136,11 @@ fn a_tunnel_of_another_cluster_name_goes_on_and_is_not_made_again() {
     let looked = asked();
     wait_until("it looked again", LONG_DEADLINE, || asked() > looked);
     renamed.kill();
-    let (code, log) = ended(candidate(&lab, "drain").arg("--cluster-name=renamed").arg("--drain").start());
+    let (code, log) = ended(changed(candidate(lab, "drain")).arg("--drain").start());
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("NameConflict"), "{log}");
 
-    assert_eq!((lab.fly().state()["apps"].clone(), objects(&lab)), made, "all is as it was");
+    assert_eq!((lab.fly().state()["apps"].clone(), objects(lab)), made, "all is as it was");
     assert_eq!(web.address(DEADLINE), ip);
     assert_answers(ip, 8080, "web");
     for request in lab.requests().split_off(before).iter().filter(|request| request.to == Target::Fly) {
@@ -128,9 +148,9 @@ fn a_tunnel_of_another_cluster_name_goes_on_and_is_not_made_again() {
     }
 
     // With its old name it takes all of it down.
-    let _operator = start(&lab);
+    let _operator = start(lab);
     web.wait_gone(DEADLINE);
-    assert_nothing_left(&lab);
+    assert_nothing_left(lab);
 }
 
 #[test]

@@ -15,10 +15,12 @@ impl Context<'_> {
         }
     }
 
-    /// Objects in the cluster say that another owner serves the Service. Whoever gives the operator another cluster name
-    /// would otherwise get a second address and a second bill for each Service, and the first would never end.
+    /// Objects in the cluster say that another owner serves the Service, or Fly does. Whoever gives the operator another
+    /// cluster name would otherwise get a second address and a second bill for each Service, and the first would never end.
     pub(super) fn other_owner(&self) -> Option<String> {
-        self.seen.objects.as_ref()?.other_apps.first().map(|app| another_owner(app))
+        let objects = self.seen.objects.iter().flat_map(|objects| &objects.other_apps).map(|app| another_owner(app));
+        let holder = self.seen.unlisted.iter().filter_map(|list| list.holder.as_deref()).map(holder);
+        objects.chain(holder).next()
     }
 
     /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
@@ -46,5 +48,13 @@ fn another_owner(app: &str) -> String {
         "objects of another owner in the operator's namespace are for this Service: their Fly App {app} may serve it and be \
          billed, and is left alone. Was --cluster-name changed? Give the old one back. If that App is gone or another \
          cluster's, delete the Deployments, ConfigMaps and Secrets with the label fly-tunnel-operator.dev/app={app}"
+    )
+}
+
+fn holder(app: &str) -> String {
+    format!(
+        "the Fly App {app} of another owner has the address that the Service shows, may serve it and is billed; it is left \
+         alone. Were --cluster-name and --namespace changed? Give the old ones back. If it is not wanted any more, \
+         `fly apps destroy {app}`"
     )
 }

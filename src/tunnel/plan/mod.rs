@@ -18,7 +18,7 @@ use std::{fmt, vec};
 
 use super::lane::Lane;
 use super::memory::{Memory, Now};
-use super::observed::{App, Observed};
+use super::observed::{App, Observed, Unlisted};
 use super::{Tunnel, Wanted};
 use crate::config::LaneConfig;
 pub use show::{Reason, Shown};
@@ -175,6 +175,11 @@ impl Context<'_> {
     /// The App, once it was looked at.
     fn app(&self) -> Go<&App> {
         self.seen.app.as_ref().ok_or(Halt(Next::Look(Look::Everything)))
+    }
+
+    /// The last look before the absence of the App is believed.
+    fn unlisted(&self) -> Go<&Unlisted> {
+        self.seen.unlisted.as_ref().ok_or(Halt(Next::Look(Look::AppList)))
     }
 }
 

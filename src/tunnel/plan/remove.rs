@@ -17,7 +17,7 @@ pub(super) fn plan(context: &Context) -> Plan {
         return context.halted(Reason::NameConflict, message);
     }
     let shown = Shown {
-        addresses: if context.drains() { Vec::new() } else { context.seen.shown() },
+        addresses: if context.drains() && !context.undecided() { Vec::new() } else { context.seen.shown() },
         reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
         message: match legacy {
             true => "the Go operator's App may still be there: delete it, then take away the finalizer by hand".into(),
@@ -25,7 +25,8 @@ pub(super) fn plan(context: &Context) -> Plan {
         },
     };
     let untouched = legacy && context.drains();
-    let writes = next != Next::Gone && next != act(Step::RemoveFinalizer) && !untouched;
+    let last = next == act(Step::RemoveFinalizer) && (!context.drains() || context.seen.shown().is_empty());
+    let writes = next != Next::Gone && !last && !untouched;
     Plan { shown: writes.then_some(shown), next }
 }
 
@@ -49,6 +50,12 @@ impl Context<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The App is not there, and the address that the Service shows may yet tell whose it is.
+    fn undecided(&self) -> bool {
+        let absent = matches!(self.seen.app, Some(App::Absent)) && self.memory.app_deleted.is_none();
+        absent && self.has_finalizer() && self.seen.unlisted.as_ref().is_none_or(|list| list.holder.is_some())
     }
 
     /// Before an uninstall the Service stays; after any other removal it is gone, or somebody else's.
@@ -93,7 +100,7 @@ impl Context<'_> {
             let after = (READS_LAG - absent).min(Duration::from_secs(5));
             return Err(Halt(wait_for(Waiting::AppGone, Look::App, after)));
         }
-        if self.memory.unlisted_app { Ok(()) } else { Err(Halt(Next::Look(Look::AppList))) }
+        self.unlisted().map(|_| ())
     }
 
     /// Whether this process saw the Machine destroyed.

@@ -86,7 +86,12 @@ impl Context<'_> {
         match self.app()? {
             App::Ours(app) => Ok(app),
             App::Absent => match self.address_is_lost() {
-                true => Err(Halt(act(Step::CreateApp))),
+                true => {
+                    if !self.seen.shown().is_empty() {
+                        self.unlisted()?;
+                    }
+                    Err(Halt(act(Step::CreateApp)))
+                }
                 false => Err(Halt(wait_for(Waiting::SecondLook, Look::App, BELIEVED))),
             },
             App::Foreign(_) => Err(Halt(Next::Settled)),

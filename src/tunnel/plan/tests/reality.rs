@@ -11,7 +11,7 @@ use crate::service::{Port, Service};
 use crate::tunnel::imagine::Imagination;
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::names::{self, Owner};
-use crate::tunnel::observed::{App, Machine, Objects, Observed, OurApp, State};
+use crate::tunnel::observed::{App, Machine, Objects, Observed, OurApp, State, Unlisted};
 use crate::tunnel::{TunnelId, desired};
 
 pub struct Reality {
@@ -30,6 +30,8 @@ pub struct Reality {
     /// Machines that are booting, and until when.
     booting: Vec<(String, Duration)>,
     app_going: bool,
+    /// Another owner's App that has the address.
+    pub holder: Option<String>,
     /// The operator is to be uninstalled.
     pub draining: bool,
 }
@@ -70,6 +72,7 @@ pub fn reality() -> Reality {
         story: String::new(),
         booting: Vec::new(),
         app_going: false,
+        holder: None,
         draining: false,
     }
 }
@@ -193,9 +196,13 @@ impl Reality {
             Look::Everything | Look::App | Look::Machines(_) => {
                 self.seen.app = Some(self.app.clone());
                 self.seen.objects = Some(self.objects.clone());
+                self.seen.unlisted = None;
             }
             Look::Objects => self.seen.objects = Some(self.objects.clone()),
-            Look::AppList => self.memory.unlisted_app = matches!(self.app, App::Absent),
+            Look::AppList => {
+                let unlisted = Unlisted { holder: self.holder.clone() };
+                self.seen.unlisted = matches!(self.app, App::Absent).then_some(unlisted);
+            }
         }
     }
 
@@ -216,9 +223,10 @@ impl Reality {
             service: Some(Box::new(std::mem::take(&mut self.service))),
             app: Some(std::mem::replace(&mut self.app, App::Absent)),
             objects: Some(std::mem::take(&mut self.objects)),
+            ..Observed::default()
         };
         self.imagination.act(step, &mut truth, &mut self.memory, now);
-        let Observed { service: Some(service), app: Some(app), objects: Some(objects) } = truth else {
+        let Observed { service: Some(service), app: Some(app), objects: Some(objects), .. } = truth else {
             panic!("nothing of it is forgotten");
         };
         (self.service, self.app, self.objects) = (*service, app, objects);

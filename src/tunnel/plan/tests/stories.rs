@@ -375,6 +375,50 @@ fn a_service_that_another_owner_serves_is_left_to_it() {
     assert_eq!(reality.service.metadata.finalizers.len(), 1, "{}", reality.story);
 }
 
+/// As after a reinstall in another namespace with another cluster name: nothing in the cluster tells of the owner.
+#[test]
+fn a_service_whose_address_another_owner_has_is_left_to_it() {
+    let held = || {
+        let mut reality = with_another_owner(reality());
+        reality.objects.other_apps.clear();
+        reality.holder = Some("lb-default-web-0123456789ab".into());
+        reality
+    };
+    let left = |reality: &Reality| {
+        let shown = (reason(reality), reality.service.addresses().len(), reality.service.metadata.finalizers.len());
+        assert_eq!(shown, ("NameConflict".into(), 1, 1), "{}", reality.story);
+        assert!(matches!(reality.app, App::Absent), "no second bill: {}", reality.story);
+    };
+    let mut reality = held();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    left(&reality);
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    left(&reality);
+    reality.say("— the other owner's App is destroyed");
+    reality.holder = None;
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+
+    let mut reality = held();
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    left(&reality);
+
+    let mut reality = held();
+    reality.drain();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    left(&reality);
+
+    let mut reality = held();
+    reality.holder = None;
+    reality.drain();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+    assert!(reality.service.addresses().is_empty(), "{}", reality.story);
+}
+
 #[test]
 fn a_tunnel_of_ours_goes_on_beside_another_owners_objects_and_tells_of_them() {
     let mut reality = serving();
