@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Duration;
 
 use crate::backoff::Repeating;
 use crate::cluster::NotBegun;
@@ -76,10 +77,27 @@ fn look(world: &World) -> Result<Orphans, Failure> {
     Ok(orphans)
 }
 
-/// All is down. What is wrong all the same, if the Lease is not kept (`kept`) from other operators.
-pub fn verdict(kept: bool) -> Option<String> {
-    if kept {
-        log::info!("every tunnel is down; no operator that runs now makes them again");
+/// All is down. What is wrong all the same: the Lease is not kept (`kept`) from other operators, or one that does not know of
+/// it makes tunnels again, which is looked for twice, a `poll_interval` apart.
+pub fn verdict(world: &World, kept: bool, poll_interval: Duration) -> Result<(), String> {
+    if !kept {
+        return Err("every tunnel is down, but the Lease could not be kept: end all operators now".into());
     }
-    (!kept).then(|| "every tunnel is down, but the Lease could not be kept: end all operators now".into())
+    for _ in 0..2 {
+        thread::sleep(poll_interval);
+        let services = poll::load_balancers(world).map_err(|error| {
+            format!("every tunnel is down; whether no operator makes them again cannot be seen: {error}")
+        })?;
+        let mut tunnels = services.iter().filter_map(|service| world.tunnel(service));
+        // The Go operator's stay.
+        if let Some(again) = tunnels.find(|tunnel| tunnel.legacy.is_none()) {
+            return Err(format!(
+                "every tunnel was down, but the Service {} has one again: another operator of this class runs, whose \
+                 --namespace is not {}. Give --drain the same, or end that operator and drain again",
+                again.id, world.namespace
+            ));
+        }
+    }
+    log::info!("every tunnel is down; no operator that runs now makes them again");
+    Ok(())
 }

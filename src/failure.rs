@@ -80,9 +80,8 @@ impl From<FlyError> for Failure {
                 Failure { retry_after, ..Failure::new(Kind::Early, text) }
             }
             // What a Service asks for is in its Machines alone, and they are refused elsewhere.
-            FlyError::Refused(_) => Failure::shown(Reason::FlyUnavailable, text),
-            FlyError::Unavailable(_) | FlyError::MachineExists(_) => {
-                Failure::shown(Reason::FlyUnavailable, format!("{text}; what serves goes on serving"))
+            FlyError::Refused(_) | FlyError::Unavailable(_) | FlyError::MachineExists(_) => {
+                Failure::shown(Reason::FlyUnavailable, text)
             }
             FlyError::NotFound | FlyError::NameTaken => Failure::new(Kind::Early, text),
         }

@@ -136,6 +136,7 @@ fn serve(config: Config) -> Result<(), Exit> {
     let orphans = if world.draining { drain::orphans(&world, TRIES)? } else { Orphans::default() };
     begun.store(true, Ordering::Release);
 
+    let world = Arc::new(world);
     let pace = Pace {
         poll_interval: config.poll_interval,
         resync_interval: config.resync_interval,
@@ -143,12 +144,12 @@ fn serve(config: Config) -> Result<(), Exit> {
         once: tries,
     };
     let left: Vec<String> = orphans.left().collect();
-    let mut end = controller::run(world, pace, leadership, telemetry, (sender, receiver), orphans.tunnels);
+    let mut end = controller::run(Arc::clone(&world), pace, leadership, telemetry, (sender, receiver), orphans.tunnels);
     end.failures.extend(left);
     let leave = Leave::after(config.mode, &end);
     let kept = election.is_none_or(|election| election.end(leave, LAST_WRITE));
     if leave == Leave::Retire {
-        end.failures.extend(drain::verdict(kept));
+        end.failures.extend(drain::verdict(&world, kept, config.poll_interval).err());
     }
     match end.failures.is_empty() {
         true => Ok(()),

@@ -264,7 +264,11 @@ fn token(given: &Given) -> Result<TokenSource, String> {
         let source = TokenSource::File(file.into());
         return match source.read() {
             Ok(_) => Ok(source),
-            Err(error) => Err(format!("{}: {error}", flags::find("fly-api-token-file").label())),
+            Err(error) => Err(format!(
+                "{}: {error}. In the cluster it is the key fly-api-token of the Secret that the chart's existingSecret names: \
+                 is it there?",
+                flags::find("fly-api-token-file").label()
+            )),
         };
     }
     match given.value("FLY_API_TOKEN") {

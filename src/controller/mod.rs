@@ -81,14 +81,13 @@ struct Controller {
 
 /// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for. `orphans` are taken down.
 pub fn run(
-    world: World,
+    world: Arc<World>,
     pace: Pace,
     leadership: Leadership,
     telemetry: Arc<Telemetry>,
     events: (Sender<Event>, Receiver<Event>),
     orphans: Vec<TunnelId>,
 ) -> End {
-    let world = Arc::new(world);
     let clock = Arc::new(Clock { started: Instant::now(), stopping: AtomicBool::new(false) });
     let (sender, receiver) = events;
     {

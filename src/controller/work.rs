@@ -10,7 +10,7 @@ use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
 use crate::tunnel::plan::{self, Look, Next, Reason, Shown, Step, Wait};
-use crate::tunnel::{Tunnel, desired};
+use crate::tunnel::{Tunnel, Wanted, desired};
 use crate::world::World;
 
 /// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
@@ -186,7 +186,10 @@ impl Work {
             Kind::Early | Kind::Cluster | Kind::Outdated => return,
         };
         let Some(service) = &self.seen.service else { return };
-        let shown = Shown { addresses: service.addresses(), reason, message: failure.message.clone() };
+        let goes_on = reason == Reason::FlyUnavailable && matches!(self.tunnel.wanted, Wanted::Served(_));
+        let comfort = if goes_on { "; what serves goes on serving" } else { "" };
+        let message = format!("{}{comfort}", failure.message);
+        let shown = Shown { addresses: service.addresses(), reason, message };
         if !shown.is_shown_by(service)
             && pass.may_act()
             && let Err(error) = self.act(&Step::ShowStatus(shown), pass)

@@ -126,7 +126,10 @@ impl Fly {
 
     fn send(&self, request: Request<Vec<u8>>) -> Result<Vec<u8>, FlyError> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let response = self.agent.run(request).map_err(|error| FlyError::Unavailable(error.to_string()))?;
+        let response = self.agent.run(request).map_err(|error| match error {
+            ureq::Error::Timeout(_) => FlyError::Unavailable("it does not answer in time".into()),
+            error => FlyError::Unavailable(error.to_string()),
+        })?;
         let (parts, body) = response.into_parts();
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         log::debug!("Fly: {method} {}: {} (request {})", uri.path(), parts.status.as_u16(), header("fly-request-id"));

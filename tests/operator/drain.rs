@@ -146,6 +146,28 @@ fn it_works_where_the_namespace_is_gone() {
 }
 
 /// Frozen with a step in hand, and woken when all is down.
+/// `--namespace` was left out: the Lease that is kept is nobody's.
+#[test]
+fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.pause();
+    let drain = candidate(&lab, "drain")
+        .arg("--drain")
+        .env("OPERATOR_NAMESPACE", lab.namespace())
+        .env("KUBECONFIG", lab.kubeconfig().to_str().expect("a path"))
+        .env("POLL_INTERVAL", "10s")
+        .start();
+    wait_until("all is down", LONG_DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
+    operator.resume();
+    let (code, log) = ended(drain);
+    assert_eq!(code, Some(1), "{log}");
+    for said in ["--namespace", lab.namespace(), &web.name] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+}
+
 #[test]
 fn an_operator_that_was_frozen_makes_nothing_after_waking() {
     let lab = Homelab::new();

@@ -24,6 +24,7 @@ fn story(lab: &Homelab, format: &str) -> String {
     wait_until("it serves again", LONG_DEADLINE, || condition(&web.object()).0 == "Serving");
     web.delete();
     web.wait_gone(DEADLINE);
+    wait_until("the last step is told", DEADLINE, || operator.log().contains("remove the finalizer"));
     operator.terminate();
     operator.wait(DEADLINE).expect("it ends");
     operator.log()

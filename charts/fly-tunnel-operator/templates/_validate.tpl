@@ -133,7 +133,7 @@ loadBalancerClass is {{ $class }}, and the release {{ $owner }} serves it: two w
 {{- if hasPrefix $flag $argument -}}{{- $was = trimPrefix $flag $argument -}}{{- end -}}
 {{- end -}}
 {{- if ne $is $was }}
-{{ index . 0 }} is {{ $is }}, and was {{ $was }} when the tunnels were made: they would be abandoned, and Fly would go on billing for them. Give the old one back, or take them down first (uninstall.drain) and install anew
+{{ index . 0 }} is {{ $is }}, and the installed operator runs with {{ $was }}: the tunnels that it made would be abandoned, and Fly would go on billing for them. Give the old one back, or take them down first (uninstall.drain) and install anew. If somebody edited the Deployment by hand, undo that by hand first
 {{- end }}
 {{- end }}
 {{- end }}

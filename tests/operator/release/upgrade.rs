@@ -71,9 +71,12 @@ fn what_would_abandon_tunnels_is_refused() {
     let system = lab.cluster().kube().find("/api/v1/namespaces/kube-system").expect("an answer").expect("it is there");
     let uid = system["metadata"]["uid"].as_str().expect("a UID").to_owned();
     for (set, said) in [
-        ("clusterName=other", format!("clusterName is other, and was {name} when the tunnels were made")),
-        ("clusterName=", format!("clusterName is {uid}, and was {name} when the tunnels were made")),
-        ("loadBalancerClass=example.com/lb", format!("loadBalancerClass is example.com/lb, and was {}", lab.class())),
+        ("clusterName=other", format!("clusterName is other, and the installed operator runs with {name}")),
+        ("clusterName=", format!("clusterName is {uid}, and the installed operator runs with {name}")),
+        (
+            "loadBalancerClass=example.com/lb",
+            format!("loadBalancerClass is example.com/lb, and the installed operator runs with {}", lab.class()),
+        ),
     ] {
         let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", set];
         let refused = release.try_helm(&upgrade);
