@@ -73,7 +73,8 @@ impl Stream {
                 Ok(answer) => format!("an answer {answer:?}"),
                 Err(error) => error.to_string(),
             };
-            self.lost.lock().expect("no one panics while holding it").push(format!("{:?}: {what}", began.elapsed()));
+            let lost = format!("at {:?}, after {:?}: {what}", began.elapsed(), asked.elapsed());
+            self.lost.lock().expect("no one panics while holding it").push(lost);
             std::thread::sleep(Duration::from_millis(10));
         }
     }
