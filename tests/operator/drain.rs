@@ -145,7 +145,6 @@ fn it_works_where_the_namespace_is_gone() {
     assert_untouched(&web);
 }
 
-/// Frozen with a step in hand, and woken when all is down.
 /// `--namespace` was left out: the Lease that is kept is nobody's.
 #[test]
 fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
@@ -168,6 +167,7 @@ fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
     }
 }
 
+/// Frozen with a step in hand, and woken when all is down.
 #[test]
 fn an_operator_that_was_frozen_makes_nothing_after_waking() {
     let lab = Homelab::new();
