@@ -63,6 +63,7 @@ impl Entry {
                 look: None,
                 reread,
                 failures: Repeating::default(),
+                made_again: 0,
             })),
             due: Some(now),
             resync: None,

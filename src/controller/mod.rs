@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use kube_client_lite::lease::{Leadership, Permit};
 
 use crate::backoff::jittered;
+use crate::drain;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
 use crate::tunnel::plan::Look;
@@ -75,6 +76,10 @@ struct Controller {
     permit: Option<Permit>,
     polled: bool,
     entries: BTreeMap<TunnelId, Entry>,
+    /// What a drain took down, and when.
+    down: BTreeMap<TunnelId, Instant>,
+    /// Another operator makes this one again.
+    made_again: Option<TunnelId>,
     working: usize,
     events: Sender<Event>,
 }
@@ -105,6 +110,8 @@ pub fn run(
         permit: None,
         polled: false,
         entries: BTreeMap::new(),
+        down: BTreeMap::new(),
+        made_again: None,
         working: 0,
         events: sender,
     };
@@ -124,6 +131,10 @@ pub fn run(
                 let unfinished = controller.pace.once.map(|_| "it was told to end before all was done".to_owned());
                 return controller.stop(&receiver, unfinished.into_iter().collect());
             }
+        }
+        if let Some(id) = controller.made_again.take() {
+            let failure = drain::made_again(&controller.world, &id);
+            return controller.stop(&receiver, vec![failure]);
         }
         controller.start_due();
         if controller.pace.once.is_some()
@@ -187,6 +198,9 @@ impl Controller {
         let mut listed = BTreeSet::new();
         for service in poll.services {
             let Some(tunnel) = self.world.tunnel(&service) else { continue };
+            if tunnel.legacy.is_none() && self.down.get(&tunnel.id).is_some_and(|down| *down < poll.began) {
+                self.made_again = Some(tunnel.id.clone());
+            }
             listed.insert(tunnel.id.clone());
             match self.entries.get_mut(&tunnel.id) {
                 Some(entry) => entry.listed(tunnel, service, poll.began, now),
@@ -235,8 +249,13 @@ impl Controller {
             Outcome::Settled if self.world.draining && work.tunnel.legacy.is_some() => Some(None),
             Outcome::Settled => Some(work.shown_failure()),
             Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
-            Outcome::TryAgain(_) | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
+            Outcome::TryAgain(_) | Outcome::MadeAgain | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
         };
+        match &outcome {
+            Outcome::Gone if self.world.draining => drop(self.down.insert(id.clone(), now)),
+            Outcome::MadeAgain => self.made_again = Some(id.clone()),
+            _ => {}
+        }
         let metrics = &self.telemetry.metrics;
         metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
         if let Some(after) = entry.first_address(&work.seen, now) {
@@ -256,7 +275,7 @@ impl Controller {
             Outcome::Settled => entry.settled(now + jittered(self.pace.resync_interval)),
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
             Outcome::TryAgain(delay) => entry.due = Some(now + delay),
-            Outcome::Gone | Outcome::Stopped => {}
+            Outcome::MadeAgain | Outcome::Gone | Outcome::Stopped => {}
         }
     }
 

@@ -8,7 +8,7 @@ use kube_client_lite::lease::Permit;
 use crate::backoff::{Repeating, wished};
 use crate::failure::{Failure, Kind};
 use crate::tunnel::memory::{Memory, Now};
-use crate::tunnel::observed::Observed;
+use crate::tunnel::observed::{Machine, Observed};
 use crate::tunnel::plan::{self, Look, Next, Reason, Shown, Step, Wait};
 use crate::tunnel::{Tunnel, Wanted, desired};
 use crate::world::World;
@@ -23,6 +23,9 @@ const WORTH_A_WORD: u32 = 3;
 /// What was seen is not trusted any longer when it was "only early" this often in a row.
 const EARLY_TRIES: u32 = 5;
 
+/// A drain gives up when it found this often that what it took down was made again. Once may be Fly's reads, which lag.
+const ROUNDS: u32 = 2;
+
 /// A tunnel, and what is known of it.
 pub struct Work {
     pub tunnel: Tunnel,
@@ -33,6 +36,8 @@ pub struct Work {
     /// Read the Service first: it may have changed or gone.
     pub reread: bool,
     pub failures: Repeating,
+    /// How often the App had something in it again after its deletion was accepted.
+    pub made_again: u32,
 }
 
 /// How a pass ended.
@@ -42,6 +47,8 @@ pub enum Outcome {
     Wait(Wait),
     /// Something failed; after this time.
     TryAgain(Duration),
+    /// Another operator makes again what a drain takes down.
+    MadeAgain,
     /// The process is to end, or leads no more; nothing more was begun.
     Stopped,
 }
@@ -122,6 +129,9 @@ impl Work {
             if let Some(look) = &self.look {
                 world.look(look, &self.tunnel, &mut self.seen, &mut self.memory)?;
                 self.look = None;
+                if world.draining && self.is_made_again() {
+                    return Ok(Outcome::MadeAgain);
+                }
             }
             self.memory.note(&self.seen, clock.now());
             match plan::plan(&self.tunnel, &world.settings, &self.seen, &self.memory, clock.now()).next {
@@ -141,6 +151,14 @@ impl Work {
         }
         log::error!("{}: the pass goes round in circles; this is a bug worth a report", self.tunnel.id);
         Err(Failure::new(Kind::Outdated, "the pass goes round in circles"))
+    }
+
+    fn is_made_again(&mut self) -> bool {
+        let deleted = self.seen.our_app().filter(|_| self.memory.app_deleted.is_some());
+        if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
+            self.made_again += 1;
+        }
+        self.made_again >= ROUNDS
     }
 
     fn act(&mut self, step: &Step, pass: &Pass) -> Result<(), Failure> {

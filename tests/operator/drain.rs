@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use lab::fly::Settings;
 use lab::homelab::Homelab;
-use lab::operator::RunningOperator;
+use lab::operator::{Operator, RunningOperator};
 use lab::recorder::{Answer, Fault, Gate, Request, Rule, Target};
 use lab::service::ServiceHandle;
 use serde_json::{Map, json};
@@ -145,25 +145,52 @@ fn it_works_where_the_namespace_is_gone() {
     assert_untouched(&web);
 }
 
-/// `--namespace` was left out: the Lease that is kept is nobody's.
+/// `--drain` whose `--namespace` was left out: the Lease that it takes is nobody's.
+fn astray(lab: &Homelab) -> Operator<'_> {
+    candidate(lab, "drain")
+        .arg("--drain")
+        .env("OPERATOR_NAMESPACE", lab.namespace())
+        .env("KUBECONFIG", lab.kubeconfig().to_str().expect("a path"))
+}
+
+/// It gave up, and tells whose operator to end.
+#[track_caller]
+fn assert_told_of_another(drain: RunningOperator, lab: &Homelab) {
+    let (code, log) = ended(drain);
+    assert_eq!(code, Some(1), "{log}");
+    for said in ["--namespace", &format!("Service {}/web", lab.namespace())] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+}
+
 #[test]
 fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
     let lab = Homelab::new();
     let operator = start(&lab);
     let (web, _) = serving(&lab);
     operator.pause();
-    let drain = candidate(&lab, "drain")
-        .arg("--drain")
-        .env("OPERATOR_NAMESPACE", lab.namespace())
-        .env("KUBECONFIG", lab.kubeconfig().to_str().expect("a path"))
-        .env("POLL_INTERVAL", "10s")
-        .start();
+    let drain = astray(&lab).env("POLL_INTERVAL", "10s").start();
     wait_until("all is down", LONG_DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
     operator.resume();
-    let (code, log) = ended(drain);
-    assert_eq!(code, Some(1), "{log}");
-    for said in ["--namespace", lab.namespace(), &web.name] {
-        assert!(log.contains(said), "{said}: {log}");
+    assert_told_of_another(drain, &lab);
+}
+
+/// Each round of such a fight is an address that is billed.
+#[test]
+fn an_operator_of_another_namespace_is_not_fought_without_end() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let services = [8080, 8081, 8082].map(|port| lab.service(&format!("web-{port}")).port(port).create());
+    for service in &services {
+        service.address(DEADLINE);
+        wait_for_reason(service, "Serving");
+    }
+    assert_told_of_another(astray(&lab).start(), &lab);
+    let allocated = |r: &Request| r.to == Target::Fly && r.method == "POST" && r.path.ends_with("/ip_assignments");
+    let addresses = lab.requests().iter().filter(|r| allocated(r)).count();
+    assert!(addresses <= 4 * services.len(), "{addresses} addresses");
+    for service in &services {
+        wait_for_reason(service, "Serving");
     }
 }
 

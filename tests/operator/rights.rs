@@ -134,13 +134,17 @@ fn without_any_one_of_its_rights_something_breaks_and_says_so() {
     side_by_side(6, Right::all(), |right| {
         let (name, breaks) = (right.name(), Breaks::without(&right.name()));
         let lab = Homelab::new();
-        right.take_away(&lab);
+        // On its way up a tunnel may be read by name too, where a poll saw its Service half written.
+        if breaks != Breaks::Cleanup {
+            right.take_away(&lab);
+        }
         let operator = candidate(&lab, "operator").without("CLUSTER_NAME").env("RUST_LOG", "info").start();
         let web = lab.service("web").port(8080).create();
         if breaks != Breaks::Address {
             web.address(DEADLINE);
         }
         if breaks == Breaks::Cleanup {
+            right.take_away(&lab);
             let change = json!({ "spec": { "type": "ClusterIP" } });
             lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
         }
