@@ -153,6 +153,33 @@ fn goes_on_beside<'a>(lab: &'a Homelab, changed: impl Fn(Operator<'a>) -> Operat
     assert_nothing_left(lab);
 }
 
+/// Each of the clusters of one organisation may have a Service of that name: only who has its address has its tunnel.
+#[test]
+fn another_clusters_app_named_after_the_same_service_is_not_taken_for_its_tunnel() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    let ours = apps(&lab)[0]["name"].as_str().expect("a name").to_owned();
+    let (readable, _) = ours.rsplit_once('-').expect("a hash at its end");
+    let theirs = format!("{readable}-0123456789ab");
+    lab.fly().add_app(lab.fly().organisation(), &theirs, "their-network");
+    let by_hand = ureq::agent();
+    let (at, token) = (format!("http://{}/v1/apps", lab.fly().address()), format!("Bearer {}", lab.fly().token()));
+    let address = by_hand.post(format!("{at}/{theirs}/ip_assignments")).header("Authorization", &token);
+    address.content_type("application/json").send(r#"{"type":"v4"}"#).expect("an address");
+    let app = |name: &str| apps(&lab).into_iter().find(|app| app["name"] == name);
+    let before = app(&theirs);
+    let deleted = by_hand.delete(format!("{at}/{ours}?force=true")).header("Authorization", &token).call();
+    deleted.expect("it is deleted");
+
+    wait_until("the tunnel is made again", LONG_DEADLINE, || {
+        let shown = web.object()["status"]["loadBalancer"]["ingress"][0]["ip"].clone();
+        shown.is_string() && shown != ip.to_string()
+    });
+    assert!(app(&ours).is_some());
+    assert_eq!(app(&theirs), before);
+}
+
 #[test]
 fn a_service_of_the_go_operator_is_not_touched() {
     let lab = Homelab::new();
