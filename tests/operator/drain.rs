@@ -274,6 +274,27 @@ fn where_fly_is_down_it_fails_and_nothing_is_given_up() {
     assert_one_of_everything(&lab);
 }
 
+/// An operator that runs would take the Lease, and make all of it again.
+#[test]
+fn where_the_lease_cannot_be_kept_it_says_so() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let gate = Gate::default();
+    let last = Rule::new(Fault::Hold(gate.clone())).from("drain").method("PATCH").path("/web/status").skip(1);
+    lab.faults([last]);
+    let drain = candidate(&lab, "drain").arg("--drain").start();
+    gate.wait(DEADLINE).expect("the finalizer is taken away last");
+    let down = Fault::Answer(Answer { status: 503, headers: Map::new(), body: "down".into() });
+    lab.faults([Rule::new(down).from("drain").method("PUT").path("/leases/").times(u32::MAX)]);
+    gate.open();
+    let (code, log) = ended(drain);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("the Lease could not be kept: end all operators"), "{log}");
+    assert_untouched(&web);
+}
+
 /// Their finalizer was taken away by hand while no operator ran: only Fly's list still tells of them.
 #[test]
 fn apps_whose_service_is_gone_are_taken_down_too() {
