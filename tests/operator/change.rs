@@ -87,7 +87,7 @@ fn edges_that_learn_of_the_new_lane_last_lose_no_connection_either() {
     assert_none_lost(&stream);
     // The edge holds a connection for which it knows no lane: it is not lost, but it waits.
     let longest = *longest.lock().expect("nobody panicked");
-    assert!(longest < Duration::from_secs(1), "somebody waited for {longest:?}");
+    assert!(longest < Duration::from_millis(1500), "somebody waited for {longest:?}");
 }
 
 #[test]
