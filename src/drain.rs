@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::backoff::Repeating;
 use crate::cluster::NotBegun;
-use crate::controller::poll;
+use crate::controller::{self, poll};
 use crate::failure::Failure;
 use crate::tunnel::TunnelId;
 use crate::tunnel::names::Owner;
@@ -91,18 +91,9 @@ pub fn verdict(world: &World, kept: bool, poll_interval: Duration) -> Result<(),
         let mut tunnels = services.iter().filter_map(|service| world.tunnel(service));
         // The Go operator's stay.
         if let Some(again) = tunnels.find(|tunnel| tunnel.legacy.is_none()) {
-            return Err(made_again(world, &again.id));
+            return Err(controller::made_again(world, &again.id));
         }
     }
     log::info!("every tunnel is down; no operator that runs now makes them again");
     Ok(())
-}
-
-/// Says who makes a tunnel again that was taken down.
-pub fn made_again(world: &World, id: &TunnelId) -> String {
-    format!(
-        "the tunnel of the Service {id} was taken down, and is made again: another operator of this class runs, whose \
-         --namespace is not {}. Give --drain the same, or end that operator and drain again",
-        world.namespace
-    )
 }

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use kube_client_lite::lease::{Leadership, Permit};
 
 use crate::backoff::jittered;
-use crate::drain;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
 use crate::tunnel::plan::Look;
@@ -133,7 +132,7 @@ pub fn run(
             }
         }
         if let Some(id) = controller.made_again.take() {
-            let failure = drain::made_again(&controller.world, &id);
+            let failure = made_again(&controller.world, &id);
             return controller.stop(&receiver, vec![failure]);
         }
         controller.start_due();
@@ -143,6 +142,15 @@ pub fn run(
             return controller.stop(&receiver, failures);
         }
     }
+}
+
+/// What a drain says that gives up: who makes again what it took down.
+pub fn made_again(world: &World, id: &TunnelId) -> String {
+    format!(
+        "the tunnel of the Service {id} was taken down, and is made again: another operator of this class runs, whose \
+         --namespace is not {}. Give --drain the same, or end that operator and drain again",
+        world.namespace
+    )
 }
 
 impl Controller {

@@ -153,6 +153,7 @@ impl Work {
         Err(Failure::new(Kind::Outdated, "the pass goes round in circles"))
     }
 
+    /// Whether somebody makes again what was taken down. An App is empty when its deletion is asked for.
     fn is_made_again(&mut self) -> bool {
         let deleted = self.seen.our_app().filter(|_| self.memory.app_deleted.is_some());
         if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
