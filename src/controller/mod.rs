@@ -127,7 +127,11 @@ pub fn run(
             }
             Some(Event::PollFailed(..) | Event::StandingChanged) | None => {}
             Some(Event::Stop) => {
-                let unfinished = controller.pace.once.map(|_| "it was told to end before all was done".to_owned());
+                let again = match controller.world.draining {
+                    true => ": drain again, or an operator that runs makes it again once the Lease has expired",
+                    false => "",
+                };
+                let unfinished = controller.pace.once.map(|_| format!("it was told to end before all was done{again}"));
                 return controller.stop(&receiver, unfinished.into_iter().collect());
             }
         }

@@ -245,6 +245,32 @@ fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
     });
 }
 
+#[test]
+fn interrupted_in_the_middle_it_says_what_to_do() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let gate = Gate::default();
+    lab.faults([Rule::new(Fault::Hold(gate.clone()))
+        .from("drain")
+        .to(Target::Fly)
+        .method("DELETE")
+        .path("/machines/")]);
+    let interrupted = candidate(&lab, "drain").arg("--drain").start();
+    gate.wait(DEADLINE).expect("the Machine is destroyed");
+    interrupted.interrupt();
+    wait_until("it has heard", DEADLINE, || interrupted.log().contains("ending; what is under way"));
+    gate.open();
+    let (code, log) = ended(interrupted);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("before all was done: drain again"), "{log}");
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
+}
+
 /// An operator that still runs must not make anew what is down, as long as somebody may try again.
 #[test]
 fn where_fly_is_down_it_fails_and_nothing_is_given_up() {
