@@ -1,21 +1,25 @@
 //! `--drain`: takes down every tunnel of this owner, before an uninstall.
 //!
 //! The way down is that of any tunnel (`tunnel/plan/remove.rs`); here is what has to be found first. Beside the tunnels of
-//! Services there may be Apps whose Service is gone: somebody took its finalizer away by hand.
+//! Services there may be Apps whose Service is gone (somebody took its finalizer away by hand), and objects in the namespace that
+//! an earlier drain with another --namespace did not see.
 
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
+use kube_client_lite::{ListQuery, Resource};
+
 use crate::backoff::Repeating;
 use crate::cluster::NotBegun;
 use crate::controller::{self, poll};
 use crate::failure::Failure;
+use crate::render::objects;
 use crate::tunnel::TunnelId;
 use crate::tunnel::names::Owner;
 use crate::world::World;
 
-/// Apps of this owner that no Service stands for.
+/// Apps and objects of this owner that no Service stands for.
 #[derive(Default)]
 pub struct Orphans {
     /// Their Services, as they were called.
@@ -72,6 +76,18 @@ fn look(world: &World) -> Result<Orphans, Failure> {
         match world.owner.service_of(&app.name) {
             Some((namespace, name)) => orphans.tunnels.push(TunnelId { namespace, name }),
             None => orphans.unnamed.push(app.name),
+        }
+    }
+    // Objects without Service and App: somebody drained by another namespace before.
+    let mut seen: BTreeSet<TunnelId> = services.iter().filter_map(|service| Some(world.tunnel(service)?.id)).collect();
+    seen.extend(strays.iter().chain(&orphans.tunnels).cloned());
+    let query = ListQuery { label_selector: Some(objects::owned_by(&world.owner_id)), ..ListQuery::default() };
+    for resource in [Resource::DEPLOYMENTS, Resource::CONFIG_MAPS, Resource::SECRETS] {
+        for object in world.kube.list_metadata(&resource.in_namespace(&world.namespace), &query)? {
+            let Some((id, app)) = objects::tunnel_of(&object.metadata.labels) else { continue };
+            if world.owner.app(&id.namespace, &id.name) == app && seen.insert(id.clone()) {
+                orphans.tunnels.push(id);
+            }
         }
     }
     Ok(orphans)

@@ -177,6 +177,18 @@ impl Home<'_> {
     }
 }
 
+/// Finds all objects of an owner.
+pub fn owned_by(owner: &str) -> String {
+    format!("{OWNER_LABEL}={owner}")
+}
+
+/// The Service whose tunnel an object with these labels is of, and the App.
+pub fn tunnel_of(labels: &BTreeMap<String, String>) -> Option<(TunnelId, &str)> {
+    let label = |name| labels.get(name);
+    let id = TunnelId { namespace: label(SERVICE_NAMESPACE_LABEL)?.clone(), name: label(SERVICE_NAME_LABEL)?.clone() };
+    Some((id, label(APP_LABEL)?))
+}
+
 /// frpc leaves a lost node after 30 s instead of Kubernetes' five minutes; the user's tolerations are added.
 fn tolerations(users: &[Value]) -> Vec<Value> {
     let ours = ["not-ready", "unreachable"].map(|taint| {

@@ -12,8 +12,8 @@ use serde_json::{Map, json};
 use crate::election::{LEASE, candidate, holder, is_lease, leader, lease, reigns, steps, time};
 use crate::metrics::{ask, status};
 use crate::{
-    DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, assert_one_of_everything, serving, start, wait_for_reason,
-    wait_until,
+    DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, assert_one_of_everything, objects, serving, start,
+    wait_for_reason, wait_until,
 };
 
 /// Runs `--drain` to its end.
@@ -173,6 +173,22 @@ fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
     wait_until("all is down", LONG_DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
     operator.resume();
     assert_told_of_another(drain, &lab);
+}
+
+/// Nobody was there to make them again: what it did not see is found by a drain of the right namespace.
+#[test]
+fn what_a_drain_of_another_namespace_left_is_taken_down_by_one_of_the_right_one() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let (code, log) = ended(astray(&lab).start());
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!((apps(&lab).len(), objects(&lab).len()), (0, 3), "frpc is left");
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
 }
 
 /// Each round of such a fight is an address that is billed.
