@@ -4,7 +4,7 @@
 //! Services there may be Apps whose Service is gone (somebody took its finalizer away by hand), and objects in the namespace that
 //! an earlier drain with another --namespace did not see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
@@ -67,10 +67,11 @@ fn look(world: &World) -> Result<Orphans, Failure> {
         .chain(strays.iter().map(|id| (&id.namespace, &id.name)))
         .map(|(namespace, name)| world.owner.app(namespace, name))
         .collect();
+    let objects = by_objects(world)?;
     let mut orphans = Orphans::default();
     for app in world.fly.apps()? {
         let ours = app.network.as_ref() == Some(&world.owner.network(&app.name));
-        if !ours || known.contains(&app.name) {
+        if !ours || known.contains(&app.name) || objects.contains_key(&app.name) {
             continue;
         }
         match world.owner.service_of(&app.name) {
@@ -78,19 +79,25 @@ fn look(world: &World) -> Result<Orphans, Failure> {
             None => orphans.unnamed.push(app.name),
         }
     }
-    // Objects without Service and App: somebody drained by another namespace before.
-    let mut seen: BTreeSet<TunnelId> = services.iter().filter_map(|service| Some(world.tunnel(service)?.id)).collect();
-    seen.extend(strays.iter().chain(&orphans.tunnels).cloned());
+    let with_tunnel = services.iter().filter_map(|service| Some(world.tunnel(service)?.id));
+    let found: BTreeSet<TunnelId> = with_tunnel.chain(strays).collect();
+    orphans.tunnels.extend(objects.into_values().filter(|id| !found.contains(id)));
+    Ok(orphans)
+}
+
+/// The Services of our objects in the namespace, by their Apps. An earlier drain with another `--namespace` may have left them.
+fn by_objects(world: &World) -> Result<BTreeMap<String, TunnelId>, Failure> {
     let query = ListQuery { label_selector: Some(objects::owned_by(&world.owner_id)), ..ListQuery::default() };
+    let mut tunnels = BTreeMap::new();
     for resource in [Resource::DEPLOYMENTS, Resource::CONFIG_MAPS, Resource::SECRETS] {
         for object in world.kube.list_metadata(&resource.in_namespace(&world.namespace), &query)? {
             let Some((id, app)) = objects::tunnel_of(&object.metadata.labels) else { continue };
-            if world.owner.app(&id.namespace, &id.name) == app && seen.insert(id.clone()) {
-                orphans.tunnels.push(id);
+            if world.owner.app(&id.namespace, &id.name) == app {
+                tunnels.insert(app.to_owned(), id);
             }
         }
     }
-    Ok(orphans)
+    Ok(tunnels)
 }
 
 /// All is down. What is wrong all the same: the Lease is not kept (`kept`) from other operators, or one that does not know of

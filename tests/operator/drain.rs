@@ -353,6 +353,11 @@ fn apps_whose_service_is_gone_are_taken_down_too() {
         lab.cluster().kube().merge_patch(&service.path(), &none).expect("it is taken away");
         service.wait_gone(DEADLINE);
     }
+    // Of the long one nothing is left that names its Service.
+    let of_it = format!("--selector=fly-tunnel-operator.dev/service-name={long}");
+    let its_namespace = format!("--namespace={}", lab.operator_namespace());
+    let deleted = lab.cluster().kubectl(&["delete", "deployments,configmaps,secrets", &of_it, &its_namespace]);
+    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(1), "{log}");
     let left = apps(&lab);
