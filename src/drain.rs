@@ -1,8 +1,8 @@
 //! `--drain`: takes down every tunnel of this owner, before an uninstall.
 //!
 //! The way down is that of any tunnel (`tunnel/plan/remove.rs`); here is what has to be found first. Beside the tunnels of
-//! Services there may be Apps whose Service is gone (somebody took its finalizer away by hand), and objects in the namespace that
-//! an earlier drain with another --namespace did not see.
+//! Services there may be Apps whose Service is gone or shows nothing of them (somebody took its finalizer away by hand), and
+//! objects in the namespace that an earlier drain with another `--namespace` did not see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -19,7 +19,7 @@ use crate::tunnel::TunnelId;
 use crate::tunnel::names::Owner;
 use crate::world::World;
 
-/// Apps and objects of this owner that no Service stands for.
+/// Apps and objects of this owner of which no Service tells.
 #[derive(Default)]
 pub struct Orphans {
     /// Their Services, as they were called.
@@ -62,27 +62,23 @@ pub fn orphans(world: &World, tries: u32) -> Result<Orphans, NotBegun> {
 fn look(world: &World) -> Result<Orphans, Failure> {
     let services = poll::load_balancers(world)?;
     let strays = poll::strays(world, &services)?;
-    let ids = services.iter().map(|service| (&service.metadata.namespace, &service.metadata.name));
-    let known: BTreeSet<String> = ids
-        .chain(strays.iter().map(|id| (&id.namespace, &id.name)))
-        .map(|(namespace, name)| world.owner.app(namespace, name))
-        .collect();
-    let objects = by_objects(world)?;
-    let mut orphans = Orphans::default();
+    let with_tunnel = services.iter().filter_map(|service| Some(world.tunnel(service)?.id));
+    let found: BTreeSet<String> =
+        with_tunnel.chain(strays).map(|id| world.owner.app(&id.namespace, &id.name)).collect();
+    let mut tunnels = by_objects(world)?;
+    let mut unnamed = Vec::new();
     for app in world.fly.apps()? {
         let ours = app.network.as_ref() == Some(&world.owner.network(&app.name));
-        if !ours || known.contains(&app.name) || objects.contains_key(&app.name) {
+        if !ours || found.contains(&app.name) || tunnels.contains_key(&app.name) {
             continue;
         }
         match world.owner.service_of(&app.name) {
-            Some((namespace, name)) => orphans.tunnels.push(TunnelId { namespace, name }),
-            None => orphans.unnamed.push(app.name),
+            Some((namespace, name)) => drop(tunnels.insert(app.name, TunnelId { namespace, name })),
+            None => unnamed.push(app.name),
         }
     }
-    let with_tunnel = services.iter().filter_map(|service| Some(world.tunnel(service)?.id));
-    let found: BTreeSet<TunnelId> = with_tunnel.chain(strays).collect();
-    orphans.tunnels.extend(objects.into_values().filter(|id| !found.contains(id)));
-    Ok(orphans)
+    tunnels.retain(|app, _| !found.contains(app));
+    Ok(Orphans { tunnels: tunnels.into_values().collect(), unnamed })
 }
 
 /// The Services of our objects in the namespace, by their Apps. An earlier drain with another `--namespace` may have left them.

@@ -68,7 +68,8 @@ fn tell(out: &mut dyn Write, line: fmt::Arguments) -> Result<(), String> {
 }
 
 /// The way from how things are to where nothing is left to do, a line for each step. `look` looks at what is real, and is
-/// asked nothing any more once something was imagined, but for the list of Apps: a plan looks there only where no step of its own touched an App.
+/// asked nothing any more once something was imagined, but for the list of Apps: a plan looks there only where no step of its
+/// own touched an App.
 fn foresee(
     tunnel: &Tunnel,
     service: Option<Service>,

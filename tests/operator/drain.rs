@@ -35,6 +35,14 @@ fn assert_untouched(service: &ServiceHandle) {
     assert!(object["metadata"]["finalizers"].is_null() && !object["spec"].is_null(), "{object:#}");
 }
 
+/// Takes away what the tunnel of the Service has in the cluster.
+fn delete_objects(lab: &Homelab, service: &str) {
+    let of_it = format!("--selector=fly-tunnel-operator.dev/service-name={service}");
+    let namespace = format!("--namespace={}", lab.operator_namespace());
+    let deleted = lab.cluster().kubectl(&["delete", "deployments,configmaps,secrets", &of_it, &namespace]);
+    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+}
+
 #[test]
 fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     let lab = Homelab::new();
@@ -353,17 +361,33 @@ fn apps_whose_service_is_gone_are_taken_down_too() {
         lab.cluster().kube().merge_patch(&service.path(), &none).expect("it is taken away");
         service.wait_gone(DEADLINE);
     }
-    // Of the long one nothing is left that names its Service.
-    let of_it = format!("--selector=fly-tunnel-operator.dev/service-name={long}");
-    let its_namespace = format!("--namespace={}", lab.operator_namespace());
-    let deleted = lab.cluster().kubectl(&["delete", "deployments,configmaps,secrets", &of_it, &its_namespace]);
-    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+    // Nothing is left that names its Service.
+    delete_objects(&lab, long);
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(1), "{log}");
     let left = apps(&lab);
     let [left] = &left[..] else { panic!("{left:#?}") };
     let destroy = format!("`fly apps destroy {}`", left["name"].as_str().expect("a name"));
     assert!(log.contains(&destroy), "{log}");
+}
+
+/// Somebody took the finalizer and the whole status away: the Service is there, and looks as if nobody ever served it.
+#[test]
+fn the_app_of_a_service_that_shows_nothing_of_it_is_taken_down_too() {
+    let lab = Homelab::new();
+    let operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let kube = lab.cluster().kube();
+    kube.merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } })).expect("it is taken away");
+    let nothing = json!({ "status": { "loadBalancer": null, "conditions": null } });
+    kube.merge_patch(&format!("{}/status", web.path()), &nothing).expect("it is taken away");
+    assert_untouched(&web);
+    delete_objects(&lab, &web.name);
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
 }
 
 /// Two installs with two classes live side by side, also when one goes.
