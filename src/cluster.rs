@@ -109,7 +109,9 @@ pub fn make_namespace(kube: &Client, name: &str) -> Result<(), Error> {
         Err(error) if !error.is_already_exists() => return Err(error),
         _ => {}
     }
-    log::info!("the namespace {name} was missing, and is made");
+    log::warn!(
+        "the namespace {name} was missing, and is made: if an operator of this class was installed, give its --namespace instead"
+    );
     Ok(())
 }
 

@@ -15,20 +15,26 @@ use crate::cluster::NotBegun;
 use crate::controller::{self, poll};
 use crate::failure::Failure;
 use crate::render::objects;
-use crate::tunnel::TunnelId;
 use crate::tunnel::names::Owner;
+use crate::tunnel::{TunnelId, plan};
 use crate::world::World;
 
-/// Apps and objects of this owner of which no Service tells.
+/// The last words of a drain that did not come to its end, once it has the Lease.
+pub const AGAIN: &str = "what is left is billed until a drain comes to its end; meanwhile an operator that still runs leads again once \
+                         the Lease has expired, and makes again what is down";
+
+/// What a look found beside the tunnels that Services show.
 #[derive(Default)]
-pub struct Orphans {
-    /// Their Services, as they were called.
-    pub tunnels: Vec<TunnelId>,
-    /// Of those the name of the Service cannot be told: a person has to destroy them.
-    pub unnamed: Vec<String>,
+pub struct Found {
+    /// Services, as they were called, of Apps and objects of this owner of which no Service tells.
+    pub orphans: Vec<TunnelId>,
+    /// Apps of this owner of which the name of the Service cannot be told: a person has to destroy them.
+    unnamed: Vec<String>,
+    /// Services with our finalizer for which another owner has objects, and that one's App.
+    others: BTreeMap<TunnelId, String>,
 }
 
-impl Orphans {
+impl Found {
     /// What a person has to do.
     pub fn left(&self) -> impl Iterator<Item = String> {
         self.unnamed.iter().map(|app| {
@@ -37,17 +43,32 @@ impl Orphans {
     }
 }
 
-/// Looks for them, as often as `tries` says.
+/// Looks before the Lease is taken, which stops an operator that works: what is known to fail is not begun.
 ///
 /// # Errors
-/// Fly or the cluster cannot be asked.
-pub fn orphans(world: &World, tries: u32) -> Result<Orphans, NotBegun> {
+/// Fly or the cluster cannot be asked, as often as `tries` says, or another owner may serve what is to be taken down.
+pub fn check(world: &World, tries: u32) -> Result<(), NotBegun> {
     let Owner { cluster_name, class } = &world.owner;
-    log::info!("draining: every tunnel of the class {class} in the cluster {cluster_name} is taken down");
+    log::info!("draining: every tunnel of the class {class} in the cluster {cluster_name} is to be taken down");
+    let others = find(world, tries)?.others;
+    let Some((id, app)) = others.first_key_value() else { return Ok(()) };
+    let more = match others.len() {
+        1 => String::new(),
+        all => format!(", and {} more", all - 1),
+    };
+    let why = plan::another_owner(app, true);
+    Err(NotBegun(format!("nothing is taken down, because of the Service {id}{more}: {why}")))
+}
+
+/// Looks once nobody else works.
+///
+/// # Errors
+/// Fly or the cluster cannot be asked, as often as `tries` says.
+pub fn find(world: &World, tries: u32) -> Result<Found, NotBegun> {
     let mut failures = Repeating::default();
     loop {
         let failure = match look(world) {
-            Ok(orphans) => return Ok(orphans),
+            Ok(found) => return Ok(found),
             Err(failure) => failure,
         };
         let (delay, _) = failures.failed(&failure.message);
@@ -59,39 +80,47 @@ pub fn orphans(world: &World, tries: u32) -> Result<Orphans, NotBegun> {
     }
 }
 
-fn look(world: &World) -> Result<Orphans, Failure> {
+fn look(world: &World) -> Result<Found, Failure> {
     let services = poll::load_balancers(world)?;
     let strays = poll::strays(world, &services)?;
     let with_tunnel = services.iter().filter_map(|service| Some(world.tunnel(service)?.id));
-    let found: BTreeSet<String> =
+    let known: BTreeSet<String> =
         with_tunnel.chain(strays).map(|id| world.owner.app(&id.namespace, &id.name)).collect();
-    let mut tunnels = by_objects(world)?;
-    let mut unnamed = Vec::new();
+    let finalized = services.iter().filter(|service| service.has_finalizer(&world.settings.finalizer));
+    let finalized: BTreeSet<TunnelId> = finalized.filter_map(|service| Some(world.tunnel(service)?.id)).collect();
+    let mut found = Found::default();
+    let mut orphans = BTreeMap::new();
+    for (id, app) in with_objects(world)? {
+        if world.owner.app(&id.namespace, &id.name) == app {
+            orphans.insert(app, id);
+        } else if finalized.contains(&id) {
+            found.others.insert(id, app);
+        }
+    }
     for app in world.fly.apps()? {
         let ours = app.network.as_ref() == Some(&world.owner.network(&app.name));
-        if !ours || found.contains(&app.name) || tunnels.contains_key(&app.name) {
+        if !ours || known.contains(&app.name) || orphans.contains_key(&app.name) {
             continue;
         }
         match world.owner.service_of(&app.name) {
-            Some((namespace, name)) => drop(tunnels.insert(app.name, TunnelId { namespace, name })),
-            None => unnamed.push(app.name),
+            Some((namespace, name)) => drop(orphans.insert(app.name, TunnelId { namespace, name })),
+            None => found.unnamed.push(app.name),
         }
     }
-    tunnels.retain(|app, _| !found.contains(app));
-    Ok(Orphans { tunnels: tunnels.into_values().collect(), unnamed })
+    orphans.retain(|app, _| !known.contains(app));
+    found.orphans = orphans.into_values().collect();
+    Ok(found)
 }
 
-/// The Services of our objects in the namespace, by their Apps. An earlier drain with another `--namespace` may have left them.
-fn by_objects(world: &World) -> Result<BTreeMap<String, TunnelId>, Failure> {
-    let query = ListQuery { label_selector: Some(objects::owned_by(&world.owner_id)), ..ListQuery::default() };
-    let mut tunnels = BTreeMap::new();
+/// The Services of which the namespace has objects of any owner, and their Apps. An earlier drain with another `--namespace` may
+/// have left them.
+fn with_objects(world: &World) -> Result<BTreeSet<(TunnelId, String)>, Failure> {
+    let query = ListQuery { label_selector: Some(objects::of_any_owner()), ..ListQuery::default() };
+    let mut tunnels = BTreeSet::new();
     for resource in [Resource::DEPLOYMENTS, Resource::CONFIG_MAPS, Resource::SECRETS] {
-        for object in world.kube.list_metadata(&resource.in_namespace(&world.namespace), &query)? {
-            let Some((id, app)) = objects::tunnel_of(&object.metadata.labels) else { continue };
-            if world.owner.app(&id.namespace, &id.name) == app {
-                tunnels.insert(app.to_owned(), id);
-            }
-        }
+        let listed = world.kube.list_metadata(&resource.in_namespace(&world.namespace), &query)?;
+        let named = listed.iter().filter_map(|object| objects::tunnel_of(&object.metadata.labels));
+        tunnels.extend(named.map(|(id, app)| (id, app.to_owned())));
     }
     Ok(tunnels)
 }

@@ -109,7 +109,7 @@ fn foresee(
                 }
                 passed += Imagination::wait(&wait, &mut seen, &mut memory);
             }
-            Next::Settled | Next::Gone => return Ok(lines),
+            Next::Settled | Next::Left(_) | Next::Gone => return Ok(lines),
         }
     }
     lines.push("and so on: this does not come to an end, which is a bug worth a report".into());

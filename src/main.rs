@@ -37,7 +37,7 @@ use cluster::NotBegun;
 use config::flags::{self, Command, Given};
 use config::{Config, Mode};
 use controller::{Event, Pace};
-use drain::Orphans;
+use drain::Found;
 use fly::Fly;
 use leader::{Elector, Leave, Running};
 use telemetry::Telemetry;
@@ -130,10 +130,16 @@ fn serve(config: Config) -> Result<(), Exit> {
         return dry_run::run(&world, &mut io::stdout()).map_err(Exit::Work);
     }
 
+    if world.draining {
+        drain::check(&world, TRIES)?;
+    }
     let elector = config.election.map(|timings| Elector::new(&kube, &namespace, &world.owner.class, timings, timeout));
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
     let election = elector.map(|elector| elect(elector, config.mode, &telemetry, &sender)).transpose()?;
-    let orphans = if world.draining { drain::orphans(&world, TRIES)? } else { Orphans::default() };
+    let found = match world.draining {
+        true => drain::find(&world, TRIES).map_err(|NotBegun(why)| Exit::Work(lines([why, drain::AGAIN.into()])))?,
+        false => Found::default(),
+    };
     begun.store(true, Ordering::Release);
 
     let world = Arc::new(world);
@@ -143,18 +149,25 @@ fn serve(config: Config) -> Result<(), Exit> {
         workers: config.workers,
         once: tries,
     };
-    let left: Vec<String> = orphans.left().collect();
-    let mut end = controller::run(Arc::clone(&world), pace, leadership, telemetry, (sender, receiver), orphans.tunnels);
+    let left: Vec<String> = found.left().collect();
+    let mut end = controller::run(Arc::clone(&world), pace, leadership, telemetry, (sender, receiver), found.orphans);
     end.failures.extend(left);
     let leave = Leave::after(config.mode, &end);
     let kept = election.is_none_or(|election| election.end(leave, LAST_WRITE));
-    if leave == Leave::Retire {
-        end.failures.extend(drain::verdict(&world, kept, config.poll_interval).err());
+    match leave {
+        Leave::Retire => end.failures.extend(drain::verdict(&world, kept, config.poll_interval).err()),
+        Leave::Expire if world.draining => end.failures.push(drain::AGAIN.into()),
+        Leave::Expire | Leave::Release => {}
     }
     match end.failures.is_empty() {
         true => Ok(()),
-        false => Err(Exit::Work(end.failures.join("\nfly-tunnel-operator: "))),
+        false => Err(Exit::Work(lines(end.failures))),
     }
+}
+
+/// As one message, a line for each.
+fn lines(failures: impl IntoIterator<Item = String>) -> String {
+    failures.into_iter().collect::<Vec<_>>().join("\nfly-tunnel-operator: ")
 }
 
 /// The election goes on beside the work; who works but once leads before it begins.

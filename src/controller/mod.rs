@@ -127,12 +127,8 @@ pub fn run(
             }
             Some(Event::PollFailed(..) | Event::StandingChanged) | None => {}
             Some(Event::Stop) => {
-                let again = match controller.world.draining {
-                    true => ": drain again, or an operator that runs makes it again once the Lease has expired",
-                    false => "",
-                };
-                let unfinished = controller.pace.once.map(|_| format!("it was told to end before all was done{again}"));
-                return controller.stop(&receiver, unfinished.into_iter().collect());
+                let unfinished = if controller.pace.once.is_some() { controller.unfinished() } else { Vec::new() };
+                return controller.stop(&receiver, unfinished);
             }
         }
         if let Some(id) = controller.made_again.take() {
@@ -260,6 +256,7 @@ impl Controller {
             // The Go operator's, and left as it is.
             Outcome::Settled if self.world.draining && work.tunnel.legacy.is_some() => Some(None),
             Outcome::Settled => Some(work.shown_failure()),
+            Outcome::Left(why) => Some(Some(why.clone())),
             Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
             Outcome::TryAgain(_) | Outcome::MadeAgain | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
         };
@@ -284,7 +281,7 @@ impl Controller {
                 self.entries.remove(&id);
             }
             _ if changed => entry.start_anew(now),
-            Outcome::Settled => entry.settled(now + jittered(self.pace.resync_interval)),
+            Outcome::Settled | Outcome::Left(_) => entry.settled(now + jittered(self.pace.resync_interval)),
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
             Outcome::TryAgain(delay) => entry.due = Some(now + delay),
             Outcome::MadeAgain | Outcome::Gone | Outcome::Stopped => {}
@@ -302,6 +299,15 @@ impl Controller {
         let verdicts: Option<Vec<_>> =
             self.entries.iter().map(|(id, entry)| Some((id, entry.verdict.as_ref()?))).collect();
         Some(verdicts?.into_iter().filter_map(|(id, why)| Some(format!("{id}: {}", why.as_ref()?))).collect())
+    }
+
+    /// Told to end before all was done: what is left.
+    fn unfinished(&self) -> Vec<String> {
+        let left = self.entries.iter().filter_map(|(id, entry)| match &entry.verdict {
+            Some(verdict) => Some(format!("{id}: {}", verdict.as_ref()?)),
+            None => Some(format!("{id}: not done yet")),
+        });
+        ["it was told to end before all was done".into()].into_iter().chain(left).collect()
     }
 
     /// Hands what is due to workers, the longest due first.

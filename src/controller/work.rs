@@ -43,6 +43,8 @@ pub struct Work {
 /// How a pass ended.
 pub enum Outcome {
     Settled,
+    /// Another owner's, for this reason.
+    Left(String),
     Gone,
     Wait(Wait),
     /// Something failed; after this time.
@@ -146,6 +148,7 @@ impl Work {
                 }
                 Next::Wait(wait) => return Ok(Outcome::Wait(wait)),
                 Next::Settled => return Ok(Outcome::Settled),
+                Next::Left(why) => return Ok(Outcome::Left(why)),
                 Next::Gone => return Ok(Outcome::Gone),
             }
         }

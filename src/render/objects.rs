@@ -177,9 +177,9 @@ impl Home<'_> {
     }
 }
 
-/// Finds all objects of an owner.
-pub fn owned_by(owner: &str) -> String {
-    format!("{OWNER_LABEL}={owner}")
+/// Finds all objects of all owners.
+pub fn of_any_owner() -> String {
+    OWNER_LABEL.to_owned()
 }
 
 /// The Service whose tunnel an object with these labels is of, and the App.

@@ -59,7 +59,7 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     assert_nothing_left(&lab);
     [&web, &other, &bad].into_iter().for_each(assert_untouched);
     for said in [
-        "draining: every tunnel",
+        "draining: every tunnel of the class",
         "until whoever led before must have stopped",
         "delete the App",
         "every tunnel is down",
@@ -149,8 +149,28 @@ fn it_works_where_the_namespace_is_gone() {
     let drain = lab.operator(crate::binary()).as_admin().env("LEADER_ELECT", "true").arg("--drain").start();
     let (code, log) = ended(drain);
     assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("WARN") && log.contains("was missing, and is made: if an operator"), "{log}");
     assert_nothing_left(&lab);
     assert_untouched(&web);
+}
+
+/// Whoever has the Lease goes on, and what it serves shows nothing of it.
+#[test]
+fn what_is_known_to_fail_stops_no_operator() {
+    let lab = Homelab::new();
+    let _operator = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    let before = web.object();
+    for (name, value, said) in [
+        ("FLY_API_TOKEN", "not-a-token", "Fly does not take the token"),
+        ("CLUSTER_NAME", "renamed", "Give --drain the --cluster-name"),
+    ] {
+        let (code, log) = ended(candidate(&lab, "drain").arg("--drain").env(name, value).start());
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains(said), "{log}");
+        assert!(reigns(&lab).iter().all(|(from, ..)| from == "a") && steps(&lab, "drain").is_empty(), "{log}");
+        assert_eq!(web.object(), before);
+    }
 }
 
 /// `--drain` whose `--namespace` was left out: the Lease that it takes is nobody's.
@@ -245,7 +265,7 @@ fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
         (Target::Fly, "DELETE", "/ip_assignments/"),
         (Target::Fly, "DELETE", "/machines/"),
         (Target::Fly, "DELETE", "force=true"),
-        (Target::Kubernetes, "PATCH", "/web/status"),
+        (Target::Kubernetes, "PATCH", "/web/status$"),
     ];
     let cases = points.into_iter().flat_map(|point| [false, true].map(|counted| (point, counted)));
     crate::side_by_side(6, cases, |((to, method, path), counted)| {
@@ -255,8 +275,7 @@ fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
         operator.kill();
         let gate = Gate::default();
         let fault = if counted { Fault::HoldReply(gate.clone()) } else { Fault::Hold(gate.clone()) };
-        let last = u32::from(path == "/web/status");
-        lab.faults([Rule::new(fault).from("drain").to(to).method(method).path(path).skip(last)]);
+        lab.faults([Rule::new(fault).from("drain").to(to).method(method).path(path)]);
         let drain_once = candidate(&lab, "drain").arg("--drain").start();
         gate.wait(DEADLINE).unwrap_or_else(|| panic!("{method} {path} is not sent: {}", drain_once.log()));
         drain_once.kill();
@@ -288,7 +307,9 @@ fn interrupted_in_the_middle_it_says_what_to_do() {
     gate.open();
     let (code, log) = ended(interrupted);
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("before all was done: drain again"), "{log}");
+    for said in ["before all was done", "/web: not done yet", "what is left is billed"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(0), "{log}");
     assert_nothing_left(&lab);
@@ -300,22 +321,31 @@ fn interrupted_in_the_middle_it_says_what_to_do() {
 fn where_fly_is_down_it_fails_and_nothing_is_given_up() {
     let lab = Homelab::new();
     let operator = leader(&lab, "a");
-    let (web, _) = serving(&lab);
+    let (web, ip) = serving(&lab);
     let down =
         || Rule::new(Fault::Answer(Answer { status: 503, headers: Map::new(), body: "down".into() })).to(Target::Fly);
     lab.faults([down().from("drain").method("DELETE").times(u32::MAX)]);
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("/web: Fly cannot be asked: down"), "{log}");
+    for said in ["/web: Fly cannot be asked: down", "what is left is billed"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert_eq!(web.address(DEADLINE), ip, "it is billed, so it is shown");
     assert!(!web.object()["metadata"]["finalizers"].is_null());
     assert_eq!(apps(&lab).len(), 1);
     assert_ne!(holder(&lab), "", "not released");
     assert_eq!(lease(&lab).expect("a Lease")["spec"]["leaseDurationSeconds"], LEASE.as_secs(), "nor kept for good");
 
-    lab.faults([down().from("drain").method("GET").path("/v1/apps\\?").times(u32::MAX)]);
-    let (code, log) = drain(&lab);
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("what there is to take down cannot be found out"), "{log}");
+    let taken = || reigns(&lab).iter().filter(|(from, ..)| from == "drain").count();
+    for skip in [0, 1] {
+        let before = taken();
+        lab.faults([down().from("drain").method("GET").path("/v1/apps\\?").skip(skip).times(u32::MAX)]);
+        let (code, log) = drain(&lab);
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("what there is to take down cannot be found out"), "{log}");
+        assert_eq!(log.contains("what is left is billed"), skip == 1, "{log}");
+        assert_eq!(taken() > before, skip == 1, "{log}");
+    }
 
     // Nobody tries again: who is left serves.
     lab.faults([]);
@@ -332,7 +362,7 @@ fn where_the_lease_cannot_be_kept_it_says_so() {
     let (web, _) = serving(&lab);
     operator.kill();
     let gate = Gate::default();
-    let last = Rule::new(Fault::Hold(gate.clone())).from("drain").method("PATCH").path("/web/status").skip(1);
+    let last = Rule::new(Fault::Hold(gate.clone())).from("drain").method("PATCH").path("/web/status$");
     lab.faults([last]);
     let drain = candidate(&lab, "drain").arg("--drain").start();
     gate.wait(DEADLINE).expect("the finalizer is taken away last");

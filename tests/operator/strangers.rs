@@ -138,7 +138,7 @@ fn goes_on_beside<'a>(lab: &'a Homelab, changed: impl Fn(Operator<'a>) -> Operat
     renamed.kill();
     let (code, log) = ended(changed(candidate(lab, "drain")).arg("--drain").start());
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("NameConflict"), "{log}");
+    assert!(log.contains("--cluster-name"), "{log}");
 
     assert_eq!((lab.fly().state()["apps"].clone(), objects(lab)), made, "all is as it was");
     assert_eq!(web.address(DEADLINE), ip);

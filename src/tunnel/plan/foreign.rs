@@ -1,6 +1,7 @@
 //! What is somebody else's: people are told, and it is left alone.
 
 use super::{Context, Next, Plan, Reason, Shown};
+use crate::tunnel::Wanted;
 use crate::tunnel::observed::App;
 
 impl Context<'_> {
@@ -18,8 +19,11 @@ impl Context<'_> {
     /// Objects in the cluster say that another owner serves the Service, or Fly does. Whoever gives the operator another
     /// cluster name would otherwise get a second address and a second bill for each Service, and the first would never end.
     pub(super) fn other_owner(&self) -> Option<String> {
-        let objects = self.seen.objects.iter().flat_map(|objects| &objects.other_apps).map(|app| another_owner(app));
-        let holder = self.seen.unlisted.iter().filter_map(|list| list.holder.as_deref()).map(holder);
+        let draining = self.tunnel.wanted == Wanted::Drained;
+        let objects = self.seen.objects.iter().flat_map(|objects| &objects.other_apps);
+        let objects = objects.map(|app| another_owner(app, draining));
+        let holder = self.seen.unlisted.iter().filter_map(|list| list.holder.as_deref());
+        let holder = holder.map(|app| self::holder(app, draining));
         objects.chain(holder).next()
     }
 
@@ -43,18 +47,26 @@ fn name_conflict(app: &str, who: &str) -> String {
     )
 }
 
-fn another_owner(app: &str) -> String {
+/// Why a Service is left to the owner of this App, of whom there are objects, and what to do.
+pub fn another_owner(app: &str, draining: bool) -> String {
+    let give = match draining {
+        true => "Give --drain the --cluster-name of the operator that made it",
+        false => "Was --cluster-name changed? Give the old one back",
+    };
     format!(
         "objects of another owner in the operator's namespace are for this Service: their Fly App {app} may serve it and be \
-         billed, and is left alone. Was --cluster-name changed? Give the old one back. If that App is gone or another \
-         cluster's, delete the Deployments, ConfigMaps and Secrets with the label fly-tunnel-operator.dev/app={app}"
+         billed, and is left alone. {give}. Only if `fly apps list` has no such App, or it serves another cluster, \
+         delete the Deployments, ConfigMaps and Secrets with the label fly-tunnel-operator.dev/app={app}"
     )
 }
 
-fn holder(app: &str) -> String {
+fn holder(app: &str, draining: bool) -> String {
+    let give = match draining {
+        true => "Give --drain the --cluster-name and --namespace of the operator that made it",
+        false => "Were --cluster-name and --namespace changed? Give the old ones back",
+    };
     format!(
         "the Fly App {app} of another owner has the address that the Service shows, may serve it and is billed; it is left \
-         alone. Were --cluster-name and --namespace changed? Give the old ones back. If it is not wanted any more, \
-         `fly apps destroy {app}`"
+         alone. {give}. If it is not wanted any more, `fly apps destroy {app}`"
     )
 }

@@ -21,6 +21,7 @@ use super::memory::{Memory, Now};
 use super::observed::{App, Observed, Unlisted};
 use super::{Tunnel, Wanted};
 use crate::config::LaneConfig;
+pub use foreign::another_owner;
 pub use show::{Reason, Shown};
 
 /// What to do next.
@@ -34,6 +35,8 @@ pub enum Next {
     Wait(Wait),
     /// Nothing to do, and nothing to wait for.
     Settled,
+    /// A drain leaves it to another owner, who may serve it, and tells why. The Service is that owner's to write to.
+    Left(String),
     /// The tunnel and all that it was made of are gone.
     Gone,
 }
@@ -163,7 +166,7 @@ impl Context<'_> {
         let later = match &plan.next {
             Next::Look(_) => true,
             Next::Act(steps) => steps.first() == Some(&Step::AddFinalizer) || shown.may_wait(service),
-            Next::Wait(_) | Next::Settled | Next::Gone => false,
+            Next::Wait(_) | Next::Settled | Next::Left(_) | Next::Gone => false,
         };
         if later || shown.is_shown_by(service) {
             return plan;

@@ -1,6 +1,7 @@
 //! The plan of a tunnel that is to go, in reverse: frpc, address, Machine, App; the finalizer last, and only when
 //! nothing billed can be left.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
@@ -14,17 +15,20 @@ pub(super) fn plan(context: &Context) -> Plan {
     };
     let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
     if let Some(message) = context.guarded().filter(|_| next == Next::Settled && !legacy) {
-        return context.halted(Reason::NameConflict, message);
+        return match context.drains() {
+            true => Plan { next: Next::Left(message), shown: None },
+            false => context.halted(Reason::NameConflict, message),
+        };
     }
     let shown = Shown {
-        addresses: if context.drains() && !context.undecided() { Vec::new() } else { context.seen.shown() },
+        addresses: context.addresses_left(),
         reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
         message: match legacy {
             true => "the Go operator's App may still be there: delete it, then take away the finalizer by hand".into(),
             false => "the tunnel is being taken down".into(),
         },
     };
-    let untouched = legacy && context.drains();
+    let untouched = context.drains() && (legacy || context.undecided());
     let last = next == act(Step::RemoveFinalizer) && (!context.drains() || context.seen.shown().is_empty());
     let writes = next != Next::Gone && !last && !untouched;
     Plan { shown: writes.then_some(shown), next }
@@ -50,6 +54,16 @@ impl Context<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The address is shown for as long as Fly lists it, where the Service stays.
+    fn addresses_left(&self) -> Vec<IpAddr> {
+        let mut shown = self.seen.shown();
+        if self.drains() {
+            let listed = self.seen.our_app().map(|app| &app.addresses);
+            shown.retain(|ip| listed.is_some_and(|listed| listed.iter().any(|address| address.ip == *ip)));
+        }
+        shown
     }
 
     /// The App is not there, and the address that the Service shows may yet tell whose it is.

@@ -36,8 +36,7 @@ fn lint(reality: &Reality, plan: &Plan) {
             _ => {}
         }
         if let Step::ShowStatus(shown) = step {
-            let listed = reality.addresses() > 0 && !reality.draining;
-            if listed && shown.addresses.is_empty() && !reality.service.addresses().is_empty() {
+            if reality.addresses() > 0 && shown.addresses.is_empty() && !reality.service.addresses().is_empty() {
                 complain("an address vanishes from the status while Fly lists it");
             }
         }

@@ -157,6 +157,7 @@ impl Reality {
             Next::Act(steps) => steps.iter().for_each(|step| self.act(step)),
             Next::Wait(Wait { what, .. }) => self.say(&format!("  wait for {what}")),
             Next::Settled => self.say("  settled"),
+            Next::Left(why) => self.say(&format!("  left: {why}")),
             Next::Gone => self.say("  gone"),
         }
         next
