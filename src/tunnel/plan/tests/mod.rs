@@ -4,7 +4,7 @@ mod chaos;
 mod reality;
 mod stories;
 
-use super::{Next, Plan, Settings, Step};
+use super::{Next, Plan, Settings, Shown, Step};
 use crate::service::Service;
 use crate::tunnel::names::Owner;
 use crate::tunnel::observed::App;
@@ -35,10 +35,9 @@ fn lint(reality: &Reality, plan: &Plan) {
             Step::AllocateAddress if reality.addresses() > 0 => complain("a second address is bought"),
             _ => {}
         }
-        if let Step::ShowStatus(shown) = step {
-            if reality.addresses() > 0 && shown.addresses.is_empty() && !reality.service.addresses().is_empty() {
-                complain("an address vanishes from the status while Fly lists it");
-            }
+        let vanishes = |shown: &Shown| shown.addresses.is_empty() && !reality.service.addresses().is_empty();
+        if reality.addresses() > 0 && matches!(step, Step::ShowStatus(shown) if vanishes(shown)) {
+            complain("an address vanishes from the status while Fly lists it");
         }
     }
 }
