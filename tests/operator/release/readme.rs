@@ -27,6 +27,12 @@ fn blocks(markdown: &str) -> Vec<(&str, &str)> {
     fenced.filter_map(|block| block.split_once('\n')).collect()
 }
 
+/// The commands of the block that is marked so.
+pub fn commands(mark: &str) -> impl Iterator<Item = &'static str> {
+    let marked = blocks(README).into_iter().find(|(language, _)| *language == format!("sh {mark}"));
+    marked.unwrap_or_else(|| panic!("README.md has no block {mark}")).1.lines()
+}
+
 /// A shell with what a reader has at hand.
 struct Reader<'a> {
     lab: &'a Homelab,
@@ -135,6 +141,13 @@ fn each_command_of_the_readme_and_of_the_notes_works() {
     reader.run(&commands.join("\n").replace(" CHART ", &format!(" {CHART} ")));
     reader.run(&format!("helm uninstall fly-tunnel-operator --namespace {NAMESPACE}"));
     assert_nothing_left(&lab);
+}
+
+/// Those of the story above, and those that are marked for one of their own.
+#[test]
+fn every_block_of_commands_is_run() {
+    let marks: Vec<&str> = blocks(README).iter().filter_map(|(language, _)| language.strip_prefix("sh ")).collect();
+    assert_eq!(marks, ["failed-drain", "bring-back", "start-again"], "release::uninstall follows them");
 }
 
 /// What developers run is run in CI, whole.

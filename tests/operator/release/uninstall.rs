@@ -5,7 +5,10 @@ use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
 use super::Release;
+use super::readme::commands;
 use crate::client::assert_answers;
+use crate::drain::ended;
+use crate::election::candidate;
 use crate::{DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, wait_for_reason, wait_until};
 
 /// Kinds that a release has objects of, beside those that are there in every namespace.
@@ -23,6 +26,30 @@ const KINDS: [&str; 8] = [
 impl Release<'_> {
     fn uninstall(&self) {
         self.helm(&["uninstall", self.lab.cluster_name(), "--wait", "--timeout", "120s"]);
+    }
+
+    /// Runs the commands that README.md marks so, for this release, of which there is one revision. Gives what they printed.
+    fn follow_readme(&self, mark: &str) -> String {
+        let (namespace, name) = (self.lab.operator_namespace(), self.lab.cluster_name());
+        let mut printed = String::new();
+        for command in commands(mark) {
+            let command = command
+                .replace("fly-tunnel-operator-system", namespace)
+                .replace("=fly-tunnel-operator", &format!("={name}-fly-tunnel-operator"))
+                .replace("job fly-tunnel-operator", &format!("job {name}-fly-tunnel-operator"))
+                .replace("deployment/fly-tunnel-operator", &format!("deployment/{name}-fly-tunnel-operator"))
+                .replace("helm rollback fly-tunnel-operator REVISION", &format!("helm rollback {name} 1 --wait"));
+            let words: Vec<&str> = command.split(' ').collect();
+            printed += &match words[0] {
+                "helm" => self.helm(&words[1..]),
+                _ => {
+                    let done = self.lab.cluster().kubectl(&words[1..]);
+                    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+                    String::from_utf8_lossy(&done.stdout).into_owned()
+                }
+            };
+        }
+        printed
     }
 
     fn stop_operator(&self) {
@@ -128,6 +155,21 @@ fn with_drain_nothing_is_left_also_where_no_operator_runs() {
     assert_eq!(release.left(), [""; 0]);
 }
 
+/// As after an uninstall that was given up once the tunnels were down.
+#[test]
+fn after_a_drain_the_operator_serves_again_once_it_is_started_again() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &[]);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let (code, log) = ended(candidate(&lab, "drain").arg("--drain").start());
+    assert_eq!(code, Some(0), "{log}");
+    assert_left_behind(&web);
+    wait_until("the operator stands by", DEADLINE, || release.log().contains("(--drain), and they stay down"));
+    release.follow_readme("start-again");
+    assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
 /// A Job that waited for its Secret would begin when somebody brings that back for the operator.
 #[test]
 fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
@@ -152,7 +194,7 @@ fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
     assert!(job["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(has_failed)), "{job:#}");
     assert!(release.log().contains("--fly-api-token-file"), "{}", release.log());
     kube.create(&secrets, &secret).expect("it is back");
-    release.helm(&["rollback", lab.cluster_name(), "1", "--wait", "--timeout", "120s"]);
+    release.follow_readme("bring-back");
     assert_eq!(web.address(DEADLINE), ip);
     assert_answers(ip, 8080, "web");
     assert_one_of_everything(&lab);
@@ -171,7 +213,10 @@ fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {
     let job = format!("{}-fly-tunnel-operator-drain", lab.cluster_name());
     let job: Value = release.object("apis/batch/v1/jobs", &job).expect("it stays to be looked at");
     assert!(job["status"]["failed"].as_u64().is_some_and(|failed| failed > 0), "{job:#}");
-    assert!(release.log().contains("Fly does not take the token"), "{}", release.log());
+    let printed = release.follow_readme("failed-drain");
+    for said in ["Failed", "Fly does not take the token"] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
     assert!(!web.object()["metadata"]["finalizers"].is_null());
 
     // The release is still there to be mended, or the Secret is.
