@@ -9,6 +9,7 @@ use lab::recorder::{Answer, Fault, Gate, Request, Rule, Target};
 use lab::service::ServiceHandle;
 use serde_json::{Map, json};
 
+use crate::client::assert_answers;
 use crate::election::{LEASE, candidate, holder, is_lease, leader, lease, reigns, steps, time};
 use crate::metrics::{ask, status};
 use crate::{
@@ -179,6 +180,22 @@ fn astray(lab: &Homelab) -> Operator<'_> {
         .arg("--drain")
         .env("OPERATOR_NAMESPACE", lab.namespace())
         .env("KUBECONFIG", lab.kubeconfig().to_str().expect("a path"))
+}
+
+/// Nothing in its namespace tells whose the tunnel is; Fly does.
+#[test]
+fn of_another_name_and_namespace_it_leaves_what_is_served_as_it_is() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    let before = web.object();
+    let (code, log) = ended(astray(&lab).arg("--cluster-name=renamed").start());
+    assert_eq!(code, Some(1), "{log}");
+    for said in ["Give --drain the --cluster-name and --namespace", "what is left is billed"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert_eq!(web.object(), before);
+    assert_answers(ip, 8080, "web");
 }
 
 /// It gave up, and tells whose operator to end.
