@@ -15,6 +15,7 @@ use crate::cluster::NotBegun;
 use crate::controller::{self, poll};
 use crate::failure::Failure;
 use crate::render::objects;
+use crate::service::Service;
 use crate::tunnel::names::Owner;
 use crate::tunnel::{TunnelId, plan};
 use crate::world::World;
@@ -83,11 +84,11 @@ pub fn find(world: &World, tries: u32) -> Result<Found, NotBegun> {
 fn look(world: &World) -> Result<Found, Failure> {
     let services = poll::load_balancers(world)?;
     let strays = poll::strays(world, &services)?;
-    let with_tunnel = services.iter().filter_map(|service| Some(world.tunnel(service)?.id));
-    let known: BTreeSet<String> =
-        with_tunnel.chain(strays).map(|id| world.owner.app(&id.namespace, &id.name)).collect();
+    let of = |service: &Service| Some(world.tunnel(service)?.id);
+    let with_tunnel = services.iter().filter_map(of).chain(strays.iter().cloned());
+    let known: BTreeSet<String> = with_tunnel.map(|id| world.owner.app(&id.namespace, &id.name)).collect();
     let finalized = services.iter().filter(|service| service.has_finalizer(&world.settings.finalizer));
-    let finalized: BTreeSet<TunnelId> = finalized.filter_map(|service| Some(world.tunnel(service)?.id)).collect();
+    let finalized: BTreeSet<TunnelId> = finalized.filter_map(of).chain(strays).collect();
     let mut found = Found::default();
     let mut orphans = BTreeMap::new();
     for (id, app) in with_objects(world)? {
