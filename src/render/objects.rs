@@ -13,7 +13,7 @@ use crate::tunnel::{Tunnel, TunnelId, names};
 
 /// Labels of every object. They find and show things and prove nothing.
 const OWNER_LABEL: &str = "fly-tunnel-operator.dev/owner";
-const APP_LABEL: &str = "fly-tunnel-operator.dev/app";
+pub const APP_LABEL: &str = "fly-tunnel-operator.dev/app";
 const SERVICE_NAMESPACE_LABEL: &str = "fly-tunnel-operator.dev/service-namespace";
 const SERVICE_NAME_LABEL: &str = "fly-tunnel-operator.dev/service-name";
 /// Label of a lane's objects: the Machine that they belong to.

@@ -89,9 +89,16 @@ pub fn keys(app: &str, fingerprint: &str) -> String {
     format!("{app}-keys-{fingerprint}")
 }
 
+const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
+
 /// The finalizer: of its own for each class, so that two installs never wait for each other.
 pub fn finalizer(class: &str) -> String {
-    of_class("fly-tunnel-operator.dev/finalizer", class)
+    of_class(FINALIZER, class)
+}
+
+/// Whether it is one of ours, of any class.
+pub fn is_finalizer(name: &str) -> bool {
+    name.starts_with(FINALIZER)
 }
 
 /// The Lease by which the operators of one class elect a leader.

@@ -7,7 +7,7 @@ use lab::homelab::Homelab;
 use lab::operator::{Operator, RunningOperator};
 use lab::recorder::{Answer, Fault, Gate, Request, Rule, Target};
 use lab::service::ServiceHandle;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::client::assert_answers;
 use crate::election::{LEASE, candidate, holder, is_lease, leader, lease, reigns, steps, time};
@@ -60,10 +60,10 @@ fn it_takes_every_tunnel_down_and_no_operator_that_runs_makes_them_again() {
     assert_nothing_left(&lab);
     [&web, &other, &bad].into_iter().for_each(assert_untouched);
     for said in [
-        "draining: every tunnel of the class",
+        "draining: 3 tunnels of the class",
         "until whoever led before must have stopped",
         "delete the App",
-        "every tunnel is down",
+        "is down; no operator that runs now makes them again",
     ] {
         assert!(log.contains(said), "{said}: {log}");
     }
@@ -157,16 +157,19 @@ fn it_works_where_the_namespace_is_gone() {
 
 /// Whoever has the Lease goes on, and what it serves shows nothing of it.
 #[test]
-fn what_is_known_to_fail_stops_no_operator() {
+fn what_is_known_to_fail_or_to_hit_another_operator_is_not_begun() {
     let lab = Homelab::new();
     let _operator = leader(&lab, "a");
     let (web, _) = serving(&lab);
     let before = web.object();
-    for (name, value, said) in [
-        ("FLY_API_TOKEN", "not-a-token", "Fly does not take the token"),
-        ("CLUSTER_NAME", "renamed", "Give --drain the --cluster-name"),
+    let of_namespace = format!("its frpc is in the namespace {}", lab.operator_namespace());
+    for (drain, said) in [
+        (by_administrator(&lab).env("FLY_API_TOKEN", "not-a-token"), "Fly does not take the token"),
+        (by_administrator(&lab).env("CLUSTER_NAME", "renamed"), "Give --drain the --cluster-name"),
+        (astray(&lab), &of_namespace),
+        (astray(&lab).env("CLUSTER_NAME", "renamed"), &of_namespace),
     ] {
-        let (code, log) = ended(candidate(&lab, "drain").arg("--drain").env(name, value).start());
+        let (code, log) = ended(drain.start());
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(said), "{log}");
         assert!(reigns(&lab).iter().all(|(from, ..)| from == "a") && steps(&lab, "drain").is_empty(), "{log}");
@@ -174,12 +177,21 @@ fn what_is_known_to_fail_stops_no_operator() {
     }
 }
 
-/// `--drain` whose `--namespace` was left out: the Lease that it takes is nobody's.
+/// A user who may see all namespaces gave another than the operator's: the Lease there is nobody's.
 fn astray(lab: &Homelab) -> Operator<'_> {
-    candidate(lab, "drain")
-        .arg("--drain")
-        .env("OPERATOR_NAMESPACE", lab.namespace())
-        .env("KUBECONFIG", lab.kubeconfig().to_str().expect("a path"))
+    by_administrator(lab).env("OPERATOR_NAMESPACE", lab.namespace())
+}
+
+fn by_administrator(lab: &Homelab) -> Operator<'_> {
+    candidate(lab, "drain").arg("--drain").as_admin().named("drain")
+}
+
+/// Who sees no other namespace than the one that was given takes down what there is.
+fn shortsighted(lab: &Homelab) -> Operator<'_> {
+    let forbidden = Answer { status: 403, headers: Map::new(), body: "{}".into() };
+    let all = r"^/api(s/apps)?/v1/(deployments|configmaps|secrets)\?";
+    lab.faults([Rule::new(Fault::Answer(forbidden)).from("drain").path(all).times(u32::MAX)]);
+    astray(lab)
 }
 
 /// Nothing in its namespace tells whose the tunnel is; Fly does.
@@ -189,13 +201,36 @@ fn of_another_name_and_namespace_it_leaves_what_is_served_as_it_is() {
     let _operator = start(&lab);
     let (web, ip) = serving(&lab);
     let before = web.object();
-    let (code, log) = ended(astray(&lab).arg("--cluster-name=renamed").start());
+    let (code, log) = ended(shortsighted(&lab).env("CLUSTER_NAME", "renamed").start());
     assert_eq!(code, Some(1), "{log}");
     for said in ["Give --drain the --cluster-name and --namespace", "what is left is billed"] {
         assert!(log.contains(said), "{said}: {log}");
     }
     assert_eq!(web.object(), before);
     assert_answers(ip, 8080, "web");
+}
+
+/// Of an earlier install, whose App is gone.
+#[test]
+fn objects_that_another_namespace_has_beside_ours_are_in_nobodys_way() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let kube = lab.cluster().kube();
+    let config_maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
+    let labelled = |object: &Value| object["metadata"]["labels"]["fly-tunnel-operator.dev/owner"].is_string();
+    let ours = kube.list(&config_maps(lab.operator_namespace())).expect("a list");
+    let ours = ours.into_iter().find(labelled).expect("frpc's");
+    let mut labels = ours["metadata"]["labels"].clone();
+    labels["fly-tunnel-operator.dev/app"] = json!("lb-of-an-earlier-install");
+    let left_over = json!({ "metadata": { "name": "left-over", "labels": labels } });
+    kube.create(&config_maps(lab.namespace()), &left_over).expect("a ConfigMap");
+    let (code, log) = ended(by_administrator(&lab).start());
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&web);
+    assert!(kube.list(&config_maps(lab.namespace())).expect("a list").iter().any(labelled));
 }
 
 /// It gave up, and tells whose operator to end.
@@ -214,7 +249,7 @@ fn an_operator_of_another_namespace_that_makes_tunnels_again_is_told_of() {
     let operator = start(&lab);
     let (web, _) = serving(&lab);
     operator.pause();
-    let drain = astray(&lab).env("POLL_INTERVAL", "10s").start();
+    let drain = shortsighted(&lab).env("POLL_INTERVAL", "10s").start();
     wait_until("all is down", LONG_DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
     operator.resume();
     assert_told_of_another(drain, &lab);
@@ -227,7 +262,7 @@ fn what_a_drain_of_another_namespace_left_is_taken_down_by_one_of_the_right_one(
     let operator = start(&lab);
     let (web, _) = serving(&lab);
     operator.kill();
-    let (code, log) = ended(astray(&lab).start());
+    let (code, log) = ended(shortsighted(&lab).start());
     assert_eq!(code, Some(0), "{log}");
     assert_eq!((apps(&lab).len(), objects(&lab).len()), (0, 3), "frpc is left");
     let (code, log) = drain(&lab);
@@ -246,7 +281,7 @@ fn an_operator_of_another_namespace_is_not_fought_without_end() {
         service.address(DEADLINE);
         wait_for_reason(service, "Serving");
     }
-    assert_told_of_another(astray(&lab).start(), &lab);
+    assert_told_of_another(shortsighted(&lab).start(), &lab);
     let allocated = |r: &Request| r.to == Target::Fly && r.method == "POST" && r.path.ends_with("/ip_assignments");
     let addresses = lab.requests().iter().filter(|r| allocated(r)).count();
     assert!(addresses <= 4 * services.len(), "{addresses} addresses");
@@ -452,6 +487,8 @@ fn what_another_class_serves_stays() {
     let status = theirs.object()["status"].clone();
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(0), "{log}");
+    let told = log.lines().find(|line| line.contains("tunnels of other classes stay, and are billed"));
+    assert!(told.is_some_and(|told| told.contains(class)), "{log}");
     assert_untouched(&web);
     assert_eq!(theirs.object()["status"], status);
     let left = apps(&lab);

@@ -38,7 +38,8 @@ impl Release<'_> {
                 .replace("=fly-tunnel-operator", &format!("={name}-fly-tunnel-operator"))
                 .replace("job fly-tunnel-operator", &format!("job {name}-fly-tunnel-operator"))
                 .replace("deployment/fly-tunnel-operator", &format!("deployment/{name}-fly-tunnel-operator"))
-                .replace("helm rollback fly-tunnel-operator REVISION", &format!("helm rollback {name} 1 --wait"));
+                .replace("helm rollback fly-tunnel-operator REVISION", &format!("helm rollback {name} 1 --wait"))
+                .replace("helm uninstall fly-tunnel-operator", &format!("helm uninstall {name} --wait"));
             let words: Vec<&str> = command.split(' ').collect();
             printed += &match words[0] {
                 "helm" => self.helm(&words[1..]),
@@ -67,7 +68,9 @@ impl Release<'_> {
             self.lab.cluster().kube().list(&format!("/{version}/namespaces/{namespace}/{resource}")).expect("a list")
         };
         let names = KINDS.iter().flat_map(list).filter_map(|o| o["metadata"]["name"].as_str().map(str::to_owned));
-        names.filter(|name| !name.starts_with("lb-") && !["kube-root-ca.crt", "default"].contains(&&**name)).collect()
+        let of_the_lab = format!("{}-operator", self.lab.cluster_name());
+        let known = ["kube-root-ca.crt", "default", &of_the_lab];
+        names.filter(|name| !name.starts_with("lb-") && !known.contains(&&**name)).collect()
     }
 }
 
@@ -168,6 +171,28 @@ fn after_a_drain_the_operator_serves_again_once_it_is_started_again() {
     wait_until("the operator stands by", DEADLINE, || release.log().contains("(--drain), and they stay down"));
     release.follow_readme("start-again");
     assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+/// The tunnels were down, and then the API server failed: what a Job needs is gone, but not the release.
+#[test]
+fn an_uninstall_that_stopped_half_way_is_ended_without_another_drain() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &["uninstall.drain=true"]);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    let (code, log) = ended(candidate(&lab, "drain").arg("--drain").start());
+    assert_eq!(code, Some(0), "{log}");
+    let account = format!("{}-fly-tunnel-operator", lab.cluster_name());
+    let namespace = lab.operator_namespace();
+    let kube = lab.cluster().kube();
+    kube.delete(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}")).expect("it is deleted");
+    let failed = release.try_helm(&["uninstall", lab.cluster_name(), "--wait", "--timeout", "5s"]);
+    assert!(!failed.status.success());
+    release.follow_readme("no-hooks");
+    wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
+    assert_eq!(release.left(), [""; 0]);
+    assert_nothing_left(&lab);
+    assert_left_behind(&web);
 }
 
 /// A Job that waited for its Secret would begin when somebody brings that back for the operator.
