@@ -127,6 +127,7 @@ impl Work {
             self.read_service(world)?;
             self.reread = false;
         }
+        let mut untold = false;
         for _ in 0..LONGEST_PASS {
             if let Some(look) = &self.look {
                 world.look(look, &self.tunnel, &mut self.seen, &mut self.memory)?;
@@ -140,10 +141,13 @@ impl Work {
                 Next::Look(look) => self.look = Some(look),
                 Next::Act(steps) => {
                     for step in steps {
-                        if !pass.may_act() {
+                        // Somebody else may get an address that was released: to show it is worse than to end a moment later.
+                        let tells = untold && matches!(step, Step::ShowStatus(_)) && pass.permit.holds();
+                        if !pass.may_act() && !tells {
                             return Ok(Outcome::Stopped);
                         }
                         self.act(&step, pass)?;
+                        untold = matches!(step, Step::ReleaseAddress(_));
                     }
                 }
                 Next::Wait(wait) => return Ok(Outcome::Wait(wait)),

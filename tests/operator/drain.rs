@@ -342,30 +342,30 @@ fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
 
 #[test]
 fn interrupted_in_the_middle_it_says_what_to_do() {
-    let lab = Homelab::new();
-    let operator = leader(&lab, "a");
-    let (web, _) = serving(&lab);
-    operator.kill();
-    let gate = Gate::default();
-    lab.faults([Rule::new(Fault::Hold(gate.clone()))
-        .from("drain")
-        .to(Target::Fly)
-        .method("DELETE")
-        .path("/machines/")]);
-    let interrupted = candidate(&lab, "drain").arg("--drain").start();
-    gate.wait(DEADLINE).expect("the Machine is destroyed");
-    interrupted.interrupt();
-    wait_until("it has heard", DEADLINE, || interrupted.log().contains("ending; what is under way"));
-    gate.open();
-    let (code, log) = ended(interrupted);
-    assert_eq!(code, Some(1), "{log}");
-    for said in ["before all was done", "/web: not done yet", "what is left is billed"] {
-        assert!(log.contains(said), "{said}: {log}");
-    }
-    let (code, log) = drain(&lab);
-    assert_eq!(code, Some(0), "{log}");
-    assert_nothing_left(&lab);
-    assert_untouched(&web);
+    crate::side_by_side(2, ["/ip_assignments/", "/machines/"].into_iter(), |path| {
+        let lab = Homelab::new();
+        let operator = leader(&lab, "a");
+        let (web, _) = serving(&lab);
+        operator.kill();
+        let gate = Gate::default();
+        lab.faults([Rule::new(Fault::Hold(gate.clone())).from("drain").to(Target::Fly).method("DELETE").path(path)]);
+        let interrupted = candidate(&lab, "drain").arg("--drain").start();
+        gate.wait(DEADLINE).unwrap_or_else(|| panic!("{path} is not deleted: {}", interrupted.log()));
+        interrupted.interrupt();
+        wait_until("it has heard", DEADLINE, || interrupted.log().contains("ending; what is under way"));
+        gate.open();
+        let (code, log) = ended(interrupted);
+        assert_eq!(code, Some(1), "{log}");
+        for said in ["before all was done", "/web: not done yet", "what is left is billed"] {
+            assert!(log.contains(said), "{said}: {log}");
+        }
+        let object = web.object();
+        assert_eq!(object["status"]["loadBalancer"], json!({}), "somebody else may get the address: {object:#}");
+        let (code, log) = drain(&lab);
+        assert_eq!(code, Some(0), "{log}");
+        assert_nothing_left(&lab);
+        assert_untouched(&web);
+    });
 }
 
 /// An operator that still runs must not make anew what is down, as long as somebody may try again.
