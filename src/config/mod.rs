@@ -302,9 +302,18 @@ fn slug(value: &str) -> Result<String, String> {
     }
 }
 
+/// As Kubernetes has it: a name, with the prefix of a domain or none. No Service could ask for another.
 fn class(value: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
-    match !value.is_empty() && value.len() <= 253 && value.bytes().all(allowed) {
+    let (prefix, name) = value.split_once('/').map_or((None, value), |(prefix, name)| (Some(prefix), name));
+    let ends = |text: &str| [text.bytes().next(), text.bytes().last()].iter().flatten().all(u8::is_ascii_alphanumeric);
+    let name = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        && ends(name);
+    let prefix = prefix.is_none_or(|prefix| {
+        let domain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        (1..=253).contains(&prefix.len()) && prefix.bytes().all(domain) && ends(prefix)
+    });
+    match name && prefix {
         true => Ok(value.to_owned()),
         false => Err("give a label-style name such as fly-tunnel-operator.dev/lb".into()),
     }
@@ -392,12 +401,23 @@ mod tests {
             ("RESYNC_INTERVAL", "9223372036854775807s", "--resync-interval", "at most 365 days"),
             ("HTTP_BIND_ADDRESS", "8080", "--http-bind-address", "such as :8080"),
             ("OPERATOR_NAMESPACE", "Not A Name", "--namespace", "lower-case"),
+            ("LOAD_BALANCER_CLASS", "a/b/c", "--load-balancer-class", "label-style name"),
+            ("LOAD_BALANCER_CLASS", "/lb", "--load-balancer-class", "label-style name"),
+            ("LOAD_BALANCER_CLASS", "Example.com/lb", "--load-balancer-class", "label-style name"),
+            ("LOAD_BALANCER_CLASS", "-lb", "--load-balancer-class", "label-style name"),
             ("LOG_FORMAT", "xml", "--log-format", "text or json"),
             ("FRPC_POD_FILE", "/nowhere", "--frpc-pod-file", "cannot be read"),
         ] {
             let message = resolve(&[(variable, value)]).err().unwrap_or_else(|| panic!("{variable}={value} is taken"));
             assert!(message.contains(flag) && message.contains(told), "{message}");
             assert!(value.trim().is_empty() || message.contains(value), "{message} tells what was given");
+        }
+    }
+
+    #[test]
+    fn classes_are_taken_as_services_may_name_them() {
+        for class in ["internal-vip", "example.com/internal-vip", "a", "a.b/C_d.e"] {
+            assert!(resolve(&[("LOAD_BALANCER_CLASS", class)]).is_ok_and(|config| config.class == class), "{class}");
         }
     }
 

@@ -342,7 +342,7 @@ fn killed_at_any_step_it_is_run_again_and_leaves_nothing() {
 
 #[test]
 fn interrupted_in_the_middle_it_says_what_to_do() {
-    crate::side_by_side(2, ["/ip_assignments/", "/machines/"].into_iter(), |path| {
+    crate::side_by_side(2, ["/ip_assignments/", "/machines/"], |path| {
         let lab = Homelab::new();
         let operator = leader(&lab, "a");
         let (web, _) = serving(&lab);

@@ -31,16 +31,24 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 {{- $image := "no spaces in it, such as registry.example.com/frps:1" -}}
 {{- $name := "up to 63 lower-case letters, digits and dashes, with no dash at its ends" -}}
 {{- $label := "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" -}}
+{{- $object := "the name of an object, up to 253 lower-case letters, digits, dashes and dots" -}}
+{{- $subdomain := "^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$" -}}
 {{- $forms := list
   (list .Values.flyOrg "flyOrg" "^[a-z0-9][a-z0-9-]{0,62}$" "the organisation's slug, up to 63 lower-case letters, digits and dashes; `fly orgs list` shows it")
   (list .Values.flyRegion "flyRegion" "^[a-z]{2,16}( *, *[a-z]{2,16})*$" "a region's code such as ord, or several in order of preference, ord,iad (with --set: ord\\,iad); `fly platform regions` shows all")
   (list .Values.flyMachineSize "flyMachineSize" "^(shared-cpu-[12468]x|performance-([12468]|1[0246])x)$" "a preset of Fly's, such as shared-cpu-1x or performance-2x; `fly platform vm-sizes` shows all")
-  (list .Values.loadBalancerClass "loadBalancerClass" "^[A-Za-z0-9._/-]{1,253}$" "a label-style name such as example.com/lb")
-  (list .Values.clusterName "clusterName" "\\S" "a name that no other cluster of the organisation has")
+  (list .Values.flyApiToken "flyApiToken" "\\S" "the token that `fly tokens create org` prints")
+  (list .Values.existingSecret "existingSecret" $subdomain $object)
+  (list .Values.loadBalancerClass "loadBalancerClass" "^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$" "a label-style name such as example.com/lb")
+  (list .Values.clusterName "clusterName" "^\\S(.*\\S)?$" "a name that no other cluster of the organisation has, with no blanks at its ends")
   (list .Values.frpsImage "frpsImage" "^\\S+$" $image)
   (list .Values.frpcImage "frpcImage" "^\\S+$" $image)
   (list .Values.image.repository "image.repository" "^([^\\s@]+/)?[^\\s@:/]+$" "registry and name alone, such as ghcr.io/zhming0/fly-tunnel-operator; tag and digest go into image.tag")
   (list .Values.image.tag "image.tag" "^[\\w.-]+(@[\\w+.:-]+)?$" "a tag such as 0.1.0, or a tag and a digest, 0.1.0@sha256:…")
+  (list .Values.serviceAccount.name "serviceAccount.name" $subdomain $object)
+  (list .Values.priorityClassName "priorityClassName" $subdomain $object)
+  (list (dig "priorityClassName" "" .Values.frpc) "frpc.priorityClassName" $subdomain $object)
+  (list (dig "namespace" "" (.Values.grafanaDashboard | default dict)) "grafanaDashboard.namespace" $label $name)
   (list .Values.nameOverride "nameOverride" $label $name)
   (list .Values.fullnameOverride "fullnameOverride" $label $name)
   (list .Values.podMonitor.interval "podMonitor.interval" "^([0-9]+(ms|s|m|h))+$" "a duration of Prometheus' such as 30s or 1m30s")
@@ -53,6 +61,9 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 {{- $text := kindIs "string" $quantity | ternary $quantity "" -}}
 {{- $forms = append $forms (list $text (printf "resources.%s.%s" $kind $resource) $form "a quantity such as 100m (of a core) or 64Mi (of bytes)") -}}
 {{- end -}}
+{{- end -}}
+{{- range $argument := .Values.extraArgs -}}
+{{- $forms = append $forms (list $argument "an item of extraArgs" "^(--[a-z][a-z-]*(=.*)?|[^-].*)$" "one flag such as --poll-interval=2s") -}}
 {{- end -}}
 {{- range $forms -}}
 {{- $value := index . 0 -}}

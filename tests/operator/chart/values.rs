@@ -138,6 +138,7 @@ fn a_bad_value_is_refused_with_words_that_help() {
     for (path, value, told) in [
         ("flyApiToken", json!(""), &["flyApiToken is missing", "fly tokens create org", "existingSecret"][..]),
         ("existingSecret", json!("mine"), &["flyApiToken and existingSecret are both set: give one of them"]),
+        ("existingSecret", json!("My_Secret"), &["\nexistingSecret is \"My_Secret\": give the name of an object"]),
         ("flyOrg", json!(""), &["flyOrg is missing", "--set flyOrg=personal"]),
         ("flyOrg", json!("My Org"), &["\nflyOrg is \"My Org\": give the organisation's slug", "fly orgs list"]),
         ("flyOrg", json!(7), &["/flyOrg", "got number, want string"]),
@@ -218,7 +219,25 @@ fn a_bad_value_is_refused_with_words_that_help() {
         ("podMonitor/interval", json!("often"), &["\npodMonitor.interval is \"often\": give a duration"]),
         ("grafanaDashboard/enabled", json!(1), &["/grafanaDashboard/enabled", "got number, want boolean"]),
         ("loadBalancerClass", json!("my class"), &["\nloadBalancerClass is \"my class\": give a label-style name"]),
+        ("loadBalancerClass", json!("a/b/c"), &["\nloadBalancerClass is \"a/b/c\": give a label-style name"]),
+        ("loadBalancerClass", json!("."), &["\nloadBalancerClass is \".\": give a label-style name"]),
         ("clusterName", json!(" "), &["\nclusterName is \" \": give a name"]),
+        ("clusterName", json!("home "), &["\nclusterName is \"home \": give a name", "no blanks at its ends"]),
+        ("flyApiToken", json!(" "), &["\nflyApiToken is \" \": give the token"]),
+        ("serviceAccount/name", json!("A B"), &["\nserviceAccount.name is \"A B\": give the name of an object"]),
+        ("priorityClassName", json!("High"), &["\npriorityClassName is \"High\": give the name of an object"]),
+        (
+            "frpc/priorityClassName",
+            json!("High"),
+            &["\nfrpc.priorityClassName is \"High\": give the name of an object"],
+        ),
+        ("grafanaDashboard/namespace", json!("a.b"), &["\ngrafanaDashboard.namespace is \"a.b\": give up to 63"]),
+        (
+            "extraArgs",
+            json!(["--poll-interval 2s"]),
+            &["\nan item of extraArgs is \"--poll-interval 2s\": give one flag"],
+        ),
+        ("extraArgs", json!(["-h"]), &["\nan item of extraArgs is \"-h\": give one flag such as --poll-interval=2s"]),
         ("frpsImage", json!("frps 1"), &["\nfrpsImage is \"frps 1\": give no spaces"]),
     ] {
         let mut values: Value = minimal.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
@@ -250,7 +269,9 @@ fn what_users_give_is_taken() {
     for arguments in [
         &["--set", r"flyRegion=ord\,iad"][..],
         &["--set-literal", "flyApiToken=FlyV1 fm2_a,fm2_b"],
-        &["--set", "flyApiToken=,existingSecret=mine"],
+        &["--set", "flyApiToken=,existingSecret=mine.v2"],
+        &["--set", "loadBalancerClass=internal"],
+        &["--set", "extraArgs={--poll-interval,2s,--resync-interval=30s}"],
         &["--set", "image.tag=0.1.0@sha256:abc"],
         &["--set", "resources=null"],
         &["--set", "resources.limits.cpu=1,resources.requests.cpu=0.5"],
