@@ -148,7 +148,8 @@ pub fn run(
 pub fn made_again(world: &World, id: &TunnelId) -> String {
     format!(
         "the tunnel of the Service {id} was taken down, and is made again: another operator of this class runs, whose \
-         --namespace is not {}. Give --drain the same, or end that operator and drain again",
+         --namespace is not {}, or which has --leader-elect=false. Give --drain the same --namespace, or end that operator, and \
+         drain again",
         world.namespace
     )
 }

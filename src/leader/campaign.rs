@@ -51,7 +51,10 @@ impl Elector {
                     left.min(self.timings.retry_period)
                 }
                 Ok(Standing::Following { holder, .. }) => {
-                    return Err(NotBegun(format!("the Lease was taken, and then lost to {holder}")));
+                    return Err(NotBegun(format!(
+                        "the Lease was taken, and then lost to {holder}: another drain, or an operator that was started meanwhile. Wait \
+                         for that drain, or end that operator, and drain again"
+                    )));
                 }
                 Err(error) => {
                     let (delay, _) = self.failures.failed(&error.to_string());

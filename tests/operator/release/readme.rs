@@ -147,7 +147,11 @@ fn each_command_of_the_readme_and_of_the_notes_works() {
 #[test]
 fn every_block_of_commands_is_run() {
     let marks: Vec<&str> = blocks(README).iter().filter_map(|(language, _)| language.strip_prefix("sh ")).collect();
-    assert_eq!(marks, ["failed-drain", "bring-back", "start-again", "no-hooks"], "release::uninstall follows them");
+    assert_eq!(
+        marks,
+        ["failed-drain", "bring-back", "start-again", "no-hooks", "finalizer"],
+        "release::uninstall follows them"
+    );
 }
 
 /// What developers run is run in CI, whole.

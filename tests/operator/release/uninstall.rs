@@ -31,15 +31,20 @@ impl Release<'_> {
     /// Runs the commands that README.md marks so, for this release, of which there is one revision. Gives what they printed.
     fn follow_readme(&self, mark: &str) -> String {
         let (namespace, name) = (self.lab.operator_namespace(), self.lab.cluster_name());
+        let here = [
+            ("fly-tunnel-operator-system", namespace.to_owned()),
+            ("=fly-tunnel-operator", format!("={name}-fly-tunnel-operator")),
+            ("job fly-tunnel-operator", format!("job {name}-fly-tunnel-operator")),
+            ("deployment/fly-tunnel-operator", format!("deployment/{name}-fly-tunnel-operator")),
+            ("helm rollback fly-tunnel-operator REVISION", format!("helm rollback {name} 1 --wait")),
+            ("helm uninstall fly-tunnel-operator", format!("helm uninstall {name} --wait")),
+            ("service hello", format!("--namespace {} service web", self.lab.namespace())),
+            // No shell takes them off.
+            ("'", String::new()),
+        ];
         let mut printed = String::new();
         for command in commands(mark) {
-            let command = command
-                .replace("fly-tunnel-operator-system", namespace)
-                .replace("=fly-tunnel-operator", &format!("={name}-fly-tunnel-operator"))
-                .replace("job fly-tunnel-operator", &format!("job {name}-fly-tunnel-operator"))
-                .replace("deployment/fly-tunnel-operator", &format!("deployment/{name}-fly-tunnel-operator"))
-                .replace("helm rollback fly-tunnel-operator REVISION", &format!("helm rollback {name} 1 --wait"))
-                .replace("helm uninstall fly-tunnel-operator", &format!("helm uninstall {name} --wait"));
+            let command = here.iter().fold(command.to_owned(), |command, (there, here)| command.replace(there, here));
             let words: Vec<&str> = command.split(' ').collect();
             printed += &match words[0] {
                 "helm" => self.helm(&words[1..]),
@@ -195,6 +200,22 @@ fn an_uninstall_that_stopped_half_way_is_ended_without_another_drain() {
     assert_left_behind(&web);
 }
 
+/// Its account is gone: there is nobody to ask, and nothing that is billed.
+#[test]
+fn where_fly_can_never_be_asked_again_services_can_be_deleted_all_the_same() {
+    let lab = Homelab::new();
+    let release = Release::install(&lab, &["uninstall.drain=true"]);
+    let web = lab.service("web").port(8080).create();
+    wait_for_reason(&web, "Serving");
+    lab.fly().rotate_token();
+    release.follow_readme("no-hooks");
+    wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
+    web.delete();
+    assert!(!web.object().is_null(), "it hangs on its finalizer");
+    release.follow_readme("finalizer");
+    web.wait_gone(DEADLINE);
+}
+
 /// A Job that waited for its Secret would begin when somebody brings that back for the operator.
 #[test]
 fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
@@ -239,7 +260,7 @@ fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {
     let job: Value = release.object("apis/batch/v1/jobs", &job).expect("it stays to be looked at");
     assert!(job["status"]["failed"].as_u64().is_some_and(|failed| failed > 0), "{job:#}");
     let printed = release.follow_readme("failed-drain");
-    for said in ["Failed", "Fly does not take the token"] {
+    for said in ["Failed", "Fly does not take the token", "BackoffLimitExceeded"] {
         assert!(printed.contains(said), "{said}: {printed}");
     }
     assert!(!web.object()["metadata"]["finalizers"].is_null());
