@@ -66,7 +66,7 @@ impl From<FlyError> for Failure {
             ),
             FlyError::Forbidden(_) => Failure::shown(
                 Reason::FlyUnauthorized,
-                format!("{text}; the token must be of the organisation that --fly-org names"),
+                format!("{text}; the token must be of the organisation that --fly-org names, and not read-only"),
             ),
             FlyError::Capacity(_) => Failure::shown(
                 Reason::FlyCapacity,

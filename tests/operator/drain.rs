@@ -383,6 +383,7 @@ fn where_fly_is_down_it_fails_and_nothing_is_given_up() {
         assert!(log.contains(said), "{said}: {log}");
     }
     assert_eq!(web.address(DEADLINE), ip, "it is billed, so it is shown");
+    assert!(!steps(&lab, "drain").iter().any(|step| step.path.contains("/deployments/")), "and serves");
     assert!(!web.object()["metadata"]["finalizers"].is_null());
     assert_eq!(apps(&lab).len(), 1);
     assert_ne!(holder(&lab), "", "not released");

@@ -51,7 +51,7 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
   (list (dig "namespace" "" (.Values.grafanaDashboard | default dict)) "grafanaDashboard.namespace" $label $name)
   (list .Values.nameOverride "nameOverride" $label $name)
   (list .Values.fullnameOverride "fullnameOverride" $label $name)
-  (list .Values.podMonitor.interval "podMonitor.interval" "^([0-9]+(ms|s|m|h))+$" "a duration of Prometheus' such as 30s or 1m30s")
+  (list .Values.podMonitor.interval "podMonitor.interval" "^([0-9]+(ms|[smhdwy]))+$" "a duration of Prometheus' such as 30s or 1m30s")
 -}}
 {{- $resources := .Values.resources | default dict -}}
 {{- range $kind := list "requests" "limits" -}}

@@ -1,5 +1,5 @@
 //! The plan of a tunnel that is to go, in reverse: frpc, address, Machine, App; the finalizer last, and only when
-//! nothing billed can be left.
+//! nothing billed can be left. Before an uninstall the address goes first: what Fly does not let go goes on serving.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,7 +41,10 @@ impl Context<'_> {
             return Err(Halt(Next::Settled)); // its finalizer may guard an App that we know nothing of
         }
         let objects = self.seen.objects.as_ref().ok_or(Halt(Next::Look(Look::Objects)))?;
-        remove_objects(objects)?;
+        match self.drains() {
+            true => release(app).and_then(|()| remove_objects(objects))?,
+            false => remove_objects(objects).and_then(|()| release(app))?,
+        }
         match app {
             App::Ours(app) => self.remove_app(app)?,
             _ if self.guarded().is_some() => return Err(Halt(Next::Settled)),
@@ -87,7 +90,6 @@ impl Context<'_> {
     }
 
     fn remove_app(&self, app: &OurApp) -> Go<()> {
-        all(app.addresses.iter().map(|address| Step::ReleaseAddress(address.ip)))?;
         let machines = app.machines.iter().filter(|machine| machine.exists());
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
         let asked = self.memory.app_deleted.map(|at| self.now.since(at));
@@ -121,6 +123,11 @@ impl Context<'_> {
     pub(super) fn destroyed(&self, machine: &str) -> bool {
         self.seen.our_app().is_some_and(|app| app.machines.iter().any(|m| m.id == machine && !m.exists()))
     }
+}
+
+fn release(app: &App) -> Go<()> {
+    let App::Ours(app) = app else { return Ok(()) };
+    all(app.addresses.iter().map(|address| Step::ReleaseAddress(address.ip)))
 }
 
 fn remove_objects(objects: &Objects) -> Go<()> {
