@@ -15,9 +15,12 @@ impl World {
     pub fn report(&self, before: &Service, shown: &Shown, tunnel: &Tunnel, memory: &mut Memory, permit: &Permit) {
         let (namespace, name) = (&before.metadata.namespace, &before.metadata.name);
         let app = &tunnel.app;
-        match shown.reason.is_failure() {
-            true => log::warn!(namespace, name, app; "{}: {}", shown.reason, shown.message),
-            false => log::info!(namespace, name, app; "{}: {}", shown.reason, shown.message),
+        let shows = |reason: Reason| before.condition().is_some_and(|condition| condition.reason == reason.to_string());
+        match shown.reason {
+            // It shows one address less.
+            Reason::Deleting if shows(Reason::Deleting) => {}
+            reason if reason.is_failure() => log::warn!(namespace, name, app; "{reason}: {}", shown.message),
+            reason => log::info!(namespace, name, app; "{reason}: {}", shown.message),
         }
         if let Some((kind, reason)) = event(before, shown, &memory.told) {
             self.events.post(before, kind, reason, &shown.message, permit);

@@ -23,10 +23,9 @@ pub struct Found {
     pub orphans: Vec<TunnelId>,
     /// Apps of this owner of which the name of the Service cannot be told: a person has to destroy them.
     pub(super) unnamed: Vec<String>,
-    /// Of Services with our finalizer: another owner's App, of which the namespace has objects.
-    pub(super) others: BTreeMap<TunnelId, String>,
-    /// Of Services with our finalizer: another namespace that has objects of an App for them, where ours has none.
-    pub(super) elsewhere: BTreeMap<TunnelId, (String, String)>,
+    /// Where nothing in the namespace is ours: of Services with our finalizer, an App of which there are objects, and their
+    /// namespace.
+    pub(super) others: BTreeMap<TunnelId, (String, String)>,
     /// Other classes whose Services have tunnels.
     pub(super) classes: BTreeSet<String>,
 }
@@ -47,16 +46,15 @@ pub(super) fn look(world: &World) -> Result<Found, Failure> {
     let mut orphans = BTreeMap::new();
     for Made { namespace, id, app } in made(world)? {
         let ours = world.owner.app(&id.namespace, &id.name) == app;
-        match (ours, namespace == world.namespace) {
-            (true, true) => drop(orphans.insert(app, id)),
-            _ if !finalized.contains(&id) => {}
-            (false, true) => drop(found.others.insert(id, app)),
-            (_, false) => drop(found.elsewhere.insert(id, (namespace, app))),
+        match ours && namespace == world.namespace {
+            true => drop(orphans.insert(app, id)),
+            false if finalized.contains(&id) => drop(found.others.insert(id, (app, namespace))),
+            false => {}
         }
     }
-    found.elsewhere.retain(|id, _| {
-        !found.others.contains_key(id) && !orphans.contains_key(&world.owner.app(&id.namespace, &id.name))
-    });
+    if !orphans.is_empty() {
+        found.others.clear();
+    }
     for app in world.fly.apps()? {
         let ours = app.network.as_ref() == Some(&world.owner.network(&app.name));
         if !ours || known.contains(&app.name) || orphans.contains_key(&app.name) {

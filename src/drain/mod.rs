@@ -28,12 +28,14 @@ impl Found {
         })
     }
 
-    /// Why nothing is taken down: what there is may be another operator's, and this is told of one Service.
-    fn refusal(&self) -> Option<String> {
-        let others = self.others.iter().map(|(id, app)| (id, plan::another_owner(app, true)));
-        let elsewhere = self.elsewhere.iter().map(|(id, (namespace, app))| (id, another_namespace(namespace, app)));
-        let (id, why) = others.chain(elsewhere).next()?;
-        let more = match self.others.len() + self.elsewhere.len() {
+    /// Why nothing is taken down: all that there is may be another operator's. This is told of one Service.
+    fn refusal(&self, world: &World) -> Option<String> {
+        let (id, (app, namespace)) = self.others.first_key_value()?;
+        let why = match *namespace == world.namespace {
+            true => plan::another_owner(app, true),
+            false => another_namespace(namespace, app),
+        };
+        let more = match self.others.len() {
             1 => String::new(),
             all => format!(", and {} more", all - 1),
         };
@@ -63,7 +65,7 @@ pub fn check(world: &World, tries: u32) -> Result<(), NotBegun> {
         let classes: Vec<_> = found.classes.iter().map(String::as_str).collect();
         log::warn!("tunnels of other classes stay, and are billed: {}", classes.join(", "));
     }
-    found.refusal().map_or(Ok(()), |why| Err(NotBegun(why)))
+    found.refusal(world).map_or(Ok(()), |why| Err(NotBegun(why)))
 }
 
 /// Looks once nobody else works.

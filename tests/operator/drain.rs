@@ -233,6 +233,30 @@ fn objects_that_another_namespace_has_beside_ours_are_in_nobodys_way() {
     assert!(kube.list(&config_maps(lab.namespace())).expect("a list").iter().any(labelled));
 }
 
+/// The cluster name was changed by an uninstall and an install: each owner's tunnels are taken down by its own name.
+#[test]
+fn where_two_owners_have_tunnels_each_is_drained_by_its_name() {
+    let lab = Homelab::new();
+    let first = leader(&lab, "a");
+    let (web, _) = serving(&lab);
+    first.kill();
+    let second = candidate(&lab, "b").env("CLUSTER_NAME", "renamed").start();
+    let other = lab.service("other").port(8081).create();
+    wait_for_reason(&other, "Serving");
+    second.kill();
+    let status = other.object()["status"].clone();
+    let (code, log) = drain(&lab);
+    assert_eq!(code, Some(1), "{log}");
+    let told = log.lines().find(|line| line.contains("/other: ")).unwrap_or_else(|| panic!("{log}"));
+    assert!(told.contains("Give --drain the --cluster-name"), "{told}");
+    assert_untouched(&web);
+    assert_eq!(other.object()["status"], status);
+    let (code, log) = ended(candidate(&lab, "drain").arg("--drain").env("CLUSTER_NAME", "renamed").start());
+    assert_eq!(code, Some(0), "{log}");
+    assert_nothing_left(&lab);
+    assert_untouched(&other);
+}
+
 /// It gave up, and tells whose operator to end.
 #[track_caller]
 fn assert_told_of_another(drain: RunningOperator, lab: &Homelab) {
@@ -490,6 +514,7 @@ fn what_another_class_serves_stays() {
     assert_eq!(code, Some(0), "{log}");
     let told = log.lines().find(|line| line.contains("tunnels of other classes stay, and are billed"));
     assert!(told.is_some_and(|told| told.contains(class)), "{log}");
+    assert_eq!(log.matches("the tunnel is being taken down").count(), 1, "{log}");
     assert_untouched(&web);
     assert_eq!(theirs.object()["status"], status);
     let left = apps(&lab);
