@@ -4,7 +4,9 @@
 //! away by hand), and objects in the namespace that an earlier drain with another `--namespace` did not see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
+use kube_client_lite::lease::Lease;
 use kube_client_lite::{ListQuery, PartialObject, Resource};
 
 use crate::controller::poll;
@@ -26,6 +28,8 @@ pub struct Found {
     /// Where nothing in the namespace is ours: of Services with our finalizer, an App of which there are objects, and their
     /// namespace.
     pub(super) others: BTreeMap<TunnelId, (String, String)>,
+    /// Another namespace by whose Lease an operator of this class seems to lead.
+    pub(super) leads_elsewhere: Option<String>,
     /// Other classes whose Services have tunnels.
     pub(super) classes: BTreeSet<String>,
 }
@@ -68,6 +72,7 @@ pub(super) fn look(world: &World) -> Result<Found, Failure> {
     orphans.retain(|app, _| !known.contains(app));
     found.tunnels = known.len() + orphans.len() + found.unnamed.len();
     found.orphans = orphans.into_values().collect();
+    found.leads_elsewhere = leads_elsewhere(world)?;
     let other = |name: &String| names::is_finalizer(name) && *name != world.settings.finalizer;
     let others = services.into_iter().filter(|service| service.metadata.finalizers.iter().any(other));
     found.classes = others.filter_map(|service| service.spec.load_balancer_class).collect();
@@ -100,4 +105,16 @@ fn made(world: &World) -> Result<BTreeSet<Made>, Failure> {
         }));
     }
     Ok(made)
+}
+
+/// Nobody's, where other namespaces may not be asked.
+fn leads_elsewhere(world: &World) -> Result<Option<String>, Failure> {
+    let field = format!("metadata.name={}", names::lease(&world.owner.class));
+    let query = ListQuery { field_selector: Some(field), ..ListQuery::default() };
+    let leases: Vec<Lease> = match world.kube.list(&Resource::LEASES.all(), &query) {
+        Err(error) if error.is_forbidden() => return Ok(None),
+        other => other?,
+    };
+    let elsewhere = |lease: &&Lease| lease.namespace() != world.namespace && lease.seems_held(SystemTime::now());
+    Ok(leases.iter().find(elsewhere).map(|lease| lease.namespace().to_owned()))
 }

@@ -28,9 +28,12 @@ impl Found {
         })
     }
 
-    /// Why nothing is taken down: all that there is may be another operator's. This is told of one Service.
+    /// Why nothing is taken down: all that there is may be another operator's, which is told of one Service, or one would make it
+    /// again.
     fn refusal(&self, world: &World) -> Option<String> {
-        let (id, (app, namespace)) = self.others.first_key_value()?;
+        let Some((id, (app, namespace))) = self.others.first_key_value() else {
+            return self.leads_elsewhere.as_deref().map(another_leader);
+        };
         let why = match *namespace == world.namespace {
             true => plan::another_owner(app, true),
             false => another_namespace(namespace, app),
@@ -41,6 +44,13 @@ impl Found {
         };
         Some(format!("nothing is taken down, because of the Service {id}{more}: {why}"))
     }
+}
+
+fn another_leader(namespace: &str) -> String {
+    format!(
+        "nothing is taken down, as an operator of this class leads by the Lease in the namespace {namespace}, and would make it \
+         again. Give --drain that --namespace, or end that operator first"
+    )
 }
 
 fn another_namespace(namespace: &str, app: &str) -> String {

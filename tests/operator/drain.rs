@@ -163,18 +163,38 @@ fn what_is_known_to_fail_or_to_hit_another_operator_is_not_begun() {
     let (web, _) = serving(&lab);
     let before = web.object();
     let of_namespace = format!("its frpc is in the namespace {}", lab.operator_namespace());
-    for (drain, said) in [
-        (by_administrator(&lab).env("FLY_API_TOKEN", "not-a-token"), "Fly does not take the token"),
-        (by_administrator(&lab).env("CLUSTER_NAME", "renamed"), "Give --drain the --cluster-name"),
-        (astray(&lab), &of_namespace),
-        (astray(&lab).env("CLUSTER_NAME", "renamed"), &of_namespace),
-    ] {
+    let refused = |drain: Operator, said: &str| {
         let (code, log) = ended(drain.start());
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(said), "{log}");
         assert!(reigns(&lab).iter().all(|(from, ..)| from == "a") && steps(&lab, "drain").is_empty(), "{log}");
         assert_eq!(web.object(), before);
+    };
+    refused(by_administrator(&lab).env("FLY_API_TOKEN", "not-a-token"), "Fly does not take the token");
+    refused(by_administrator(&lab).env("CLUSTER_NAME", "renamed"), "Give --drain the --cluster-name");
+    refused(astray(&lab), &of_namespace);
+    refused(astray(&lab).env("CLUSTER_NAME", "renamed"), &of_namespace);
+    // The operator was there before, and left some of its objects.
+    left_over(&lab, None);
+    refused(astray(&lab), &format!("leads by the Lease in the namespace {}", lab.operator_namespace()));
+}
+
+/// A copy of an object of the tunnel, in a namespace that is not the operator's: for that App, or the same.
+fn left_over(lab: &Homelab, app: Option<&str>) {
+    let kube = lab.cluster().kube();
+    let config_maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
+    let ours = kube.list(&config_maps(lab.operator_namespace())).expect("a list");
+    let ours = ours.into_iter().find(is_labelled).expect("frpc's");
+    let mut labels = ours["metadata"]["labels"].clone();
+    if let Some(app) = app {
+        labels["fly-tunnel-operator.dev/app"] = json!(app);
     }
+    let copy = json!({ "metadata": { "name": "left-over", "labels": labels } });
+    kube.create(&config_maps(lab.namespace()), &copy).expect("a ConfigMap");
+}
+
+fn is_labelled(object: &Value) -> bool {
+    object["metadata"]["labels"]["fly-tunnel-operator.dev/owner"].is_string()
 }
 
 /// A user who may see all namespaces gave another than the operator's: the Lease there is nobody's.
@@ -189,7 +209,7 @@ fn by_administrator(lab: &Homelab) -> Operator<'_> {
 /// Who sees no other namespace than the one that was given takes down what there is.
 fn shortsighted(lab: &Homelab) -> Operator<'_> {
     let forbidden = Answer { status: 403, headers: Map::new(), body: "{}".into() };
-    let all = r"^/api(s/apps)?/v1/(deployments|configmaps|secrets)\?";
+    let all = r"^/(api|apis/apps|apis/coordination.k8s.io)/v1/(deployments|configmaps|secrets|leases)\?";
     lab.faults([Rule::new(Fault::Answer(forbidden)).from("drain").path(all).times(u32::MAX)]);
     astray(lab)
 }
@@ -217,20 +237,13 @@ fn objects_that_another_namespace_has_beside_ours_are_in_nobodys_way() {
     let operator = start(&lab);
     let (web, _) = serving(&lab);
     operator.kill();
-    let kube = lab.cluster().kube();
-    let config_maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
-    let labelled = |object: &Value| object["metadata"]["labels"]["fly-tunnel-operator.dev/owner"].is_string();
-    let ours = kube.list(&config_maps(lab.operator_namespace())).expect("a list");
-    let ours = ours.into_iter().find(labelled).expect("frpc's");
-    let mut labels = ours["metadata"]["labels"].clone();
-    labels["fly-tunnel-operator.dev/app"] = json!("lb-of-an-earlier-install");
-    let left_over = json!({ "metadata": { "name": "left-over", "labels": labels } });
-    kube.create(&config_maps(lab.namespace()), &left_over).expect("a ConfigMap");
+    left_over(&lab, Some("lb-of-an-earlier-install"));
     let (code, log) = ended(by_administrator(&lab).start());
     assert_eq!(code, Some(0), "{log}");
     assert_nothing_left(&lab);
     assert_untouched(&web);
-    assert!(kube.list(&config_maps(lab.namespace())).expect("a list").iter().any(labelled));
+    let config_maps = format!("/api/v1/namespaces/{}/configmaps", lab.namespace());
+    assert!(lab.cluster().kube().list(&config_maps).expect("a list").iter().any(is_labelled));
 }
 
 /// The cluster name was changed by an uninstall and an install: each owner's tunnels are taken down by its own name.

@@ -52,7 +52,7 @@ impl Default for Timings {
 const RELEASED: Duration = Duration::from_secs(1);
 
 /// The duration in a Lease that is kept for good: the field's limit in the API, 68 years.
-const FOR_GOOD: Duration = Duration::from_secs(i32::MAX as u64);
+pub(super) const FOR_GOOD: Duration = Duration::from_secs(i32::MAX as u64);
 
 /// The field's limit in the API, an `int32`.
 const MOST_TRANSITIONS: u64 = i32::MAX as u64;

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::election::FOR_GOOD;
+
 /// `coordination.k8s.io/v1` Lease. Whatever we do not know of it (labels, newer fields) is sent back as it came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -63,6 +65,20 @@ impl Lease {
         }
     }
 
+    /// The namespace that it is in; `""` for one that is still to be made.
+    pub fn namespace(&self) -> &str {
+        self.0["metadata"]["namespace"].as_str().unwrap_or_default()
+    }
+
+    /// Whether its holder seems to be there: it renewed the Lease no longer ago than others wait for it. The clocks of two machines
+    /// are compared for that, so it is a hint and no more. One that is kept for good has no holder who is there.
+    pub fn seems_held(&self, now: SystemTime) -> bool {
+        let Record { holder, duration, renew_time, .. } = self.record();
+        let renewed = humantime::parse_rfc3339(&renew_time).ok();
+        let age = renewed.and_then(|renewed| now.duration_since(renewed).ok()).unwrap_or_default();
+        !holder.is_empty() && renewed.is_some() && duration < FOR_GOOD && age < duration
+    }
+
     /// Who holds it; `""` if nobody does.
     pub fn holder(&self) -> &str {
         self.0["spec"]["holderIdentity"].as_str().unwrap_or_default()
@@ -110,6 +126,33 @@ mod tests {
             let record = Record { holder: "us".into(), ..lease.record() };
             assert_eq!(lease.with(&record).holder(), "us");
         }
+    }
+
+    #[test]
+    fn a_lease_seems_held_as_long_as_others_wait_for_its_holder() {
+        let renewed = humantime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
+        let at = |seconds| renewed + Duration::from_secs(seconds);
+        let record = |holder: &str, duration| Record {
+            holder: holder.into(),
+            duration,
+            acquire_time: micro_time(renewed),
+            renew_time: micro_time(renewed),
+            transitions: 1,
+        };
+        let minute = Duration::from_secs(60);
+        for (holder, duration, now, held) in [
+            ("them", minute, at(59), true),
+            ("them", minute, renewed - minute, true),
+            ("them", minute, at(60), false),
+            ("", minute, at(1), false),
+            ("them", FOR_GOOD, at(1), false),
+        ] {
+            let lease = Lease::new("a", &record(holder, duration));
+            assert_eq!(lease.seems_held(now), held, "{holder} {duration:?}");
+        }
+        assert!(
+            !Lease(json!({ "spec": { "holderIdentity": "them", "leaseDurationSeconds": 60 } })).seems_held(renewed)
+        );
     }
 
     #[test]
