@@ -137,7 +137,9 @@ fn serve(config: Config) -> Result<(), Exit> {
     let leadership = elector.as_ref().map_or_else(Leadership::without_election, Elector::leadership);
     let election = elector.map(|elector| elect(elector, config.mode, &telemetry, &sender)).transpose()?;
     let found = match world.draining {
-        true => drain::find(&world, TRIES).map_err(|NotBegun(why)| Exit::Work(lines([why, drain::AGAIN.into()])))?,
+        true => {
+            drain::find(&world, TRIES).map_err(|NotBegun(why)| Exit::Work(lines([why, drain::UNFINISHED.into()])))?
+        }
         false => Found::default(),
     };
     begun.store(true, Ordering::Release);
@@ -156,7 +158,7 @@ fn serve(config: Config) -> Result<(), Exit> {
     let kept = election.is_none_or(|election| election.end(leave, LAST_WRITE));
     match leave {
         Leave::Retire => end.failures.extend(drain::verdict(&world, kept, config.poll_interval).err()),
-        Leave::Expire if world.draining => end.failures.push(drain::AGAIN.into()),
+        Leave::Expire if world.draining => end.failures.push(drain::UNFINISHED.into()),
         Leave::Expire | Leave::Release => {}
     }
     match end.failures.is_empty() {

@@ -15,10 +15,9 @@ impl World {
     pub fn report(&self, before: &Service, shown: &Shown, tunnel: &Tunnel, memory: &mut Memory, permit: &Permit) {
         let (namespace, name) = (&before.metadata.namespace, &before.metadata.name);
         let app = &tunnel.app;
-        let shows = |reason: Reason| before.condition().is_some_and(|condition| condition.reason == reason.to_string());
         match shown.reason {
             // It shows one address less.
-            Reason::Deleting if shows(Reason::Deleting) => {}
+            Reason::Deleting if Reason::Deleting.is_shown_by(before) => {}
             reason if reason.is_failure() => log::warn!(namespace, name, app; "{reason}: {}", shown.message),
             reason => log::info!(namespace, name, app; "{reason}: {}", shown.message),
         }
@@ -45,11 +44,10 @@ impl World {
 
 /// The event of a condition's change, by the service controller's own reasons.
 fn event(before: &Service, shown: &Shown, told: &Told) -> Option<(EventType, &'static str)> {
-    let condition = before.condition();
-    let was = |reason: Reason| condition.is_some_and(|condition| condition.reason == reason.to_string());
+    let was = |reason: Reason| reason.is_shown_by(before);
     Some(match shown.reason {
         reason if reason.is_failure() => (EventType::Warning, "SyncLoadBalancerFailed"),
-        Reason::Provisioning if condition.is_none() => (EventType::Normal, "EnsuringLoadBalancer"),
+        Reason::Provisioning if before.condition().is_none() => (EventType::Normal, "EnsuringLoadBalancer"),
         Reason::Serving if was(Reason::Updating) => (EventType::Normal, "UpdatedLoadBalancer"),
         Reason::Serving if was(Reason::Serving) && before.addresses() == shown.addresses => return None,
         Reason::Serving => (EventType::Normal, "EnsuredLoadBalancer"),

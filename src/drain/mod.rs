@@ -17,7 +17,7 @@ use crate::world::World;
 pub use found::Found;
 
 /// The last words of a drain that did not come to its end, once it has the Lease.
-pub const AGAIN: &str = "what is left is billed until a drain comes to its end; meanwhile an operator that still runs leads again once \
+pub const UNFINISHED: &str = "what is left is billed until a drain comes to its end; meanwhile an operator that still runs leads again once \
                          the Lease has expired, and makes again what is down";
 
 impl Found {

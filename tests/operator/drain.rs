@@ -202,6 +202,7 @@ fn astray(lab: &Homelab) -> Operator<'_> {
     by_administrator(lab).env("OPERATOR_NAMESPACE", lab.namespace())
 }
 
+/// Through a recorder of its own again, as the kubeconfig is another.
 fn by_administrator(lab: &Homelab) -> Operator<'_> {
     candidate(lab, "drain").arg("--drain").as_admin().named("drain")
 }

@@ -61,6 +61,11 @@ impl Reason {
         if self == Reason::Serving { "True" } else { "False" }
     }
 
+    /// Whether the Service's condition has it.
+    pub fn is_shown_by(self, service: &Service) -> bool {
+        service.condition().is_some_and(|condition| condition.reason == self.to_string())
+    }
+
     /// Whether somebody has to do something, or Fly has to get well.
     pub fn is_failure(self) -> bool {
         use Reason::*;
@@ -84,9 +89,8 @@ impl Shown {
     pub fn may_wait(&self, service: &Service) -> bool {
         use Reason::*;
         let no_worse = matches!(self.reason, Serving | Provisioning | Updating | Degraded | Deleting);
-        let shows = |reason: &Reason| service.condition().is_some_and(|shown| shown.reason == reason.to_string());
-        let failed =
-            [Degraded, FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService].iter().any(shows);
+        let failures = [Degraded, FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService];
+        let failed = failures.into_iter().any(|reason| reason.is_shown_by(service));
         no_worse && failed && self.addresses == service.addresses()
     }
 
