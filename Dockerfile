@@ -3,13 +3,14 @@
 #   docker build --tag fly-tunnel-operator .                                       for this machine
 #   docker buildx build --platform linux/amd64,linux/arm64 --push --tag … .        for both, by cross-compiling
 #
-# No certificates are needed: Fly's roots are compiled in, the cluster's come with its ServiceAccount. So BASE may be `scratch`.
+# BASE may be `scratch`, since no certificates are needed: Fly's roots are compiled in, the cluster's come with its
+# ServiceAccount.
 ARG BUILDER=docker.io/library/rust:1.95.0-bookworm
 ARG BASE=gcr.io/distroless/static:nonroot
 
-# Runs on the machine that builds, whatever the image is for.
+# This stage runs on the architecture of the building machine, whatever the image is for.
 FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
-# By its full name, gcc is the right one also where the machine that builds is an arm64.
+# The full name selects the right gcc even if the building machine is an arm64.
 ENV CC_x86_64_unknown_linux_musl=x86_64-linux-gnu-gcc
 ARG TARGETARCH=amd64
 RUN set -eu; \
@@ -29,7 +30,7 @@ RUN cp "$(scripts/static "$(cat /machine)")" /fly-tunnel-operator
 
 FROM ${BASE}
 ARG BASE
-# Those of a release are given by its workflow.
+# The release workflow gives the values of a release.
 ARG VERSION=development
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -45,6 +46,6 @@ LABEL org.opencontainers.image.title="fly-tunnel-operator" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${BASE}"
 COPY --from=build /fly-tunnel-operator /fly-tunnel-operator
-# By number: kubelet's runAsNonRoot cannot see what a name stands for.
+# The user is a number because the kubelet's runAsNonRoot cannot tell which user a name stands for.
 USER 65532:65532
 ENTRYPOINT ["/fly-tunnel-operator"]

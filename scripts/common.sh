@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts in this folder share; to be sourced. Goes to the repository's root.
+# The part that the scripts in this folder share, to be sourced. It changes to the repository's root.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -12,7 +12,7 @@ for tool in cargo go git; do
 done
 
 jobs=()
-# Ends what still runs beside us, each a process group.
+# Ends the jobs that still run beside us. Each is a process group.
 end_jobs() {
     for job in "${jobs[@]}"; do
         kill -- "-$job" 2>/dev/null || true
@@ -20,18 +20,19 @@ end_jobs() {
 }
 trap end_jobs EXIT
 
-# Parts that not every lab needs: see tests/lab/src/bin/parts.rs.
+# A script may add parts that not every lab needs: see tests/lab/src/bin/parts.rs.
 more_parts=()
 
-# beside_parts WHAT COMMAND...: builds the lab's parts and runs COMMAND at the same time; says every two seconds that
-# COMMAND still runs (the parts tell of themselves). Where one fails, so does the script.
+# beside_parts WHAT COMMAND...: builds the lab's parts and runs COMMAND at the same time. It prints every two seconds
+# that COMMAND still runs, as WHAT (the build of the parts prints its own progress). If either fails, so does the
+# script.
 beside_parts() {
     local what=$1 start=$SECONDS said=$SECONDS
     shift
-    # Each in a process group of its own, so that all of it can be ended.
+    # Both run in a process group of their own, so that all their processes can be ended.
     setsid "$target/debug/parts" "${more_parts[@]}" &
     local parts=$!
-    # Cargo's moving line would be torn apart by the others'.
+    # Output of the other job would break up Cargo's progress line, so it prints none.
     CARGO_TERM_PROGRESS_WHEN=never setsid "$@" &
     local command=$!
     jobs=("$parts" "$command")

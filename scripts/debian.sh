@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# To be sourced. debian COMMAND PACKAGE...: sees to it that COMMAND is there, by Debian's packages where it is not.
+# This file is to be sourced. debian COMMAND PACKAGE...: installs these packages of Debian if COMMAND is missing.
 
 debian() {
     local command=$1 sudo=

@@ -1,8 +1,10 @@
 //! Trying again: later each time, never all at once, and said once.
 
+use std::fmt;
+use std::thread;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::random::{Random, System};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -10,20 +12,44 @@ const LONGEST_WISH: Duration = Duration::from_secs(300);
 
 /// How long to wait before the next try after this many failures: 1 s, 2 s, 4 s and so on up to a minute, a quarter
 /// more or less.
-pub fn delay(failures: u32) -> Duration {
-    jittered(LONGEST.min(FIRST * 2u32.pow(failures.saturating_sub(1).min(10))))
+pub fn delay(failures: u32, random: &dyn Random) -> Duration {
+    jittered(LONGEST.min(FIRST * 2u32.pow(failures.saturating_sub(1).min(10))), random)
 }
 
-/// What a server wishes (`Retry-After`), as far as it is reasonable.
+/// The wish of a server (`Retry-After`), as far as it is reasonable.
 pub fn wished(duration: Duration) -> Duration {
     duration.min(LONGEST_WISH)
 }
 
 /// The duration, a quarter more or less.
-pub fn jittered(duration: Duration) -> Duration {
-    let mut random = [128];
-    let _ = SystemRandom::new().fill(&mut random); // without randomness: no jitter
-    duration.mul_f64(0.75 + f64::from(random[0]) / 512.0)
+pub fn jittered(duration: Duration, random: &dyn Random) -> Duration {
+    duration.mul_f64(0.75 + f64::from(random.byte()) / 512.0)
+}
+
+/// Tries until it works out, or so often, later each time. A failure is said once, as `say` has it, and again when it changes.
+///
+/// # Errors
+/// The last failure.
+pub fn until_answered<T, E: fmt::Display>(
+    tries: Option<u32>,
+    say: impl Fn(&E) -> String,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut failures = Repeating::default();
+    loop {
+        let error = match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let (delay, new) = failures.failed(&error.to_string());
+        if tries.is_some_and(|tries| failures.count() >= tries) {
+            return Err(error);
+        }
+        if new {
+            log::warn!("{}; trying again", say(&error));
+        }
+        thread::sleep(delay);
+    }
 }
 
 /// A failure that repeats, to be logged once and again when it changes.
@@ -41,17 +67,12 @@ impl Repeating {
         if new {
             message.clone_into(&mut self.last);
         }
-        (delay(self.failures), new)
+        (delay(self.failures, &System), new)
     }
 
     /// How often it failed since it last worked.
     pub fn count(&self) -> u32 {
         self.failures
-    }
-
-    /// The last failure; empty if there was none.
-    pub fn last(&self) -> &str {
-        &self.last
     }
 
     /// Takes note of a success. Returns whether it is the first after a failure.
@@ -67,7 +88,7 @@ mod tests {
     #[test]
     fn delays_double_up_to_a_minute() {
         for (failures, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (7, 60.0), (1000, 60.0)] {
-            let delay = delay(failures).as_secs_f64();
+            let delay = delay(failures, &System).as_secs_f64();
             assert!((seconds * 0.75..=seconds * 1.25).contains(&delay), "{failures}: {delay}");
         }
     }

@@ -1,43 +1,38 @@
-//! Fly and the cluster, and who we are in them: what `observe` and `act` work on.
+//! Fly and the cluster, and who we are in them: [`crate::observe`] and [`crate::act`] work on it.
 
-use kube_client_lite::Client;
+use std::sync::Arc;
 
+use crate::cluster::Cluster;
 use crate::events::Events;
 use crate::fly::Fly;
+use crate::random::Random;
 use crate::render::objects::Home;
 use crate::service::Service;
-use crate::tunnel::names::{self, Owner};
-use crate::tunnel::plan::Settings;
-use crate::tunnel::{Tunnel, desired};
+use crate::tunnel::Tunnel;
+use crate::tunnel::desired::Desire;
+use crate::tunnel::names::Owner;
+use crate::tunnel::settings::Settings;
 
-/// The two systems, and our place in them. Shared by all workers.
+/// The two systems, and our place in them. All workers share it.
 pub struct World {
-    pub kube: Client,
-    pub fly: Fly,
+    pub cluster: Arc<dyn Cluster>,
+    pub fly: Box<dyn Fly>,
     pub events: Events,
+    pub random: Box<dyn Random>,
     /// Where frpc and its Secrets live.
     pub namespace: String,
     pub owner: Owner,
     /// [`Owner::id`], computed once.
     pub owner_id: String,
     pub settings: Settings,
-    /// All tunnels are to go, as the operator will.
-    pub draining: bool,
+    /// How a Service becomes the tunnel that it wants, or that the goal of the process wants for it.
+    pub desire: Desire,
 }
 
 impl World {
-    /// The world of this owner.
-    pub fn new(kube: Client, fly: Fly, namespace: String, owner: Owner, lanes: crate::config::LaneConfig) -> World {
-        let settings = Settings { lanes, finalizer: names::finalizer(&owner.class) };
-        let events = Events::new(kube.clone());
-        World { kube, fly, events, namespace, owner_id: owner.id(), owner, settings, draining: false }
-    }
-
     /// The tunnel that the Service wants; `None` where it is none of our business.
     pub fn tunnel(&self, service: &Service) -> Option<Tunnel> {
-        let Settings { lanes, finalizer } = &self.settings;
-        let tunnel = desired::tunnel(service, &self.owner, finalizer, lanes)?;
-        if self.draining { desired::drained(tunnel, service, finalizer) } else { Some(tunnel) }
+        (self.desire)(service, &self.owner, &self.settings)
     }
 
     /// The tunnel's objects in the cluster.

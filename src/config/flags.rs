@@ -1,6 +1,12 @@
-//! The table of flags: parsing, the environment, `--help` and the README all come from it.
+//! The table of flags: parsing, the environment, `--help` and docs/flags.md all come from it.
+//!
+//! Each row is a constant too, and the code asks for a value by that constant. So the compiler finds a name that is no row,
+//! and warns of a row that no code reads.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use crate::text::wrapped;
 
 /// One setting, as a user may give it.
 pub struct Flag {
@@ -8,7 +14,7 @@ pub struct Flag {
     pub name: &'static str,
     /// Environment variable, read where the flag is not given; empty where there is none.
     pub env: &'static str,
-    /// What stands for the value in `--help`; empty for a switch, which takes none.
+    /// The word that stands for the value in `--help`; empty for a switch, which takes none.
     pub value: &'static str,
     pub default: Option<&'static str>,
     pub help: &'static str,
@@ -24,78 +30,89 @@ const fn flag(
     Flag { name, env, value, default, help }
 }
 
-/// All settings, in the order of `--help`.
-#[rustfmt::skip]
-pub const FLAGS: &[Flag] = &[
-    flag("fly-api-token-file", "FLY_API_TOKEN_FILE", "FILE", None,
-        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart"),
-    flag("", "FLY_API_TOKEN", "TOKEN", None,
-        "The Fly token itself, where no file is given. No flag: arguments show in process lists"),
-    flag("fly-org", "FLY_ORG", "SLUG", None,
-        "Organisation that owns and pays for the Fly Apps, such as personal (required)"),
-    flag("fly-region", "FLY_REGION", "REGIONS", None,
-        "Fly region, or a list in order of preference, such as ord or ord,iad (required)"),
-    flag("fly-machine-size", "FLY_MACHINE_SIZE", "SIZE", Some("shared-cpu-1x"),
-        "Size of a Fly Machine"),
-    flag("fly-api-url", "FLY_FLAPS_BASE_URL", "URL", Some("https://api.machines.dev"),
-        "Fly's Machines API"),
-    flag("fly-service-checks", "FLY_SERVICE_CHECKS", "BOOL", Some("true"),
-        "Let Fly check each Service port before it routes to it. false: the address is shown once the Machine has started and frpc is available"),
-    flag("fly-settle-time", "FLY_SETTLE_TIME", "DURATION", Some("10s"),
-        "How long Fly's edges take to learn of a change: waited between a new lane healthy and an old one cordoned"),
-    flag("load-balancer-class", "LOAD_BALANCER_CLASS", "CLASS", Some("fly-tunnel-operator.dev/lb"),
-        "The spec.loadBalancerClass to serve"),
-    flag("frps-image", "FRPS_IMAGE", "IMAGE", Some("snowdreamtech/frps:0.61.1"),
-        "frp server, run on the Machine"),
-    flag("frpc-image", "FRPC_IMAGE", "IMAGE", Some("snowdreamtech/frpc:0.61.1"),
-        "frp client, run in the cluster"),
-    flag("frpc-pod-file", "FRPC_POD_FILE", "FILE", None,
-        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName for the frpc pods"),
-    flag("control-port-base", "CONTROL_PORT_BASE", "PORT", Some("7000"),
-        "frps listens for frpc on the first free port from here"),
-    flag("namespace", "OPERATOR_NAMESPACE", "NAME", None,
-        "Where frpc, its Secrets and the Lease live: one for all operators of a class (default: the pod's own, else fly-tunnel-operator-system)"),
-    flag("cluster-name", "CLUSTER_NAME", "NAME", None,
-        "With the class, the owner of the Fly Apps (default: the UID of the namespace kube-system)"),
-    flag("poll-interval", "POLL_INTERVAL", "DURATION", Some("5s"),
-        "How often Services are listed"),
-    flag("resync-interval", "RESYNC_INTERVAL", "DURATION", Some("60s"),
-        "How often each tunnel is compared with Fly and the cluster"),
-    flag("drain-timeout", "DRAIN_TIMEOUT", "DURATION", Some("60s"),
-        "How long a replaced lane keeps its established connections; at least the settle time"),
-    flag("workers", "WORKERS", "COUNT", Some("32"),
-        "Tunnels worked on at once"),
-    flag("leader-elect", "LEADER_ELECT", "BOOL", Some("true"),
-        "Work only while holding the Lease fly-tunnel-operator (and a hash of the class, for another than the default) in --namespace, so that several may run. false: nothing else may run"),
-    flag("leader-elect-lease-duration", "LEADER_ELECT_LEASE_DURATION", "DURATION", Some("60s"),
-        "How long a leader that gives no sign of life is waited for"),
-    flag("leader-elect-renew-deadline", "LEADER_ELECT_RENEW_DEADLINE", "DURATION", Some("40s"),
-        "A leader that cannot renew the Lease for so long stands by. No request takes longer than the lease duration less this"),
-    flag("leader-elect-retry-period", "LEADER_ELECT_RETRY_PERIOD", "DURATION", Some("10s"),
-        "How often the leader renews the Lease, and the others look at it"),
-    flag("http-bind-address", "HTTP_BIND_ADDRESS", "ADDRESS", Some(":8080"),
-        "Where /healthz, /readyz and /metrics are served"),
-    flag("kubeconfig", "KUBECONFIG", "FILES", None,
-        "kubeconfig files, as kubectl reads them (default: in-cluster, else ~/.kube/config)"),
-    flag("context", "", "NAME", None,
-        "Context of the kubeconfig (default: its current-context)"),
-    flag("service-account-dir", "SERVICE_ACCOUNT_DIR", "DIR", Some("/var/run/secrets/kubernetes.io/serviceaccount"),
-        "Where the ServiceAccount's token, CA and namespace are mounted"),
-    flag("log-format", "LOG_FORMAT", "FORMAT", Some("text"),
-        "text or json; the level is RUST_LOG's, else info"),
-    flag("once", "", "", None,
-        "Work until nothing is left to do or to wait for, then exit: 0, or 1 where a tunnel failed, a Service was refused or another operator leads"),
-    flag("dry-run", "", "", None,
-        "Print what would be done, and do nothing"),
-    flag("drain", "", "", None,
-        "Before an uninstall: take the Lease from whoever holds it, wait until that operator must have stopped, take down every tunnel of this owner, then exit 0, or 1 where something is left. No operator that runs makes them again"),
-];
+macro_rules! flags {
+    ($($constant:ident $row:tt)*) => {
+        $(pub const $constant: Flag = flag $row;)*
+        /// All settings, in the order of `--help`.
+        const FLAGS: &[Flag] = &[$(flag $row),*];
+    };
+}
 
-/// What a switch that is given has as its value.
-pub const ON: &str = "on";
+flags! {
+    FLY_API_TOKEN_FILE("fly-api-token-file", "FLY_API_TOKEN_FILE", "FILE", None,
+        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart")
+    FLY_API_TOKEN("", "FLY_API_TOKEN", "TOKEN", None,
+        "The Fly token itself, where no file is given. No flag: arguments show in process lists")
+    FLY_ORG("fly-org", "FLY_ORG", "SLUG", None,
+        "Organisation that owns and pays for the Fly Apps, such as personal (required)")
+    FLY_REGION("fly-region", "FLY_REGION", "REGIONS", None,
+        "Fly region, or a list in order of preference, such as ord or ord,iad (required)")
+    FLY_MACHINE_SIZE("fly-machine-size", "FLY_MACHINE_SIZE", "SIZE", Some("shared-cpu-1x"),
+        "Size of a Fly Machine")
+    FLY_API_URL("fly-api-url", "FLY_FLAPS_BASE_URL", "URL", Some("https://api.machines.dev"),
+        "Fly's Machines API")
+    FLY_SERVICE_CHECKS("fly-service-checks", "FLY_SERVICE_CHECKS", "BOOL", Some("true"),
+        "Let Fly check each Service port before it routes to it. false: the address is shown once the Machine has started and frpc is available")
+    FLY_SETTLE_TIME("fly-settle-time", "FLY_SETTLE_TIME", "DURATION", Some("10s"),
+        "How long Fly's edges take to learn of a change: waited between a new lane healthy and an old one cordoned")
+    LOAD_BALANCER_CLASS("load-balancer-class", "LOAD_BALANCER_CLASS", "CLASS", Some("fly-tunnel-operator.dev/lb"),
+        "The spec.loadBalancerClass to serve")
+    FRPS_IMAGE("frps-image", "FRPS_IMAGE", "IMAGE", Some("snowdreamtech/frps:0.61.1"),
+        "frp server, run on the Machine")
+    FRPC_IMAGE("frpc-image", "FRPC_IMAGE", "IMAGE", Some("snowdreamtech/frpc:0.61.1"),
+        "frp client, run in the cluster")
+    FRPC_POD_FILE("frpc-pod-file", "FRPC_POD_FILE", "FILE", None,
+        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName for the frpc pods")
+    CONTROL_PORT_BASE("control-port-base", "CONTROL_PORT_BASE", "PORT", Some("7000"),
+        "frps listens for frpc on the first free port from here")
+    NAMESPACE("namespace", "OPERATOR_NAMESPACE", "NAME", None,
+        "Where frpc, its Secrets and the Lease live: one for all operators of a class (default: the pod's own, else fly-tunnel-operator-system)")
+    CLUSTER_NAME("cluster-name", "CLUSTER_NAME", "NAME", None,
+        "With the class, the owner of the Fly Apps (default: the UID of the namespace kube-system)")
+    POLL_INTERVAL("poll-interval", "POLL_INTERVAL", "DURATION", Some("5s"),
+        "How often Services are listed")
+    RESYNC_INTERVAL("resync-interval", "RESYNC_INTERVAL", "DURATION", Some("60s"),
+        "How often Fly and the cluster are swept for what is not as it was left")
+    DRAIN_TIMEOUT("drain-timeout", "DRAIN_TIMEOUT", "DURATION", Some("60s"),
+        "How long a replaced lane keeps its established connections; at least the settle time")
+    WORKERS("workers", "WORKERS", "COUNT", Some("32"),
+        "Tunnels worked on at once")
+    LEADER_ELECT("leader-elect", "LEADER_ELECT", "BOOL", Some("true"),
+        "Work only while holding the Lease in --namespace, so that several operators may run. false: no other may run")
+    LEADER_ELECT_LEASE_DURATION("leader-elect-lease-duration", "LEADER_ELECT_LEASE_DURATION", "DURATION", Some("60s"),
+        "How long a leader that gives no sign of life is waited for")
+    LEADER_ELECT_RENEW_DEADLINE("leader-elect-renew-deadline", "LEADER_ELECT_RENEW_DEADLINE", "DURATION", Some("40s"),
+        "A leader that cannot renew the Lease for so long stands by. No request takes longer than the lease duration less this")
+    LEADER_ELECT_RETRY_PERIOD("leader-elect-retry-period", "LEADER_ELECT_RETRY_PERIOD", "DURATION", Some("10s"),
+        "How often the leader renews the Lease, and the others look at it")
+    HTTP_BIND_ADDRESS("http-bind-address", "HTTP_BIND_ADDRESS", "ADDRESS", Some(":8080"),
+        "Where /healthz, /readyz and /metrics are served")
+    KUBECONFIG("kubeconfig", "KUBECONFIG", "FILES", None,
+        "kubeconfig files, as kubectl reads them (default: in-cluster, else ~/.kube/config)")
+    CONTEXT("context", "", "NAME", None,
+        "Context of the kubeconfig (default: its current-context)")
+    SERVICE_ACCOUNT_DIR("service-account-dir", "SERVICE_ACCOUNT_DIR", "DIR", Some("/var/run/secrets/kubernetes.io/serviceaccount"),
+        "Where the ServiceAccount's token, CA and namespace are mounted")
+    LOG_FORMAT("log-format", "LOG_FORMAT", "FORMAT", Some("text"),
+        "text or json; the level is RUST_LOG's, else info")
+    DELETE_ORPHANS("delete-orphans", "DELETE_ORPHANS", "BOOL", Some("false"),
+        "Delete Apps of this owner that no Service asks for, once they were seen as such for ten minutes; otherwise they are only told of")
+    ONCE("once", "", "", None,
+        "Work until nothing is left to do or to wait for. Exit code 1: a tunnel failed, a Service was refused or another operator leads")
+    DRY_RUN("dry-run", "", "", None,
+        "Print what would be done, and do nothing")
+    DRAIN("drain", "", "", None,
+        "Before an uninstall: take the Lease over, take down every tunnel of this owner, and exit. Exit code 1: something is left")
+}
+
+/// The value of a switch that is given.
+const ON: &str = "on";
+
+/// The longest line of `--help`.
+const WIDTH: usize = 100;
 
 impl Flag {
-    /// How a message names the setting.
+    /// The flag and its variable, as a message names the setting.
     pub fn label(&self) -> String {
         match (self.name, self.env) {
             ("", env) => env.to_owned(),
@@ -103,9 +120,14 @@ impl Flag {
             (name, env) => format!("--{name} ({env})"),
         }
     }
+
+    /// The name by which a value is kept.
+    fn key(&self) -> &'static str {
+        if self.name.is_empty() { self.env } else { self.name }
+    }
 }
 
-/// What the command line asks for.
+/// A command line asks for one of these.
 pub enum Command {
     Run(Given),
     Help,
@@ -123,8 +145,8 @@ impl Given {
     /// # Errors
     /// An unknown argument, a flag without its value, or a value that is not UTF-8: a message for the user.
     pub fn read(
-        arguments: impl IntoIterator<Item = std::ffi::OsString>,
-        environment: impl Fn(&str) -> Option<std::ffi::OsString>,
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Command, String> {
         let mut values = BTreeMap::new();
         let mut parser = lexopt::Parser::from_args(arguments);
@@ -143,21 +165,21 @@ impl Given {
                 if parser.optional_value().is_some() {
                     return Err(format!("--{name} takes no value"));
                 }
-                values.insert(key(flag), ON.to_owned());
+                values.insert(flag.key(), ON.to_owned());
                 continue;
             }
             let value = parser.value().map_err(|_| format!("--{name}: give {}", flag.value))?;
             let value = value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))?;
-            values.insert(key(flag), value);
+            values.insert(flag.key(), value);
         }
         for flag in FLAGS.iter().filter(|flag| !flag.env.is_empty()) {
-            if values.contains_key(key(flag)) {
+            if values.contains_key(flag.key()) {
                 continue;
             }
             match environment(flag.env) {
                 Some(value) if !value.is_empty() => {
                     let value = value.into_string().map_err(|_| format!("{}: the value is not UTF-8", flag.env))?;
-                    values.insert(key(flag), value);
+                    values.insert(flag.key(), value);
                 }
                 _ => {}
             }
@@ -165,19 +187,32 @@ impl Given {
         Ok(Command::Run(Given { values }))
     }
 
-    /// The value of the flag of that name (or of that variable, where there is no flag), else its default.
-    pub fn value(&self, name: &'static str) -> Option<&str> {
-        self.values.get(name).map(String::as_str).or_else(|| find(name).default)
+    /// The value of a flag, else its default.
+    pub fn value(&self, flag: &Flag) -> Option<&str> {
+        self.values.get(flag.key()).map(String::as_str).or(flag.default)
     }
-}
 
-/// The flag of that name, or the setting of that environment variable where it has no flag.
-pub fn find(name: &str) -> &'static Flag {
-    FLAGS.iter().find(|flag| key(flag) == name).expect("every name in the code is a row of FLAGS")
-}
+    /// The checked value of a flag that is required, or has a default.
+    ///
+    /// # Errors
+    /// It is missing, or `parse` refuses it: a message that names the flag, and tells what was given and what is allowed.
+    pub fn parsed<T>(&self, flag: &Flag, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        self.optional(flag, parse)?.ok_or_else(|| format!("{} is required: {}", flag.label(), flag.help))
+    }
 
-fn key(flag: &Flag) -> &'static str {
-    if flag.name.is_empty() { flag.env } else { flag.name }
+    /// The checked value of a flag that may be left out.
+    ///
+    /// # Errors
+    /// `parse` refuses it: a message as that of [`Given::parsed`].
+    pub fn optional<T>(&self, flag: &Flag, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+        self.value(flag).map(parse).transpose().map_err(|allowed| self.refused(flag, &allowed))
+    }
+
+    /// The message for a value that is not allowed.
+    pub fn refused(&self, flag: &Flag, allowed: &str) -> String {
+        let value = self.value(flag).unwrap_or_default();
+        format!("{}: {value:?} is not allowed; {allowed}", flag.label())
+    }
 }
 
 /// The text of `--help`.
@@ -188,21 +223,17 @@ pub fn help() -> String {
          Each flag may be given by its environment variable instead; a flag wins.\n\n",
     );
     for flag in FLAGS {
-        match flag.name {
-            "" => text.push_str(&format!("  {}={}\n", flag.env, flag.value)),
-            name => {
-                text.push_str(format!("  --{name} {}", flag.value).trim_end());
-                if !flag.env.is_empty() {
-                    text.push_str(&format!("  [{}]", flag.env));
-                }
-                text.push('\n');
-            }
+        let head = match (flag.name, flag.env) {
+            ("", env) => format!("{env}={}", flag.value),
+            (name, "") => format!("--{name} {}", flag.value),
+            (name, env) => format!("--{name} {}  [{env}]", flag.value),
+        };
+        text.push_str(&format!("  {}\n", head.trim_end()));
+        let default = flag.default.map(|default| format!(" (default: {default})")).unwrap_or_default();
+        let indent = "      ";
+        for line in wrapped(&format!("{}{default}", flag.help), WIDTH - indent.len()) {
+            text.push_str(&format!("{indent}{line}\n"));
         }
-        text.push_str(&format!("      {}", flag.help));
-        if let Some(default) = flag.default {
-            text.push_str(&format!(" (default: {default})"));
-        }
-        text.push('\n');
     }
     text.push_str("  --help, --version\n");
     text
@@ -232,35 +263,46 @@ mod tests {
         for flag in FLAGS {
             if flag.value.is_empty() {
                 let name = format!("--{}", flag.name);
-                assert_eq!(given(&[&name], &[]).value(key(flag)), Some(ON), "{name}");
+                assert_eq!(given(&[&name], &[]).value(flag), Some(ON), "{name}");
                 let with_value = read(&[&format!("{name}=true")], &[]).err().expect("refused");
                 assert!(with_value.contains("takes no value"), "{with_value}");
             } else if !flag.name.is_empty() {
                 let name = format!("--{}", flag.name);
-                assert_eq!(given(&[&name, "v"], &[]).value(key(flag)), Some("v"), "{name} v");
-                assert_eq!(given(&[&format!("{name}=v")], &[]).value(key(flag)), Some("v"), "{name}=v");
+                assert_eq!(given(&[&name, "v"], &[]).value(flag), Some("v"), "{name} v");
+                assert_eq!(given(&[&format!("{name}=v")], &[]).value(flag), Some("v"), "{name}=v");
                 if !flag.env.is_empty() {
                     let both = given(&[&name, "v"], &[(flag.env, "e")]);
-                    assert_eq!(both.value(key(flag)), Some("v"), "a flag wins over {}", flag.env);
+                    assert_eq!(both.value(flag), Some("v"), "a flag wins over {}", flag.env);
                 }
             }
             if !flag.env.is_empty() {
-                assert_eq!(given(&[], &[(flag.env, "e")]).value(key(flag)), Some("e"), "{}", flag.env);
-                assert_eq!(given(&[], &[(flag.env, "")]).value(key(flag)), flag.default, "{} empty", flag.env);
+                assert_eq!(given(&[], &[(flag.env, "e")]).value(flag), Some("e"), "{}", flag.env);
+                assert_eq!(given(&[], &[(flag.env, "")]).value(flag), flag.default, "{} empty", flag.env);
             }
-            assert_eq!(given(&[], &[]).value(key(flag)), flag.default);
-            assert!(help().contains(flag.help), "--help tells of {}", flag.label());
+            assert_eq!(given(&[], &[]).value(flag), flag.default);
         }
     }
 
-    /// Compares the table in README.md with ours; with `UPDATE=1` in the environment writes it.
     #[test]
-    fn readme_has_this_table() {
-        const BEGIN: &str = "<!-- flags: this table is written by `UPDATE=1 cargo test readme` -->\n";
+    fn help_tells_of_every_flag_in_lines_that_fit_a_terminal() {
+        let help = help();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        for flag in FLAGS {
+            assert!(words.join(" ").contains(flag.help), "--help tells of {}", flag.label());
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    /// Compares the table in docs/flags.md with ours; with `UPDATE=1` in the environment writes it.
+    #[test]
+    fn the_page_has_this_table() {
+        const BEGIN: &str = "<!-- flags: this table is written by `UPDATE=1 cargo test flags` -->\n";
         const END: &str = "<!-- end of flags -->";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        let readme = std::fs::read_to_string(path).expect("README.md");
-        let (before, rest) = readme.split_once(BEGIN).expect("the table's begin");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
+        let page = std::fs::read_to_string(path).expect("docs/flags.md");
+        let (before, rest) = page.split_once(BEGIN).expect("the table's begin");
         let (table, after) = rest.split_once(END).expect("the table's end");
         let mut expected = String::from("| flag | environment | default | meaning |\n|---|---|---|---|\n");
         for Flag { name, env, default, help, .. } in FLAGS {
@@ -273,14 +315,15 @@ mod tests {
             ));
         }
         if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).expect("README.md can be written");
+            std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}"))
+                .expect("docs/flags.md can be written");
         } else {
-            assert_eq!(table, expected, "run UPDATE=1 cargo test readme");
+            assert_eq!(table, expected, "run UPDATE=1 cargo test flags");
         }
     }
 
     #[test]
-    fn what_is_no_flag_is_refused_by_name() {
+    fn an_unknown_argument_is_refused_by_name() {
         for (arguments, named) in [
             (&["--fly-regoin", "ord"][..], "--fly-regoin"),
             (&["--fly-region"][..], "--fly-region"),

@@ -1,50 +1,57 @@
-//! The loop: takes in what polls and passes report, and hands tunnels to workers when they are due.
+//! The loop, as a state machine: it takes in what polls and passes report, and says what to begin. Threads and the clock are
+//! outside, in [`threads`], so that a test can be them.
 //!
 //! Nothing that it keeps is needed: a restart finds the same work in the Services, in Fly and in the cluster.
 
 mod entry;
+pub mod orphans;
 pub mod poll;
-mod work;
+#[cfg(test)]
+mod simulation;
+pub mod sweep;
+pub mod threads;
+pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube_client_lite::lease::{Leadership, Permit};
+use kube_client_lite::lease::Permit;
 
 use crate::backoff::jittered;
+use crate::goal::Goal;
+use crate::report::{self, Orphan};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
-use crate::tunnel::plan::Look;
+use crate::tunnel::summary::Summary;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
 use entry::Entry;
+use orphans::Orphans;
 use poll::Poll;
-use work::{Clock, Outcome, Pass, Work};
+use sweep::Sweep;
+use work::{Outcome, Work};
 
-/// What passes in hand are given when the process is to end.
-const LAST_STEPS: Duration = Duration::from_secs(5);
-
-/// The loop turns at least that often.
-const TURN: Duration = Duration::from_secs(10);
-
-/// A pass may make some hundred requests, of which few hang: one that takes longer than this never comes back.
-const LONGEST_PASS: Duration = Duration::from_secs(600);
-
-/// What the loop is told.
+/// Something happened.
 pub enum Event {
     Polled(Poll),
-    /// This process begins to lead, or ceases to.
-    StandingChanged,
     /// How often in a row, and why.
     PollFailed(u32, String),
-    /// The permit is the one that the pass had.
+    Swept(Sweep),
+    /// A pass ended. The permit is the one that it had.
     Finished(Box<Work>, Outcome, Permit),
-    /// End: no further step is begun.
+    /// This process begins to lead or ceases to, or some time has passed.
+    Woken,
+    /// The process was told to end.
     Stop,
+}
+
+/// The loop wants this to be done.
+pub enum Command {
+    /// Begin a pass, with this permit.
+    Start(Box<Work>, Permit),
+    /// Begin no further step, and end. The texts say what is not as it should be; there are none if all is well.
+    End(Vec<String>),
 }
 
 /// How the loop runs.
@@ -53,177 +60,152 @@ pub struct Pace {
     pub resync_interval: Duration,
     /// Tunnels worked on at once.
     pub workers: usize,
-    /// End where nothing is left to do or to wait for, or something failed that often.
-    pub once: Option<u32>,
+    /// Apps of this owner that no Service asks for are deleted.
+    pub delete_orphans: bool,
 }
 
-/// How the loop ended.
-pub struct End {
-    /// No step was left under way.
-    pub quiet: bool,
-    /// Where it ended by itself: what is not as it should be, empty if all is well.
-    pub failures: Vec<String>,
-}
-
-struct Controller {
+/// The loop. All times are since the process started.
+pub struct Controller {
     world: Arc<World>,
-    clock: Arc<Clock>,
     pace: Pace,
-    leadership: Leadership,
+    goal: Goal,
     telemetry: Arc<Telemetry>,
-    /// Of the term in which the entries were made.
+    /// The right to act, of the term in which the entries were made.
     permit: Option<Permit>,
     polled: bool,
     entries: BTreeMap<TunnelId, Entry>,
-    /// What a drain took down, and when.
-    down: BTreeMap<TunnelId, Instant>,
-    /// Another operator makes this one again.
-    made_again: Option<TunnelId>,
+    /// How many tunnels workers have.
     working: usize,
-    events: Sender<Event>,
+    /// How many sweeps failed in a row.
+    sweeps_failed: u32,
+    orphans: Orphans,
+    /// Tunnels that went since the last list began, and when. A list from before may still have their Services.
+    gone: BTreeMap<TunnelId, Duration>,
+    /// Tunnels of Services that the last list has, and that cannot be read. Nobody knows what they ask for.
+    unreadable: BTreeSet<TunnelId>,
 }
 
-/// Runs until an `Event::Stop` comes, or until nothing is left to do, where that is asked for. `orphans` are taken down.
-pub fn run(
-    world: Arc<World>,
-    pace: Pace,
-    leadership: Leadership,
-    telemetry: Arc<Telemetry>,
-    events: (Sender<Event>, Receiver<Event>),
-    orphans: Vec<TunnelId>,
-) -> End {
-    let clock = Arc::new(Clock { started: Instant::now(), stopping: AtomicBool::new(false) });
-    let (sender, receiver) = events;
-    {
-        let (world, leadership, sender) = (Arc::clone(&world), leadership.clone(), sender.clone());
-        let (interval, telemetry) = (pace.poll_interval, Arc::clone(&telemetry));
-        thread::spawn(move || poll::run(&world, &leadership, interval, &telemetry, &sender));
-    }
-    let pulse = telemetry.health.pulse("the loop");
-    let mut controller = Controller {
-        world,
-        clock,
-        pace,
-        leadership,
-        telemetry,
-        permit: None,
-        polled: false,
-        entries: BTreeMap::new(),
-        down: BTreeMap::new(),
-        made_again: None,
-        working: 0,
-        events: sender,
-    };
-    controller.take_down(orphans);
-    loop {
-        pulse.back_within(TURN);
-        let event = controller.next_event(&receiver);
-        controller.check_permit();
-        match event {
-            Some(Event::Polled(poll)) => controller.polled(poll),
-            Some(Event::Finished(work, outcome, permit)) => controller.finished(work, outcome, &permit),
-            Some(Event::PollFailed(times, error)) if controller.pace.once.is_some_and(|tries| times >= tries) => {
-                return controller.stop(&receiver, vec![format!("the cluster cannot be asked: {error}")]);
-            }
-            Some(Event::PollFailed(..) | Event::StandingChanged) | None => {}
-            Some(Event::Stop) => {
-                let unfinished = if controller.pace.once.is_some() { controller.unfinished() } else { Vec::new() };
-                return controller.stop(&receiver, unfinished);
-            }
-        }
-        if let Some(id) = controller.made_again.take() {
-            let failure = made_again(&controller.world, &id);
-            return controller.stop(&receiver, vec![failure]);
-        }
-        controller.start_due();
-        if controller.pace.once.is_some()
-            && let Some(failures) = controller.verdict()
-        {
-            return controller.stop(&receiver, failures);
-        }
-    }
-}
+/// A tunnel that serves is asked after at Fly once in so many sweeps, for what these do not show: checks, lost hosts, cordons. Once
+/// frpc's pods tell whether they are connected, ten will do: then a sweep shows a lost host, too.
+const SWEEPS_PER_LOOK: u32 = 1;
 
-/// What a drain says that gives up: who makes again what it took down.
-pub fn made_again(world: &World, id: &TunnelId) -> String {
-    format!(
-        "the tunnel of the Service {id} was taken down, and is made again: another operator of this class runs, whose \
-         --namespace is not {}, or which has --leader-elect=false. Give --drain the same --namespace, or end that operator, and \
-         drain again",
-        world.namespace
-    )
-}
+/// After so many sweeps in a row that failed each tunnel is looked at by itself, and tells of what it meets.
+const SWEEPS_TO_FAIL: u32 = 2;
 
 impl Controller {
-    fn next_event(&self, receiver: &Receiver<Event>) -> Option<Event> {
-        let may_start = self.permit.is_some() && self.working < self.pace.workers;
-        let due = if may_start { self.entries.values().filter_map(|e| e.due).min() } else { None };
-        let pause = due.map_or(TURN, |due| due.saturating_duration_since(Instant::now()).min(TURN));
-        receiver.recv_timeout(pause).ok()
+    /// A loop that knows nothing yet, but for tunnels without a Service that are to be taken down.
+    pub fn new(
+        world: Arc<World>,
+        pace: Pace,
+        goal: Goal,
+        telemetry: Arc<Telemetry>,
+        orphans: Vec<TunnelId>,
+    ) -> Controller {
+        let mut controller = Controller {
+            world,
+            pace,
+            goal,
+            telemetry,
+            permit: None,
+            polled: false,
+            entries: BTreeMap::new(),
+            working: 0,
+            sweeps_failed: 0,
+            orphans: Orphans::default(),
+            gone: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        };
+        controller.take_down(orphans, Duration::ZERO);
+        controller
     }
 
-    /// Whoever leads begins with nothing: another may have led before. Tunnels that a worker has are kept until it gives
-    /// them back, so that nobody else works on them.
-    fn check_permit(&mut self) {
+    /// Takes in an event, at this time, where the process leads with this permit, if at all.
+    pub fn on(&mut self, event: Event, leads: Option<Permit>, now: Duration) -> Vec<Command> {
+        self.check_permit(leads);
+        let end = match event {
+            Event::Polled(poll) => self.polled(poll, now),
+            Event::Swept(sweep) => {
+                self.swept(sweep, now);
+                None
+            }
+            Event::Finished(work, outcome, permit) => self.finished(work, outcome, &permit, now),
+            Event::PollFailed(times, error) => self.goal.poll_failed(times, &error),
+            Event::Woken => None,
+            Event::Stop => Some(self.goal.stopped(self.entries.keys())),
+        };
+        if let Some(failures) = end {
+            return vec![Command::End(failures)];
+        }
+        let mut commands = self.start_due(now);
+        if let Some(failures) = self.at_rest() {
+            commands.push(Command::End(failures));
+        }
+        commands
+    }
+
+    /// When something is to be begun next, if nothing happens before.
+    pub fn due(&self) -> Option<Duration> {
+        let may_start = self.permit.is_some() && self.working < self.pace.workers;
+        self.entries.values().filter(|_| may_start).filter_map(Entry::due).min()
+    }
+
+    /// How many passes are under way.
+    pub fn working(&self) -> usize {
+        self.working
+    }
+
+    /// A process that begins to lead begins with nothing: another may have led before. Tunnels that a worker has are kept
+    /// until it gives them back, so that nobody else works on them.
+    fn check_permit(&mut self, leads: Option<Permit>) {
         if self.permit.as_ref().is_some_and(Permit::holds) {
             return;
         }
         if self.permit.take().is_some() {
-            self.entries.retain(|_, entry| entry.work.is_none());
+            self.entries.retain(|_, entry| entry.is_with_a_worker());
             self.telemetry.metrics.leading(false);
         }
-        self.permit = self.leadership.permit();
+        self.permit = leads;
+        // Nothing is known yet of who asks for which App.
+        self.polled &= self.permit.is_none();
+        self.orphans = Orphans::default();
+        self.telemetry.metrics.orphans(Vec::new());
         self.telemetry.metrics.leading(self.permit.is_some());
     }
 
-    /// Ends once no step is under way, or after a while.
-    fn stop(mut self, receiver: &Receiver<Event>, failures: Vec<String>) -> End {
-        self.clock.stopping.store(true, Ordering::Release);
-        let end = Instant::now() + LAST_STEPS;
-        while self.working > 0 {
-            match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Event::Finished(..)) => self.working -= 1,
-                Ok(_) => {}
-                Err(_) => {
-                    log::warn!(
-                        "still under way: {} of the steps; what they do is found at the next start, and nobody else leads before the Lease expires",
-                        self.working
-                    );
-                    break;
-                }
-            }
-        }
-        self.world.events.finish();
-        End { quiet: self.working == 0, failures }
-    }
-
-    fn polled(&mut self, poll: Poll) {
+    /// Returns what is not as it should be, where the process is to end for it.
+    fn polled(&mut self, poll: Poll, now: Duration) -> Option<Vec<String>> {
         // A list from before this term may be older than what another leader did.
         if !poll.permit.as_ref().is_some_and(Permit::holds) {
-            return;
+            return None;
         }
         self.polled = true;
-        let now = Instant::now();
-        let mut listed = BTreeSet::new();
-        for service in poll.services {
+        let (mut listed, mut end) = (BTreeSet::new(), None);
+        for service in poll.listed.services {
             let Some(tunnel) = self.world.tunnel(&service) else { continue };
-            if tunnel.legacy.is_none() && self.down.get(&tunnel.id).is_some_and(|down| *down < poll.began) {
-                self.made_again = Some(tunnel.id.clone());
+            let id = tunnel.id.clone();
+            if tunnel.legacy().is_none() {
+                end = end.or(self.goal.listed(&id, poll.began));
             }
-            listed.insert(tunnel.id.clone());
-            match self.entries.get_mut(&tunnel.id) {
+            listed.insert(id.clone());
+            match self.entries.get_mut(&id) {
                 Some(entry) => entry.listed(tunnel, service, poll.began, now),
+                None if self.gone.get(&id).is_some_and(|gone| *gone > poll.began) => {}
                 None => {
-                    let (id, entry) = (tunnel.id.clone(), Entry::new(tunnel, Some(service), now));
-                    if let Some(work) = &entry.work {
+                    let entry = Entry::new(tunnel, Some(service), now);
+                    if let Some(work) = entry.work() {
                         self.telemetry.metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
                     }
                     self.entries.insert(id, entry);
                 }
             }
         }
-        listed.extend(poll.strays.iter().cloned());
-        self.take_down(poll.strays);
+        // Its tunnel stays as it is, until somebody mends it.
+        self.unreadable = poll.listed.unreadable.iter().map(TunnelId::of).collect();
+        listed.extend(self.unreadable.iter().cloned());
+        self.gone.retain(|_, gone| *gone > poll.began);
+        let strays: Vec<TunnelId> = poll.strays.iter().map(TunnelId::of).collect();
+        listed.extend(strays.iter().cloned());
+        self.take_down(strays, now);
         let metrics = &self.telemetry.metrics;
         self.entries.retain(|id, entry| {
             let kept = listed.contains(id) || entry.vanished(now);
@@ -232,39 +214,35 @@ impl Controller {
             }
             kept
         });
+        end
     }
 
-    /// Tunnels without a Service that wants one.
-    fn take_down(&mut self, ids: Vec<TunnelId>) {
+    /// Takes down tunnels without a Service that wants one.
+    fn take_down(&mut self, ids: Vec<TunnelId>, now: Duration) {
         for id in ids {
-            let removed = desired::removed(id.clone(), &self.world.owner);
-            self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, Instant::now()));
+            let removed = desired::without_members(id.clone(), &self.world.owner);
+            self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, now));
         }
     }
 
-    fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit) {
+    /// Returns what is not as it should be, where the process is to end for it.
+    fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit, now: Duration) -> Option<Vec<String>> {
         self.working -= 1;
-        let now = Instant::now();
         let id = work.tunnel.id.clone();
         if !permit.holds() {
             // The next poll of whoever leads finds it.
             self.entries.remove(&id);
-            return;
+            return None;
         }
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let tries = self.pace.once.unwrap_or(u32::MAX);
-        let verdict = match &outcome {
-            // The Go operator's, and left as it is.
-            Outcome::Settled if self.world.draining && work.tunnel.legacy.is_some() => Some(None),
-            Outcome::Settled => Some(work.shown_failure()),
-            Outcome::Left(why) => Some(Some(why.clone())),
-            Outcome::TryAgain(_) if work.failures.count() >= tries => Some(Some(work.failures.last().to_owned())),
-            Outcome::TryAgain(_) | Outcome::MadeAgain | Outcome::Gone | Outcome::Wait(_) | Outcome::Stopped => None,
-        };
-        match &outcome {
-            Outcome::Gone if self.world.draining => drop(self.down.insert(id.clone(), now)),
-            Outcome::MadeAgain => self.made_again = Some(id.clone()),
-            _ => {}
+        let entry = self.entries.get_mut(&id)?;
+        if outcome == Outcome::Confirmed {
+            if entry.confirmed(work, now) {
+                entry.start_anew(now);
+            } else {
+                let pause = self.pace.resync_interval * SWEEPS_PER_LOOK;
+                entry.settled_as_before(now + jittered(pause, &*self.world.random));
+            }
+            return None;
         }
         let metrics = &self.telemetry.metrics;
         metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
@@ -274,72 +252,111 @@ impl Controller {
         if matches!(outcome, Outcome::TryAgain(_)) {
             metrics.retry();
         }
+        let passed = work.passed(&outcome);
+        let summary = Summary::of(&work.seen).filter(|_| outcome == Outcome::Settled && work.serves());
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
-        entry.verdict = verdict.filter(|_| !changed);
+        if !changed {
+            self.goal.passed(&id, passed);
+        }
+        if outcome == Outcome::Gone {
+            self.goal.gone(&id, now);
+        }
         match outcome {
+            Outcome::MadeAgain => return Some(self.goal.made_again(&id)),
             Outcome::Gone if !changed => {
                 metrics.tunnel_gone(&id);
                 self.entries.remove(&id);
+                self.gone.insert(id, now);
             }
             _ if changed => entry.start_anew(now),
-            Outcome::Settled | Outcome::Left(_) => entry.settled(now + jittered(self.pace.resync_interval)),
+            Outcome::Settled | Outcome::LeftAlone(_) => {
+                let sweeps = if summary.is_some() { SWEEPS_PER_LOOK } else { 1 };
+                entry.settled(summary, now + jittered(self.pace.resync_interval * sweeps, &*self.world.random));
+            }
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
-            Outcome::TryAgain(delay) => entry.due = Some(now + delay),
-            Outcome::MadeAgain | Outcome::Gone | Outcome::Stopped => {}
+            Outcome::TryAgain(delay) => entry.try_again(now + delay),
+            Outcome::Gone | Outcome::Stopped | Outcome::Confirmed => {}
         }
+        None
     }
 
-    /// What is not as it should be, once nothing is left to do or to wait for.
-    fn verdict(&self) -> Option<Vec<String>> {
-        if self.permit.is_none() && self.polled {
-            return Some(vec!["the Lease was lost before all was done".into()]);
+    /// Picks the tunnels that a sweep shows otherwise than as they were left. What a list lacks may be there all the same, and a list
+    /// that failed says nothing.
+    fn swept(&mut self, sweep: Sweep, now: Duration) {
+        if !sweep.permit.as_ref().is_some_and(Permit::holds) {
+            return;
         }
-        if !self.polled || self.working > 0 {
-            return None;
+        self.sweeps_failed = if sweep.fly.is_err() || sweep.objects.is_err() { self.sweeps_failed + 1 } else { 0 };
+        for entry in self.entries.values_mut() {
+            let Some((tunnel, summary)) = entry.settled_before(sweep.began) else { continue };
+            let objects = sweep.objects.as_ref().ok().map(|all| all.get(&tunnel.app));
+            let objects_differ = objects.is_some_and(|objects| {
+                objects.is_none_or(|objects| !objects.all_available || objects.digest != summary.objects)
+            });
+            let app = sweep.fly.as_ref().ok().map(|all| (all.complete, all.apps.get(&tunnel.app)));
+            let (app_differs, machines) = match app {
+                None | Some((false, None)) => (false, None),
+                Some((true, None)) => (true, None),
+                // A list that is not whole may lack some of its Machines.
+                Some((false, Some(app))) => (app.network != tunnel.network, None),
+                Some((true, Some(app))) => {
+                    let new = entry.is_new(app.machines).then_some(app.machines);
+                    (app.network != tunnel.network || !app.all_run || new.is_some(), new)
+                }
+            };
+            if objects_differ || app_differs {
+                entry.suspect(machines, now);
+            } else if self.sweeps_failed >= SWEEPS_TO_FAIL {
+                entry.watch_alone(now + jittered(self.pace.resync_interval / 2, &*self.world.random));
+            }
         }
-        let verdicts: Option<Vec<_>> =
-            self.entries.iter().map(|(id, entry)| Some((id, entry.verdict.as_ref()?))).collect();
-        Some(verdicts?.into_iter().filter_map(|(id, why)| Some(format!("{id}: {}", why.as_ref()?))).collect())
+        self.look_for_orphans(&sweep, now);
     }
 
-    /// Told to end before all was done: what is left.
-    fn unfinished(&self) -> Vec<String> {
-        let left = self.entries.iter().filter_map(|(id, entry)| match &entry.verdict {
-            Some(verdict) => Some(format!("{id}: {}", verdict.as_ref()?)),
-            None => Some(format!("{id}: not done yet")),
-        });
-        ["it was told to end before all was done".into()].into_iter().chain(left).collect()
+    /// Tells of Apps of this owner that no Service asks for, and takes them down where the user said so.
+    fn look_for_orphans(&mut self, sweep: &Sweep, now: Duration) {
+        // A Service whose name cannot be read may ask for any of them.
+        let nameless = self.unreadable.iter().any(|id| id.name.is_empty());
+        let Some(permit) = self.permit.as_ref().filter(|_| self.polled && !nameless) else { return };
+        let (owner, pace) = (&self.world.owner, &self.pace);
+        let claimed: BTreeSet<String> = self.entries.keys().chain(&self.unreadable).map(|id| owner.app(id)).collect();
+        let news = self.orphans.swept(sweep, owner, |app| claimed.contains(app), now);
+        for orphan in &news.found {
+            report::orphan(&self.world, orphan, pace.delete_orphans, permit);
+        }
+        self.telemetry.metrics.orphans(self.orphans.told().map(|(app, cost)| (app.to_owned(), cost)).collect());
+        if pace.delete_orphans {
+            let tunnels = news.due.into_iter().filter_map(|Orphan { tunnel, .. }| tunnel).collect();
+            self.take_down(tunnels, now);
+        }
     }
 
     /// Hands what is due to workers, the longest due first.
-    fn start_due(&mut self) {
-        let Some(permit) = &self.permit else { return };
-        let now = Instant::now();
-        let mut due: Vec<(Instant, TunnelId)> = self
-            .entries
-            .iter()
-            .filter_map(|(id, entry)| entry.due.filter(|due| *due <= now).map(|due| (due, id.clone())))
-            .collect();
+    fn start_due(&mut self, now: Duration) -> Vec<Command> {
+        let Some(permit) = &self.permit else { return Vec::new() };
+        let due =
+            self.entries.iter().filter_map(|(id, entry)| Some((entry.due().filter(|due| *due <= now)?, id.clone())));
+        let mut due: Vec<(Duration, TunnelId)> = due.collect();
         due.sort();
-        for (_, id) in due.into_iter().take(self.pace.workers - self.working) {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let Some(mut work) = entry.work.take() else { continue };
-            if work.seen.app.is_none() || work.look == Some(Look::Everything) {
-                entry.looked = now;
+        let mut commands = Vec::new();
+        for (_, id) in due.into_iter().take(self.pace.workers.saturating_sub(self.working)) {
+            if let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.start(now)) {
+                self.goal.begun(&id);
+                self.working += 1;
+                commands.push(Command::Start(work, permit.clone()));
             }
-            entry.due = None;
-            entry.resync = None;
-            entry.verdict = None;
-            self.working += 1;
-            let (world, clock, events) = (Arc::clone(&self.world), Arc::clone(&self.clock), self.events.clone());
-            let permit = permit.clone();
-            let pulse = self.telemetry.health.pulse(format!("the pass over {id}"));
-            pulse.back_within(LONGEST_PASS);
-            thread::spawn(move || {
-                let _pulse = pulse;
-                let outcome = work.pass(&Pass { world: &world, clock: &clock, permit: &permit });
-                let _ = events.send(Event::Finished(work, outcome, permit)); // nobody listens: the process ends
-            });
         }
+        commands
+    }
+
+    /// The failures to tell at the end, where the process ends by itself.
+    fn at_rest(&self) -> Option<Vec<String>> {
+        if !self.polled {
+            return None;
+        }
+        if self.permit.is_none() {
+            return self.goal.lost_the_lease();
+        }
+        if self.working > 0 { None } else { self.goal.verdict(self.entries.keys()) }
     }
 }

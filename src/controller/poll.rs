@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube_client_lite::lease::{Leadership, Permit};
-use kube_client_lite::{Error, ListQuery, ObjectMeta, Resource};
 
 use super::Event;
+use super::work::{Clock, Time};
 use crate::backoff::{Repeating, wished};
-use crate::service::Service;
+use crate::cluster::LoadBalancers;
+use crate::cluster::error::ClusterError;
+use crate::service::{Service, ServiceId};
 use crate::telemetry::Telemetry;
-use crate::tunnel::TunnelId;
 use crate::world::World;
 
 /// Every so many polls all Services are listed, metadata only: one whose type changed while nobody looked has our
@@ -22,24 +23,32 @@ const POLLS_PER_SEARCH: u32 = 120;
 /// A list may take several requests, and each may hang for half a minute.
 const LONGEST_POLL: Duration = Duration::from_secs(300);
 
-/// Who does not lead looks whether he does after that time at the latest.
-const STANDBY: Duration = Duration::from_secs(10);
+/// A process that does not lead looks again after that time at the latest.
+pub(super) const STANDBY: Duration = Duration::from_secs(10);
 
-/// What one poll saw.
+/// One look at the Services.
 pub struct Poll {
-    /// The list is at least as new as this.
-    pub began: Instant,
-    /// Given before the list was asked for; `None`: this process did not lead.
+    /// The list is at least as new as this time since the process started.
+    pub began: Duration,
+    /// It was given before the list was asked for; `None`: this process did not lead.
     pub permit: Option<Permit>,
     /// Load balancers of any class.
-    pub services: Vec<Service>,
-    /// Services with our finalizer that are no load balancers.
-    pub strays: Vec<TunnelId>,
+    pub listed: LoadBalancers,
+    /// Services with our finalizer that are none of these.
+    pub strays: Vec<ServiceId>,
 }
 
-/// Polls until the process ends. A cluster that cannot be asked is asked again, later each time. Who does not lead lists the
-/// Services once, to know that he could.
-pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry: &Telemetry, events: &Sender<Event>) {
+/// Polls until the process ends. A cluster that cannot be asked is asked again, later each time. A process that does not lead
+/// lists the Services once, to know that it could.
+pub fn run(
+    world: &World,
+    leadership: &Leadership,
+    interval: Duration,
+    telemetry: &Telemetry,
+    clock: &Clock,
+    events: &Sender<Event>,
+) {
+    let now = || clock.now().monotonic;
     let pulse = telemetry.health.pulse("the poll");
     let mut failures = Repeating::default();
     let mut polls = 0;
@@ -53,9 +62,9 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry
         }
         let search = polls % POLLS_PER_SEARCH == 0 || !searched.as_ref().is_some_and(Permit::holds);
         pulse.back_within(LONGEST_POLL);
-        let began = Instant::now();
+        let began = now();
         let polled = poll(world, permit.clone(), began, search);
-        telemetry.metrics.polled(polled.is_ok(), began.elapsed());
+        telemetry.metrics.polled(polled.is_ok(), now() - began);
         let pause = match polled {
             Ok(poll) => {
                 telemetry.health.listed();
@@ -67,7 +76,7 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry
                 if events.send(Event::Polled(poll)).is_err() {
                     return;
                 }
-                interval.saturating_sub(began.elapsed())
+                interval.saturating_sub(now() - began)
             }
             Err(error) => {
                 let (delay, new) = failures.failed(&error.to_string());
@@ -78,7 +87,7 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry
                 if events.send(repeated).is_err() {
                     return;
                 }
-                error.retry_after().map_or(delay, wished)
+                error.retry_after.map_or(delay, wished)
             }
         };
         pulse.back_within(pause);
@@ -86,29 +95,23 @@ pub fn run(world: &World, leadership: &Leadership, interval: Duration, telemetry
     }
 }
 
-/// The load balancers of any class.
+/// Services that have our finalizer and are none of these load balancers: their type was changed, or they cannot be read.
 ///
 /// # Errors
 /// The cluster cannot be asked.
-pub fn load_balancers(world: &World) -> Result<Vec<Service>, Error> {
-    let query = ListQuery { field_selector: Some("spec.type=LoadBalancer".into()), ..ListQuery::default() };
-    world.kube.list(&Resource::SERVICES.all(), &query)
+pub fn strays(world: &World, listed: &[Service]) -> Result<Vec<ServiceId>, ClusterError> {
+    let known: BTreeSet<_> = listed.iter().map(Service::id).collect();
+    let mut finalized = world.cluster.finalized(&world.settings.finalizer)?;
+    finalized.retain(|id| !known.contains(id));
+    Ok(finalized)
 }
 
-/// Services that have our finalizer and are in no list of load balancers, of which `listed` is one.
+/// Looks at the Services once; with `search` also for those that are no load balancers any more.
 ///
 /// # Errors
 /// The cluster cannot be asked.
-pub fn strays(world: &World, listed: &[Service]) -> Result<Vec<TunnelId>, Error> {
-    let id = |metadata: &ObjectMeta| TunnelId { namespace: metadata.namespace.clone(), name: metadata.name.clone() };
-    let known: BTreeSet<_> = listed.iter().map(|service| id(&service.metadata)).collect();
-    let everything = world.kube.list_metadata(&Resource::SERVICES.all(), &ListQuery::default())?;
-    let ours = everything.iter().filter(|object| object.metadata.finalizers.contains(&world.settings.finalizer));
-    Ok(ours.map(|object| id(&object.metadata)).filter(|id| !known.contains(id)).collect())
-}
-
-fn poll(world: &World, permit: Option<Permit>, began: Instant, search: bool) -> Result<Poll, Error> {
-    let services = load_balancers(world)?;
-    let strays = if search { strays(world, &services)? } else { Vec::new() };
-    Ok(Poll { began, permit, services, strays })
+pub fn poll(world: &World, permit: Option<Permit>, began: Duration, search: bool) -> Result<Poll, ClusterError> {
+    let listed = world.cluster.load_balancers()?;
+    let strays = if search { strays(world, &listed.services)? } else { Vec::new() };
+    Ok(Poll { began, permit, listed, strays })
 }

@@ -1,184 +1,262 @@
-//! One pass over one tunnel, on a thread of its own: look, plan, act, until there is nothing to do but wait.
+//! One pass over one tunnel: look, plan, act, until there is nothing to do but wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use kube_client_lite::lease::Permit;
 
-use crate::backoff::{Repeating, wished};
-use crate::failure::{Failure, Kind};
+use crate::act::Hand;
+use crate::backoff;
+use crate::goal::Passed;
+use crate::observe;
+use crate::report;
+use crate::service::{Service, ServiceId};
+use crate::tunnel::condition::{Read, Reason};
+use crate::tunnel::failure::{Attempt, Cause, Failure, Trouble};
 use crate::tunnel::memory::{Memory, Now};
-use crate::tunnel::observed::{Machine, Observed};
-use crate::tunnel::plan::{self, Look, Next, Reason, Shown, Step, Wait};
-use crate::tunnel::{Tunnel, Wanted, desired};
+use crate::tunnel::observed::Observed;
+use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
+use crate::tunnel::plan::{self, Next, Plan, Why};
+use crate::tunnel::summary::Summary;
+use crate::tunnel::{Tunnel, desired};
 use crate::world::World;
 
 /// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
 /// gives its place to another tunnel.
-const LONGEST_PASS: usize = 100;
-
-/// Fly has a bad moment now and then. The Service shows it from this many failures in a row on.
-const WORTH_A_WORD: u32 = 3;
-
-/// What was seen is not trusted any longer when it was "only early" this often in a row.
-const EARLY_TRIES: u32 = 5;
-
-/// A drain gives up when it found this often that what it took down was made again. Once may be Fly's reads, which lag.
-const ROUNDS: u32 = 2;
+const MOST_ROUNDS: usize = 100;
 
 /// A tunnel, and what is known of it.
 pub struct Work {
     pub tunnel: Tunnel,
     pub seen: Observed,
     pub memory: Memory,
-    /// What to look at first.
-    pub look: Option<Look>,
-    /// Read the Service first: it may have changed or gone.
-    pub reread: bool,
-    pub failures: Repeating,
-    /// How often the App had something in it again after its deletion was accepted.
-    pub made_again: u32,
+    pub first: First,
+}
+
+/// The first thing that a pass does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Plan with what was seen.
+    Plan,
+    /// Look at this.
+    Look(Look),
+    /// Read the Service, which may have changed or gone, and look at everything anew.
+    ReadService,
+    /// Look whether Fly shows the Machines as they were found, and the addresses if these are asked for. If not, look at everything
+    /// anew.
+    Confirm { found: Summary, addresses: bool },
 }
 
 /// How a pass ended.
+#[derive(Debug, PartialEq)]
 pub enum Outcome {
     Settled,
-    /// Another owner's, for this reason.
-    Left(String),
+    /// Fly shows everything as it was found when the tunnel settled.
+    Confirmed,
+    /// It is another owner's, for this reason.
+    LeftAlone(String),
     Gone,
     Wait(Wait),
     /// Something failed; after this time.
     TryAgain(Duration),
-    /// Another operator makes again what a drain takes down.
+    /// Somebody makes again what was taken down.
     MadeAgain,
     /// The process is to end, or leads no more; nothing more was begun.
     Stopped,
 }
 
-/// When the process started, and whether it is to end.
+/// The time, for everything that the process does.
+#[derive(Clone, Copy)]
 pub struct Clock {
-    pub started: Instant,
-    pub stopping: AtomicBool,
+    started: Instant,
 }
 
 impl Clock {
+    /// It starts now.
+    pub fn start() -> Clock {
+        Clock { started: Instant::now() }
+    }
+}
+
+/// Tells the time.
+pub trait Time: Send + Sync {
+    fn now(&self) -> Now;
+}
+
+impl Time for Clock {
     fn now(&self) -> Now {
         Now { monotonic: self.started.elapsed(), wall: SystemTime::now() }
     }
 }
 
-/// What a pass works with.
+/// Everything that a pass works with.
 pub struct Pass<'a> {
     pub world: &'a World,
-    pub clock: &'a Clock,
+    pub time: &'a dyn Time,
+    /// The process is to end: no further step is begun.
+    pub stopping: &'a AtomicBool,
     pub permit: &'a Permit,
 }
 
 impl Pass<'_> {
     /// Whether another step may be begun.
     fn may_act(&self) -> bool {
-        !self.clock.stopping.load(Ordering::Acquire) && self.permit.holds()
+        !self.stopping.load(Ordering::Acquire) && self.permit.holds()
     }
 }
 
 impl Work {
-    /// Works until there is nothing to do but wait.
-    pub fn pass(&mut self, pass: &Pass) -> Outcome {
-        match self.steps(pass) {
-            Ok(outcome) => {
-                self.failures.succeeded();
-                outcome
-            }
-            Err(failure) => self.failed(&failure, pass),
-        }
+    pub fn new(tunnel: Tunnel, seen: Observed, first: First) -> Work {
+        Work { tunnel, seen, memory: Memory::default(), first }
     }
 
-    fn failed(&mut self, failure: &Failure, pass: &Pass) -> Outcome {
-        let (delay, new) = self.failures.failed(&failure.message);
-        self.show_failure(failure, pass);
-        if new && failure.kind == Kind::Cluster {
-            let Tunnel { id, app, .. } = &self.tunnel;
-            log::warn!(namespace = id.namespace, name = id.name, app; "{failure}; trying again");
-        }
-        if failure.kind != Kind::Early || self.failures.count() > EARLY_TRIES {
+    /// Works until there is nothing to do but wait.
+    pub fn pass(&mut self, pass: &Pass) -> Outcome {
+        self.memory.begin_pass();
+        if let First::Confirm { found, addresses } = self.first {
             self.forget();
+            // Otherwise the look at everything tells what differs, or what fails.
+            if observe::is_as_found(pass.world, &self.tunnel, &found, addresses).is_ok_and(|same| same) {
+                return Outcome::Confirmed;
+            }
         }
-        Outcome::TryAgain(failure.retry_after.map_or(delay, wished))
+        if let Err(failure) = self.begin(pass) {
+            self.failed(Attempt::Look, failure);
+        }
+        // An address was released that the Service still shows.
+        let mut shows_a_released_address = false;
+        for _ in 0..MOST_ROUNDS {
+            self.memory.note(&self.seen, pass.time.now());
+            let Plan { next, why } =
+                plan::plan(&self.tunnel, &pass.world.settings, &self.seen, &self.memory, pass.time.now());
+            let outcome = match next {
+                Next::Look(look) => {
+                    if let Err(failure) = self.look(&look, pass.world) {
+                        self.failed(Attempt::Look, failure);
+                    }
+                    continue;
+                }
+                Next::Act(steps) => {
+                    self.tell_why(why);
+                    for step in steps {
+                        // A released address may be given to a stranger at once, so it is taken out of the status even
+                        // while the process is to end.
+                        let urgent = shows_a_released_address && shows(&step) && pass.permit.holds();
+                        if !pass.may_act() && !urgent {
+                            return Outcome::Stopped;
+                        }
+                        match self.act(&step, pass) {
+                            Err(failure) if shows(&step) && failure.cause != Cause::Outdated => {
+                                self.set_aside(&failure, pass);
+                                break;
+                            }
+                            Err(failure) => {
+                                self.failed(Attempt::of(&step), failure);
+                                break;
+                            }
+                            Ok(()) => {}
+                        }
+                        shows_a_released_address = matches!(step, Step::ReleaseAddress(_));
+                    }
+                    continue;
+                }
+                Next::TryAgain => return Outcome::TryAgain(self.pause(pass.world)),
+                Next::Wait(wait) => Outcome::Wait(wait),
+                Next::Settled => Outcome::Settled,
+                Next::LeftAlone(why) => Outcome::LeftAlone(why),
+                Next::MadeAgain => Outcome::MadeAgain,
+                Next::Gone => Outcome::Gone,
+            };
+            self.memory.end_pass(!matches!(outcome, Outcome::Wait(_)));
+            return outcome;
+        }
+        log::error!("{}: the pass goes round in circles; this is a bug worth a report", self.tunnel.id);
+        self.failed(Attempt::OtherStep, Failure::new(Cause::Outdated, "the pass goes round in circles"));
+        Outcome::TryAgain(self.pause(pass.world))
+    }
+
+    /// How the pass ended, as far as the goal of the process cares.
+    pub fn passed(&self, outcome: &Outcome) -> Passed {
+        match (outcome, &self.memory.trouble) {
+            (Outcome::Settled, _) => {
+                let of_the_go_operator = self.tunnel.legacy().is_some();
+                Passed::Settled { failure: self.shown_failure(), of_the_go_operator }
+            }
+            (Outcome::LeftAlone(why), _) => Passed::LeftAlone(why.clone()),
+            (Outcome::Wait(Wait { what: Waiting::Write, .. }), _) => {
+                let Some(unwritten) = &self.memory.unwritten else { return Passed::Unfinished };
+                Passed::Failed { times: unwritten.times, text: unwritten.text.clone() }
+            }
+            (Outcome::Wait(Wait { in_vain: true, .. }), _) => {
+                let shown = self.seen.service().and_then(Read::of).map(|read| read.to_string());
+                Passed::InVain(shown.unwrap_or_else(|| "it does not come to serve".to_owned()))
+            }
+            (Outcome::TryAgain(_), Some(trouble)) => {
+                Passed::Failed { times: trouble.times, text: trouble.failure.to_string() }
+            }
+            _ => Passed::Unfinished,
+        }
     }
 
     /// The failure that the Service shows, if any.
-    pub fn shown_failure(&self) -> Option<String> {
-        let condition = self.seen.service.as_ref()?.condition()?;
-        let failure = Reason::named(&condition.reason).is_some_and(Reason::is_failure);
-        failure.then(|| format!("{}: {}", condition.reason, condition.message))
+    fn shown_failure(&self) -> Option<String> {
+        self.seen.service().and_then(Read::of).filter(|read| read.reason.is_failure()).map(|read| read.to_string())
     }
 
-    /// What was seen may not be so any more: the next pass looks at everything.
+    /// Whether its Service says that it serves.
+    pub fn serves(&self) -> bool {
+        self.seen.service().and_then(Read::of).is_some_and(|read| read.reason == Reason::Serving)
+    }
+
+    /// The world may not be as it was seen: the next pass looks at everything.
     pub fn forget(&mut self) {
-        self.look = None;
-        self.reread = true;
-        self.seen.app = None;
-        self.seen.objects = None;
+        self.first = First::ReadService;
+        (self.seen.app, self.seen.objects) = (None, None);
     }
 
-    fn steps(&mut self, pass: &Pass) -> Result<Outcome, Failure> {
-        let Pass { world, clock, .. } = *pass;
-        if self.reread {
-            self.read_service(world)?;
-            self.reread = false;
+    /// Whether the next pass looks at the tunnel as a whole.
+    pub fn will_look_at_everything(&self) -> bool {
+        match &self.first {
+            First::Plan => self.seen.app.is_none(),
+            First::Look(look) => *look == Look::Everything,
+            First::ReadService | First::Confirm { .. } => true,
         }
-        let mut untold = false;
-        for _ in 0..LONGEST_PASS {
-            if let Some(look) = &self.look {
-                world.look(look, &self.tunnel, &mut self.seen, &mut self.memory)?;
-                self.look = None;
-                if world.draining && self.is_made_again() {
-                    return Ok(Outcome::MadeAgain);
-                }
-            }
-            self.memory.note(&self.seen, clock.now());
-            match plan::plan(&self.tunnel, &world.settings, &self.seen, &self.memory, clock.now()).next {
-                Next::Look(look) => self.look = Some(look),
-                Next::Act(steps) => {
-                    for step in steps {
-                        // Somebody else may get an address that was released: to show it is worse than to end a moment later.
-                        let tells = untold && matches!(step, Step::ShowStatus(_)) && pass.permit.holds();
-                        if !pass.may_act() && !tells {
-                            return Ok(Outcome::Stopped);
-                        }
-                        self.act(&step, pass)?;
-                        untold = matches!(step, Step::ReleaseAddress(_));
-                    }
-                }
-                Next::Wait(wait) => return Ok(Outcome::Wait(wait)),
-                Next::Settled => return Ok(Outcome::Settled),
-                Next::Left(why) => return Ok(Outcome::Left(why)),
-                Next::Gone => return Ok(Outcome::Gone),
-            }
-        }
-        log::error!("{}: the pass goes round in circles; this is a bug worth a report", self.tunnel.id);
-        Err(Failure::new(Kind::Outdated, "the pass goes round in circles"))
     }
 
-    /// Whether somebody makes again what was taken down. An App is empty when its deletion is asked for.
-    fn is_made_again(&mut self) -> bool {
-        let deleted = self.seen.our_app().filter(|_| self.memory.app_deleted.is_some());
-        if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
-            self.made_again += 1;
+    fn begin(&mut self, pass: &Pass) -> Result<(), Failure> {
+        if self.memory.is_to_be_read(pass.time.now()) {
+            self.forget();
         }
-        self.made_again >= ROUNDS
+        match self.first.clone() {
+            First::Plan => Ok(()),
+            First::Look(look) => self.look(&look, pass.world),
+            First::ReadService | First::Confirm { .. } => {
+                self.read_service(pass.world)?;
+                self.first = First::Plan;
+                Ok(())
+            }
+        }
+    }
+
+    fn look(&mut self, look: &Look, world: &World) -> Result<(), Failure> {
+        observe::look(world, look, &self.tunnel, &mut self.seen, &mut self.memory)?;
+        self.first = First::Plan;
+        self.memory.looked(&self.seen);
+        Ok(())
     }
 
     fn act(&mut self, step: &Step, pass: &Pass) -> Result<(), Failure> {
-        let Pass { world, clock, permit } = *pass;
+        let Pass { world, permit, .. } = *pass;
         let before = self.applied_version(step);
-        world.act(step, &self.tunnel, &mut self.seen, &mut self.memory, clock.now(), permit)?;
-        if !matches!(step, Step::ShowStatus(_)) {
-            let Tunnel { id, app, .. } = &self.tunnel;
-            // Whoever starts applies each Deployment once, to be sure.
+        let hand = Hand { world, tunnel: &self.tunnel, now: pass.time.now(), permit };
+        hand.carry_out(step, &mut self.seen, &mut self.memory)?;
+        self.memory.succeeded(Attempt::of(step));
+        if !shows(step) {
+            let (namespace, name, app) = (&self.tunnel.id.namespace, &self.tunnel.id.name, &self.tunnel.app);
+            // An operator that starts applies each Deployment once, to be sure.
             let unchanged = before.is_some() && before == self.applied_version(step);
             let level = if unchanged { log::Level::Debug } else { log::Level::Info };
-            log::log!(level, namespace = id.namespace, name = id.name, app; "{step}");
+            log::log!(level, namespace, name, app; "{step}");
         }
         Ok(())
     }
@@ -191,36 +269,66 @@ impl Work {
         }
     }
 
+    fn tell_why(&self, why: Option<Why>) {
+        if let Some(why) = why {
+            let (namespace, name, app) = (&self.tunnel.id.namespace, &self.tunnel.id.name, &self.tunnel.app);
+            log::info!(namespace, name, app; "{why}");
+        }
+    }
+
+    /// The API server does not take what the Service is to show. The work goes on without it.
+    fn set_aside(&mut self, failure: &Failure, pass: &Pass) {
+        let text = format!("what the Service is to show cannot be written: {failure}");
+        let delay =
+            |times| failure.retry_after.map_or_else(|| backoff::delay(times, &*pass.world.random), backoff::wished);
+        if self.memory.set_aside(text.clone(), pass.time.now(), delay) {
+            let (namespace, name, app) = (&self.tunnel.id.namespace, &self.tunnel.id.name, &self.tunnel.app);
+            log::warn!(namespace, name, app; "{text}; the work goes on, and this is tried again");
+            if let Some(service) = self.seen.service() {
+                report::unwritten(pass.world, service, &text, pass.permit);
+            }
+        }
+    }
+
+    /// Takes note of a failure, which the next plan judges.
+    fn failed(&mut self, attempt: Attempt, failure: Failure) {
+        let (namespace, name, app) = (&self.tunnel.id.namespace, &self.tunnel.id.name, &self.tunnel.app);
+        let fly_request = failure.request_id.clone().unwrap_or_default();
+        let (text, cause) = (failure.to_string(), failure.cause);
+        let new = self.memory.failed(attempt, failure);
+        match cause {
+            Cause::Cluster if new => log::warn!(namespace, name, app; "{text}; trying again"),
+            _ if fly_request.is_empty() => log::debug!(namespace, name, app; "{text}; trying again"),
+            _ => log::debug!(namespace, name, app, fly_request; "{text}; trying again"),
+        }
+        if self.memory.trouble.as_ref().is_some_and(Trouble::outdates_what_was_seen) {
+            self.forget();
+        }
+    }
+
+    /// How long to wait after a failure.
+    fn pause(&self, world: &World) -> Duration {
+        let Some(trouble) = &self.memory.trouble else { return Duration::ZERO };
+        trouble.failure.retry_after.map_or_else(|| backoff::delay(trouble.times, &*world.random), backoff::wished)
+    }
+
     /// The tunnel follows from the Service as it is now. One that is none of our business any more is left alone, and
     /// what we made for it goes.
     fn read_service(&mut self, world: &World) -> Result<(), Failure> {
-        let service = world.service(&self.tunnel.id)?;
-        let tunnel = service.as_ref().and_then(|service| world.tunnel(service));
-        self.seen.service = service.filter(|_| tunnel.is_some()).map(Box::new);
-        self.tunnel = tunnel.unwrap_or_else(|| desired::removed(self.tunnel.id.clone(), &world.owner));
+        let id = ServiceId { namespace: self.tunnel.id.namespace.clone(), name: self.tunnel.id.name.clone() };
+        let service = world.cluster.service(&id)?;
+        let wanted = service.and_then(|service| Some((world.tunnel(&service)?, service)));
+        let (tunnel, service): (Tunnel, Option<Service>) = match wanted {
+            Some((tunnel, service)) => (tunnel, Some(service)),
+            None => (desired::without_members(self.tunnel.id.clone(), &world.owner), None),
+        };
+        self.seen = Observed::members(service);
+        self.tunnel = tunnel;
+        self.memory.service_read();
         Ok(())
     }
+}
 
-    /// The addresses stay, whatever fails. What passes by itself is shown when it does not.
-    fn show_failure(&mut self, failure: &Failure, pass: &Pass) {
-        let lasts = self.failures.count() >= WORTH_A_WORD;
-        let reason = match failure.kind {
-            Kind::Shown(Reason::FlyUnavailable) if !lasts => return,
-            Kind::Shown(reason) => reason,
-            Kind::Early if self.failures.count() > EARLY_TRIES => Reason::FlyUnavailable,
-            Kind::Cluster if lasts => Reason::Degraded,
-            Kind::Early | Kind::Cluster | Kind::Outdated => return,
-        };
-        let Some(service) = &self.seen.service else { return };
-        let goes_on = reason == Reason::FlyUnavailable && matches!(self.tunnel.wanted, Wanted::Served(_));
-        let comfort = if goes_on { "; what serves goes on serving" } else { "" };
-        let message = format!("{}{comfort}", failure.message);
-        let shown = Shown { addresses: service.addresses(), reason, message };
-        if !shown.is_shown_by(service)
-            && pass.may_act()
-            && let Err(error) = self.act(&Step::ShowStatus(shown), pass)
-        {
-            log::debug!("{}: the condition was not written: {error}", self.tunnel.id);
-        }
-    }
+fn shows(step: &Step) -> bool {
+    matches!(step, Step::For(_, ServiceStep::Show(_)))
 }

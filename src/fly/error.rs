@@ -1,6 +1,5 @@
-//! What can go wrong at Fly, by what can be done about it.
+//! Errors of requests to Fly, by what can be done about them.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,10 +8,20 @@ use crate::text::shortened;
 
 /// A request to Fly that did not do what it was to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FlyError {
-    /// The token is missing, wrong or too weak.
+pub struct FlyError {
+    pub kind: ErrorKind,
+    /// Fly's ID of the request, by which its support finds it; `None` where no reply came.
+    pub request_id: Option<String>,
+}
+
+/// The kinds of errors, by what can be done about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The token's file cannot be read, or holds no token. Nothing was sent.
+    TokenUnreadable(String),
+    /// The token is wrong, or has expired.
     Unauthorized(String),
-    /// It exists and belongs to somebody else.
+    /// It exists and belongs to somebody else, or the token is too weak.
     Forbidden(String),
     /// It is not there, or not yet: reads lag.
     NotFound,
@@ -32,20 +41,9 @@ pub enum FlyError {
     Unavailable(String),
 }
 
-impl fmt::Display for FlyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FlyError::Unauthorized(text) => write!(f, "Fly does not take the token: {text}"),
-            FlyError::Forbidden(text) => write!(f, "Fly does not let us: {text}"),
-            FlyError::NotFound => write!(f, "Fly does not find it"),
-            FlyError::NameTaken => write!(f, "the name is taken"),
-            FlyError::MachineExists(id) => write!(f, "Machine {id} has the name"),
-            FlyError::Capacity(text) => write!(f, "Fly has no capacity: {text}"),
-            FlyError::Quota(text) => write!(f, "Fly's quota or billing is in the way: {text}"),
-            FlyError::RateLimited(_) => write!(f, "Fly is asked too often"),
-            FlyError::Refused(text) => write!(f, "Fly refuses the request: {text}"),
-            FlyError::Unavailable(text) => write!(f, "Fly cannot be asked: {text}"),
-        }
+impl From<ErrorKind> for FlyError {
+    fn from(kind: ErrorKind) -> FlyError {
+        FlyError { kind, request_id: None }
     }
 }
 
@@ -69,50 +67,64 @@ const CAPACITY: [&str; 5] = [
 ];
 
 impl FlyError {
-    /// One word for programs that count failures.
-    pub fn name(&self) -> &'static str {
-        match self {
-            FlyError::Unauthorized(_) => "unauthorized",
-            FlyError::Forbidden(_) => "forbidden",
-            FlyError::NotFound => "not_found",
-            FlyError::NameTaken => "name_taken",
-            FlyError::MachineExists(_) => "machine_exists",
-            FlyError::Capacity(_) => "capacity",
-            FlyError::Quota(_) => "quota",
-            FlyError::RateLimited(_) => "rate_limited",
-            FlyError::Refused(_) => "refused",
-            FlyError::Unavailable(_) => "unavailable",
-        }
+    pub fn is_not_found(&self) -> bool {
+        self.kind == ErrorKind::NotFound
     }
 
+    /// One word for programs that count failures.
+    pub fn name(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::TokenUnreadable(_) => "token_unreadable",
+            ErrorKind::Unauthorized(_) => "unauthorized",
+            ErrorKind::Forbidden(_) => "forbidden",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::NameTaken => "name_taken",
+            ErrorKind::MachineExists(_) => "machine_exists",
+            ErrorKind::Capacity(_) => "capacity",
+            ErrorKind::Quota(_) => "quota",
+            ErrorKind::RateLimited(_) => "rate_limited",
+            ErrorKind::Refused(_) => "refused",
+            ErrorKind::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+impl ErrorKind {
     /// Reads an error reply. Fly's `status` counts before its text, and both before the HTTP status, which differs
     /// between versions for one and the same failure.
-    pub fn from_reply(status: u16, body: &[u8], retry_after: &str) -> FlyError {
+    pub fn of_reply(status: u16, body: &[u8], retry_after: &str) -> ErrorKind {
         let body: Body = serde_json::from_slice(body)
-            .unwrap_or_else(|_| Body { error: String::from_utf8_lossy(body).trim().to_owned(), status: String::new() });
+            .unwrap_or_else(|_| Body { error: page(status, &String::from_utf8_lossy(body)), status: String::new() });
         let error = if body.error.is_empty() { format!("HTTP {status}") } else { shortened(&body.error, LONGEST_TEXT) };
         let text = error.to_lowercase();
         match (status, body.status.as_str()) {
-            (_, "name_taken") => FlyError::NameTaken,
-            (_, "insufficient_capacity") => FlyError::Capacity(error),
+            (_, "name_taken") => ErrorKind::NameTaken,
+            (_, "insufficient_capacity") => ErrorKind::Capacity(error),
             (422, _) if text.contains("already been taken") || text.contains("uniqueness constraint") => {
-                FlyError::NameTaken
+                ErrorKind::NameTaken
             }
-            (429, _) => FlyError::RateLimited(retry_after.parse().ok().map(Duration::from_secs)),
-            (_, _) if text.contains("rate limit exceeded") => FlyError::RateLimited(None),
-            (_, _) if CAPACITY.iter().any(|known| text.contains(known)) => FlyError::Capacity(error),
-            (_, _) if text.contains("payment") || text.contains("quota") => FlyError::Quota(error),
-            (401, _) => FlyError::Unauthorized(error),
-            (403, _) => FlyError::Forbidden(error),
-            (404, _) => FlyError::NotFound,
+            (429, _) => ErrorKind::RateLimited(retry_after.parse().ok().map(Duration::from_secs)),
+            (_, _) if text.contains("rate limit exceeded") => ErrorKind::RateLimited(None),
+            (_, _) if CAPACITY.iter().any(|known| text.contains(known)) => ErrorKind::Capacity(error),
+            (_, _) if text.contains("payment") || text.contains("quota") => ErrorKind::Quota(error),
+            (401, _) => ErrorKind::Unauthorized(error),
+            (403, _) => ErrorKind::Forbidden(error),
+            (404, _) => ErrorKind::NotFound,
             (409, _) => match machine_id(&error) {
-                Some(id) => FlyError::MachineExists(id.to_owned()),
-                None => FlyError::Unavailable(error),
+                Some(id) => ErrorKind::MachineExists(id.to_owned()),
+                None => ErrorKind::Unavailable(error),
             },
-            (408 | 412 | 500.., _) => FlyError::Unavailable(error),
-            _ => FlyError::Refused(error),
+            (408 | 412 | 500.., _) => ErrorKind::Unavailable(error),
+            _ => ErrorKind::Refused(error),
         }
     }
+}
+
+/// The text of a reply that is not Fly's: some proxy's page, on one line and without its tags.
+fn page(status: u16, text: &str) -> String {
+    let words = text.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    let text = words.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") }
 }
 
 /// The ID in "already_exists: unique machine name violation, machine ID m-123 already exists with name …".
@@ -127,12 +139,13 @@ mod tests {
     #[test]
     fn a_whole_page_is_cut() {
         let page = "ä".repeat(100_000);
-        assert_eq!(FlyError::from_reply(502, page.as_bytes(), "").to_string().chars().count(), 322);
+        let ErrorKind::Unavailable(text) = ErrorKind::of_reply(502, page.as_bytes(), "") else { panic!("it is one") };
+        assert_eq!(text.chars().count(), LONGEST_TEXT + 1);
     }
 
     #[test]
     fn replies_are_told_apart() {
-        use FlyError::*;
+        use ErrorKind::*;
         let text = String::from;
         for (status, body, expected) in [
             (422, r#"{"error":"Validation failed: Name has already been taken","status":"name_taken"}"#, NameTaken),
@@ -164,10 +177,11 @@ mod tests {
             ),
             (429, r#"{"error":"resource_exhausted: rate limit exceeded"}"#, RateLimited(Some(Duration::from_secs(3)))),
             (400, r#"{"error":"invalid_argument"}"#, Refused(text("invalid_argument"))),
-            (502, "<html>bad gateway</html>", Unavailable(text("<html>bad gateway</html>"))),
+            (502, "<html>\n<h1>bad gateway</h1></html>", Unavailable(text("HTTP 502: bad gateway"))),
+            (502, "no healthy upstream", Unavailable(text("HTTP 502: no healthy upstream"))),
             (500, "", Unavailable(text("HTTP 500"))),
         ] {
-            assert_eq!(FlyError::from_reply(status, body.as_bytes(), "3"), expected, "{status} {body}");
+            assert_eq!(ErrorKind::of_reply(status, body.as_bytes(), "3"), expected, "{status} {body}");
         }
     }
 }

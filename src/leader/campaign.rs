@@ -1,4 +1,5 @@
-//! To lead before the work begins: `--once` takes the Lease or learns who has it, `--drain` takes it from whoever has it.
+//! How a process comes to lead before its work begins: `--once` takes the Lease or learns who has it, `--drain` takes it from
+//! whoever has it.
 
 use std::thread;
 
@@ -6,13 +7,13 @@ use kube_client_lite::lease::{Candidate, Standing};
 
 use super::Elector;
 use super::told::whole_seconds;
-use crate::cluster::NotBegun;
+use crate::cluster::find::NotBegun;
 
 impl Elector {
     /// Waits until this process leads, or somebody else shows that it does.
     ///
     /// # Errors
-    /// Why it does not lead.
+    /// The reason why it does not lead.
     pub fn win(&mut self, tries: u32) -> Result<(), NotBegun> {
         loop {
             match self.round() {
@@ -32,7 +33,7 @@ impl Elector {
     /// Takes the Lease whoever holds it, and waits until that holder must have stopped.
     ///
     /// # Errors
-    /// Why it does not lead.
+    /// The reason why it does not lead.
     pub fn seize(&mut self, tries: u32) -> Result<(), NotBegun> {
         let mut said = false;
         let mut standing = self.ask(Candidate::seize);

@@ -1,37 +1,40 @@
 //! Takes part in the election of a leader: one thread that renews the Lease, or waits for it.
 
 mod campaign;
+pub mod identity;
 mod told;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_client_lite::lease::{Candidate, Leadership, Standing, Timings};
 use kube_client_lite::{Client, Error};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::backoff::{Repeating, jittered};
-use crate::cluster;
-use crate::config::Mode;
-use crate::controller::End;
+use crate::cluster::kubernetes;
+use crate::random::System;
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::Health;
 use crate::tunnel::names;
 use told::Told;
 
-/// A leader has time for so many requests that hang before its term ends.
+/// So many requests of a leader may hang, one after the other, before its term ends.
 const TRIES_PER_TERM: u32 = 4;
 
-/// Whoever finds that the Lease expired in this very moment looks again after that.
+/// A process that was told to end waits so long for the last write of the Lease. Without that write others wait until the Lease
+/// expires, which is better than a process that does not end.
+const LAST_WRITE: Duration = Duration::from_secs(3);
+
+/// The pause before the next look where the Lease expires in this very moment.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// One of those who want to lead.
+/// A process that takes part in the election.
 pub struct Elector {
     kube: Client,
     namespace: String,
-    /// How the Lease names this process.
+    /// The name of this process in the Lease.
     identity: String,
     candidate: Candidate,
     timings: Timings,
@@ -44,39 +47,32 @@ pub struct Elector {
 pub struct Running {
     end: Sender<Leave>,
     ended: Receiver<bool>,
+    lease_duration: Duration,
 }
 
-/// What becomes of the Lease at the end.
+/// How the Lease is left at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
     /// Somebody else may lead at once.
     Release,
     /// Others wait until it expires.
     Expire,
-    /// It is kept from all others that run now.
+    /// Nobody who waits for it now ever gets it.
     Retire,
 }
 
-impl Leave {
-    /// As befits how the work ended.
-    pub fn after(mode: Mode, end: &End) -> Leave {
-        match mode {
-            Mode::Drain if end.failures.is_empty() => Leave::Retire,
-            // What is down is not made anew before somebody can try again.
-            Mode::Drain => Leave::Expire,
-            // The reply to a request that is under way must not meet a second leader.
-            _ if !end.quiet => Leave::Expire,
-            _ => Leave::Release,
-        }
-    }
-}
-
 impl Elector {
-    /// Nothing is sent yet.
-    pub fn new(kube: &Client, namespace: &str, class: &str, timings: Timings, longest_request: Duration) -> Elector {
+    /// Nothing is sent yet. The identity is the name of this process in the Lease.
+    pub fn new(
+        kube: &Client,
+        namespace: &str,
+        class: &str,
+        identity: String,
+        timings: Timings,
+        longest_request: Duration,
+    ) -> Elector {
         let timeout = longest_request.min(timings.renew_deadline / TRIES_PER_TERM);
         let kube = kube.with_timeout(timeout);
-        let identity = identity();
         let candidate = Candidate::new(kube.clone(), namespace, &names::lease(class), &identity, timings);
         let failures = Repeating::default();
         Elector {
@@ -91,7 +87,7 @@ impl Elector {
         }
     }
 
-    /// Who leads, for all other threads.
+    /// The handle by which all other threads learn whether this process leads.
     pub fn leadership(&self) -> Leadership {
         self.candidate.leadership()
     }
@@ -100,21 +96,22 @@ impl Elector {
     pub fn start(mut self, telemetry: Arc<Telemetry>, changed: impl Fn() + Send + 'static) -> Running {
         let (end, orders) = mpsc::channel();
         let (done, ended) = mpsc::channel();
+        let lease_duration = self.timings.lease_duration;
         thread::spawn(move || {
             let left = self.run(&orders, &telemetry.health, &changed);
             let _ = done.send(left); // nobody waits for it any longer
         });
-        Running { end, ended }
+        Running { end, ended, lease_duration }
     }
 
-    /// Whether the Lease was left as it was to be.
+    /// Returns whether the Lease was left as it was to be.
     fn run(&mut self, orders: &Receiver<Leave>, health: &Health, changed: &dyn Fn()) -> bool {
         let pulse = health.pulse("the election");
         loop {
             pulse.back_within(self.timings.renew_deadline + self.timings.retry_period);
             let led = self.leading;
             let failed = self.round().is_err();
-            health.shut_out(self.candidate.is_retired());
+            health.retired(self.candidate.is_retired());
             if led != self.leading {
                 changed();
             }
@@ -136,7 +133,7 @@ impl Elector {
         let left = match leave {
             Leave::Release => self.candidate.release().map(|()| true),
             Leave::Expire => Ok(true),
-            Leave::Retire => self.candidate.retire(),
+            Leave::Retire => self.retire(),
         };
         left.unwrap_or_else(|error| {
             log::warn!("the Lease cannot be written: {error}; others wait until it expires");
@@ -144,9 +141,28 @@ impl Elector {
         })
     }
 
-    /// A retry period at most, not all at once, and no later than the Lease can be taken.
+    /// Retires the Lease. It is tried until others can have taken it, since an operator that takes it makes all tunnels again.
+    fn retire(&mut self) -> Result<bool, Error> {
+        let end = Instant::now() + self.timings.lease_duration;
+        let mut failures = Repeating::default();
+        loop {
+            match self.candidate.retire() {
+                Err(error) if Instant::now() < end => {
+                    let (delay, news) = failures.failed(&error.to_string());
+                    if news {
+                        log::warn!("the Lease cannot be kept from other operators yet: {error}; trying again");
+                    }
+                    thread::sleep(delay.min(self.timings.retry_period));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The pause of one that does not lead. It is a retry period at most, differs so that not all ask at once, and ends no later
+    /// than the Lease can be taken.
     fn standby_pause(&self) -> Duration {
-        let pause = jittered(self.timings.retry_period * 4 / 5);
+        let pause = jittered(self.timings.retry_period * 4 / 5, &System);
         self.candidate.expires_in().map_or(pause, |left| pause.min(left.max(SHORTEST_PAUSE)))
     }
 
@@ -172,13 +188,13 @@ impl Elector {
         result
     }
 
-    /// Where the namespace is missing, it is made.
+    /// Sends a request for the Lease. If its namespace is missing, it is made.
     fn ask(&mut self, request: fn(&mut Candidate) -> Result<Standing, Error>) -> Result<Standing, Error> {
         let result = request(&mut self.candidate);
         if !result.as_ref().is_err_and(Error::is_not_found) {
             return result;
         }
-        match cluster::make_namespace(&self.kube, &self.namespace) {
+        match kubernetes::make_namespace(&self.kube, &self.namespace) {
             Ok(()) => request(&mut self.candidate),
             Err(error) => {
                 log::debug!("the namespace {} is not made: {error}", self.namespace);
@@ -189,26 +205,19 @@ impl Elector {
 }
 
 impl Running {
-    /// Ends it, and waits for that no longer than `patience`. Whether the Lease was left like that.
-    pub fn end(self, leave: Leave, patience: Duration) -> bool {
+    /// Ends the election, and waits for that. Returns whether the Lease was left as `leave` says.
+    pub fn end(self, leave: Leave) -> bool {
         if self.end.send(leave).is_err() {
             return false;
         }
+        let patience = match leave {
+            Leave::Release | Leave::Expire => LAST_WRITE,
+            // A round may be under way, and then it is tried for a lease duration.
+            Leave::Retire => self.lease_duration * 2,
+        };
         self.ended.recv_timeout(patience).unwrap_or_else(|_| {
             log::warn!("the Lease cannot be written in time; others wait until it expires");
             false
         })
-    }
-}
-
-/// Of this process and no other: the machine's or pod's name, for people, and something random.
-fn identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut random = [0; 8];
-    SystemRandom::new().fill(&mut random).expect("the system has randomness: TLS needs it, too");
-    let unique = names::hash(&[&u64::from_le_bytes(random).to_string()], 16);
-    match host.trim() {
-        "" => format!("fly-tunnel-operator_{unique}"),
-        host => format!("{host}_{unique}"),
     }
 }

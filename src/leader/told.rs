@@ -1,18 +1,18 @@
-//! What is said of the election: each change once.
+//! Tells people about the election: each change once.
 
 use std::time::Duration;
 
 use kube_client_lite::lease::{Candidate, Standing};
 
-/// What was said last.
+/// The last thing that people were told.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Whom we said that we wait for, and whether for good.
+    /// The holder that we said we wait for, and whether its Lease is retired.
     followed: Option<(String, bool)>,
 }
 
 impl Told {
-    /// How `identity` stands now, where that is news. It led before, or not.
+    /// Tells how `identity` stands now, where that is news. `led` says whether it led before.
     pub(super) fn standing(&mut self, identity: &str, led: bool, standing: &Standing, candidate: &Candidate) {
         match standing {
             Standing::Leading if !led => {
@@ -45,13 +45,14 @@ fn following(identity: &str, led: bool, holder: &str, candidate: &Candidate) {
     };
     let left = candidate.expires_in().map(|left| humantime::format_duration(whole_seconds(left)));
     let wait = left.map(|left| format!(", and to be taken in {left} without a sign of life")).unwrap_or_default();
-    match led {
-        true => log::warn!("standing by: the Lease was lost, and is {whose}{wait}"),
-        false => log::info!("standing by, as {identity}: the Lease is {whose}{wait}"),
+    if led {
+        log::warn!("standing by: the Lease was lost, and is {whose}{wait}");
+    } else {
+        log::info!("standing by, as {identity}: the Lease is {whose}{wait}");
     }
 }
 
-/// As people read it.
+/// A duration without the fractions that nobody reads.
 pub(super) fn whole_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs_f64().round() as u64)
 }

@@ -3,14 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::service::{CONDITION, Service};
-use crate::tunnel::plan::Shown;
+use crate::tunnel::condition::Shown;
+use crate::tunnel::ready::rfc3339;
 
 /// The body of the server-side apply to `services/status`. It names the Service's UID, so that one that was deleted
 /// and made again never gets the old one's address. `now` is RFC 3339, used where the condition's status changes.
 pub fn apply(service: &Service, shown: &Shown, now: &str) -> Value {
-    let status = shown.reason.status();
-    let since = service.condition().filter(|condition| condition.status == status);
-    let since = since.map_or(now, |condition| condition.last_transition_time.as_str());
+    let status = shown.ready.status();
+    // Somebody may have taken the time out of it, and an empty one is refused.
+    let since = service.condition().filter(|c| c.status == status && !c.last_transition_time.is_empty());
+    let since = since.map_or_else(
+        || shown.ready.since().map_or_else(|| now.to_owned(), rfc3339),
+        |condition| condition.last_transition_time.clone(),
+    );
     // `Proxy`: kube-proxy must not answer for the address inside the cluster, or frpc's own dial never leaves the node.
     let ingress: Vec<Value> = shown.addresses.iter().map(|ip| json!({ "ip": ip, "ipMode": "Proxy" })).collect();
     let mut body = json!({
@@ -25,14 +30,15 @@ pub fn apply(service: &Service, shown: &Shown, now: &str) -> Value {
             "conditions": [{
                 "type": CONDITION,
                 "status": status,
-                "reason": shown.reason.to_string(),
-                "message": shown.message,
+                "reason": shown.condition.reason.to_string(),
+                "message": shown.message(),
                 "lastTransitionTime": since,
             }],
         },
     });
-    // An address that somebody else wrote, too.
-    if !ingress.is_empty() || !service.addresses().is_empty() {
+    // An empty list takes away an address that somebody else wrote.
+    let differs = !ingress.is_empty() || !service.addresses().is_empty();
+    if differs && !shown.condition_alone {
         body["status"]["loadBalancer"] = json!({ "ingress": ingress });
     }
     body

@@ -1,4 +1,4 @@
-//! What goes over the wire, compared with texts that a person can read; and frp's own judgement of its configurations.
+//! Compares all that goes over the wire with texts that a person can read, and asks frp itself about its configurations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,37 +8,29 @@ use std::time::SystemTime;
 use super::frp::{frpc, frps};
 use super::machine;
 use super::objects::Home;
-use crate::config::PodFile;
-use crate::service::annotations::Resources;
-use crate::service::machine_size::MachineSize;
+use crate::examples;
+use crate::random::{Random, System};
+use crate::service::port::Port;
+use crate::tunnel::Tunnel;
 use crate::tunnel::keys::{TOKEN, TunnelKeys};
-use crate::tunnel::lane::{Lane, Recipe};
-use crate::tunnel::names::Owner;
-use crate::tunnel::plan::Frpc;
-use crate::tunnel::{Tunnel, TunnelId, desired};
+use crate::tunnel::lane::{Frpc, Lane, SlotId};
 
 fn lane() -> Lane {
-    let recipe = Recipe {
-        ports: vec![443, 8443],
-        cluster_ip: "10.96.0.7".parse().expect("an address"),
-        region: "ord,iad".into(),
-        size: MachineSize::parse("shared-cpu-1x").expect("a size"),
-        resources: Resources::default(),
-        address: "192.0.2.1".parse().expect("an address"),
-        keys: "0123abcd".into(),
-        frps_image: "snowdreamtech/frps:0.61.1".into(),
-        frpc_image: "snowdreamtech/frpc:0.61.1".into(),
-        frpc_pod: PodFile::default(),
-        service_checks: true,
-    };
-    Lane { recipe, generation: "0a1b2c3d4e".into(), index: 0, name: "frps-0a1b2c3d4e-0-1".into(), control_port: 7000 }
+    let mut recipe = examples::recipe();
+    for (forward, number) in recipe.forwards.iter_mut().zip([443, 8443]) {
+        forward.port = Port::tcp(number);
+    }
+    recipe.lane.region = "ord,iad".into();
+    recipe.keys = "0123abcd".into();
+    recipe.frps_image = "snowdreamtech/frps:0.61.1".into();
+    recipe.frpc_image = "snowdreamtech/frpc:0.61.1".into();
+    let (generation, name) = ("0a1b2c3d4e".into(), "frps-0a1b2c3d4e-0-1".into());
+    Lane { slot: SlotId::tcp(0), recipe, generation, name, control_port: 7000 }
 }
 
 /// An owner's ID, and the tunnel of its Service `default/web`.
 fn web() -> (String, Tunnel) {
-    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
-    let tunnel = desired::removed(TunnelId { namespace: "default".into(), name: "web".into() }, &owner);
-    (owner.id(), tunnel)
+    (examples::owner().id(), examples::removed("web"))
 }
 
 /// Keys that are none, and the same in every run.
@@ -85,7 +77,7 @@ fn a_lane_is_objects_in_the_cluster() {
     assert_snapshot("deployment.json", &pretty(&home.deployment(&frpc)));
 }
 
-/// What is found by the Service's labels is ours only if owner and App are as well.
+/// An object that is found by the Service's labels is ours only if owner and App are as well.
 #[test]
 fn objects_of_another_owner_or_app_are_not_ours() {
     let (owner_id, tunnel) = web();
@@ -119,18 +111,26 @@ fn what_users_say_of_the_frpc_pods_is_in_them() {
     .expect("a pod file");
     let pod = &home.deployment(&frpc)["spec"]["template"]["spec"];
     assert_eq!(pod["tolerations"].as_array().map(Vec::len), Some(3), "ours and the user's");
-    assert_eq!(pod["nodeSelector"]["disk"], "ssd");
+    assert_eq!(
+        pod["nodeSelector"],
+        serde_json::json!({ "disk": "ssd", "kubernetes.io/os": "linux" }),
+        "ours and the user's"
+    );
     assert!(pod["affinity"]["nodeAffinity"].is_object());
     assert_eq!(pod["imagePullSecrets"][0]["name"], "pull");
     assert_eq!(pod["priorityClassName"], "high");
 }
 
-/// The real programs, with `--strict_config` as is their default: an unknown key is an error.
 #[test]
 fn frp_takes_both_configurations() {
+    frp_takes("plain", &lane());
+}
+
+/// The real programs, with `--strict_config` as is their default: an unknown key is an error.
+fn frp_takes(name: &str, lane: &Lane) {
     let parts = lab::parts::Parts::get().expect("the lab's parts");
-    let keys = TunnelKeys::generate("app", SystemTime::now()).expect("keys");
-    let directory = std::env::temp_dir().join(format!("fly-tunnel-operator-render-{}", std::process::id()));
+    let keys = System.tunnel_keys("app", SystemTime::now()).expect("keys");
+    let directory = std::env::temp_dir().join(format!("fly-tunnel-operator-render-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a folder");
     let verify = |program: &Path, file: &str, configuration: &str| {
         let path = directory.join(file);
@@ -145,7 +145,7 @@ fn frp_takes_both_configurations() {
         let output = verify.expect("frp runs");
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stdout));
     };
-    verify(&parts.frps, "frps.toml", &frps::configuration(&lane(), keys.get(TOKEN)));
-    verify(&parts.frpc, "frpc.toml", &frpc::configuration(&lane()));
+    verify(&parts.frps, "frps.toml", &frps::configuration(lane, keys.get(TOKEN)));
+    verify(&parts.frpc, "frpc.toml", &frpc::configuration(lane));
     std::fs::remove_dir_all(&directory).expect("the folder is ours");
 }

@@ -1,8 +1,11 @@
 //! Annotations on a Service: one table of what may be asked, and what each value may be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::service::machine_size::MachineSize;
+use super::machine_size::MachineSize;
+use super::quantity;
+use super::settings::{Resources, ServiceSettings};
 use crate::text::shortened;
 
 const PREFIX: &str = "fly-tunnel-operator.dev/";
@@ -13,57 +16,32 @@ const LONGEST_VALUE: usize = 100;
 /// Annotations that the Go operator of the same name wrote: a Service with one of them may have an App of its making.
 const LEGACY: [&str; 5] = ["fly-app", "machine-id", "frpc-deployment", "ip-id", "public-ip"];
 
-/// Resources of an frpc pod, as Kubernetes quantities.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Resources {
-    pub cpu_request: String,
-    pub cpu_limit: Option<String>,
-    pub memory_request: String,
-    pub memory_limit: String,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Resources {
-            cpu_request: "10m".into(),
-            cpu_limit: None,
-            memory_request: "32Mi".into(),
-            memory_limit: "128Mi".into(),
-        }
-    }
-}
-
-/// What a Service's annotations ask for; `None` where the operator's own setting holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Annotations {
-    pub region: Option<String>,
-    pub size: Option<MachineSize>,
-    pub resources: Resources,
-}
-
 /// Sets one annotation's value; says what is allowed where it is not.
-type Reader = fn(&mut Annotations, &str) -> Result<(), String>;
+type Reader = fn(&mut ServiceSettings, &str) -> Result<(), String>;
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Reader)] = &[
-    ("fly-region", |all, value| set(&mut all.region, region(value).map(Some))),
-    ("fly-machine-size", |all, value| set(&mut all.size, MachineSize::parse(value).map(Some))),
-    ("frpc-cpu-request", |all, value| set(&mut all.resources.cpu_request, quantity(value))),
-    ("frpc-cpu-limit", |all, value| set(&mut all.resources.cpu_limit, quantity(value).map(Some))),
-    ("frpc-memory-request", |all, value| set(&mut all.resources.memory_request, quantity(value))),
-    ("frpc-memory-limit", |all, value| set(&mut all.resources.memory_limit, quantity(value))),
+    ("fly-region", |all, value| set(&mut all.lane.region, region(value))),
+    ("fly-machine-size", |all, value| set(&mut all.lane.size, MachineSize::parse(value))),
+    ("frpc-cpu-request", |all, value| set(&mut all.lane.resources.cpu_request, quantity(value))),
+    ("frpc-cpu-limit", |all, value| set(&mut all.lane.resources.cpu_limit, quantity(value).map(Some))),
+    ("frpc-memory-request", |all, value| set(&mut all.lane.resources.memory_request, quantity(value))),
+    ("frpc-memory-limit", |all, value| set(&mut all.lane.resources.memory_limit, quantity(value))),
     ("replicas", |_, value| only(value, "1", "more than one lane")),
     ("proxy-protocol", |_, value| only(value, "", "the PROXY protocol")),
     ("tunnel-group", |_, value| only(value, "", "sharing a tunnel")),
 ];
 
-/// Reads a Service's annotations.
+/// Reads a Service's annotations: the settings that it asks for, with `defaults` where it is silent.
 ///
 /// # Errors
 /// A bad value, or a name under our prefix that is none of ours: a message that names the annotation, the value and
 /// what is allowed.
-pub fn read(annotations: &BTreeMap<String, String>) -> Result<Annotations, String> {
-    let mut all = Annotations::default();
+pub fn read(
+    annotations: &BTreeMap<String, String>,
+    defaults: &Arc<ServiceSettings>,
+) -> Result<Arc<ServiceSettings>, String> {
+    let mut all = Arc::clone(defaults);
     for (name, value) in annotations {
         let Some(short) = name.strip_prefix(PREFIX) else { continue };
         if LEGACY.contains(&short) {
@@ -75,13 +53,13 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Annotations, Strin
         };
         let told =
             |allowed| format!("annotation {name}: {:?} is not allowed; {allowed}", shortened(value, LONGEST_VALUE));
-        reader(&mut all, value).map_err(told)?;
+        reader(Arc::make_mut(&mut all), value).map_err(told)?;
     }
-    let Resources { cpu_request, cpu_limit, memory_request, memory_limit } = &all.resources;
+    let Resources { cpu_request, cpu_limit, memory_request, memory_limit } = &all.lane.resources;
     let limits = [("cpu", cpu_request, cpu_limit.as_ref()), ("memory", memory_request, Some(memory_limit))];
     for (what, request, limit) in limits {
         if let Some(limit) = limit
-            && amount(request) > amount(limit)
+            && quantity::size(request) > quantity::size(limit)
         {
             return Err(format!(
                 "annotations {PREFIX}frpc-{what}-request and -limit: the request {request} is more than the limit {limit}"
@@ -99,7 +77,7 @@ pub fn legacy(annotations: &BTreeMap<String, String>) -> Option<String> {
 /// A Fly region or a list in order of preference, without blanks. Whether a region exists is Fly's to say.
 ///
 /// # Errors
-/// What is allowed.
+/// A message that says what is allowed.
 pub fn region(value: &str) -> Result<String, String> {
     let regions: Vec<&str> = value.split(',').map(str::trim).collect();
     let well_formed = |r: &str| (2..=16).contains(&r.len()) && r.bytes().all(|b| b.is_ascii_lowercase());
@@ -115,43 +93,27 @@ fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
     Ok(())
 }
 
-/// What later versions will do and this one must not pretend to.
+/// A later version will do this, so this one must not pretend to.
 fn only(value: &str, allowed: &str, what: &str) -> Result<(), String> {
-    match value == allowed {
-        true => Ok(()),
-        false => Err(format!("this version does not do {what} yet: remove the annotation")),
-    }
+    if value == allowed { Ok(()) } else { Err(format!("this version does not do {what} yet: remove the annotation")) }
 }
 
-/// A Kubernetes quantity, as it is written.
+/// A Kubernetes quantity, as it is written. The API server takes one with blanks around it, too.
 fn quantity(value: &str) -> Result<String, String> {
-    match amount(value) {
-        Some(amount) if amount > 0.0 => Ok(value.to_owned()),
+    let value = value.trim();
+    match quantity::size(value) {
+        Some(size) if size > 0.0 => Ok(value.to_owned()),
         _ => Err("give a Kubernetes quantity above zero, such as 100m or 64Mi".into()),
     }
-}
-
-/// A quantity's size. Suffixes: `m`, decimal `k M G T P E`, binary `Ki Mi Gi Ti Pi Ei` (apimachinery `resource.Quantity`).
-fn amount(quantity: &str) -> Option<f64> {
-    let end = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
-    let (number, suffix) = quantity.split_at(end);
-    let power = |letters: &str, base: f64| {
-        let index = suffix.chars().next().and_then(|letter| letters.find(letter))?;
-        Some((0..=index).fold(1.0, |product, _| product * base))
-    };
-    let factor = match suffix.len() {
-        0 => 1.0,
-        1 if suffix == "m" => 0.001,
-        1 => power("kMGTPE", 1000.0)?,
-        2 if suffix.ends_with('i') => power("KMGTPE", 1024.0)?,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| number * factor)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn defaults() -> Arc<ServiceSettings> {
+        Arc::new(crate::examples::defaults())
+    }
 
     fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned())).collect()
@@ -168,9 +130,10 @@ mod tests {
             ("public-ip", "left to legacy()"),
         ]);
         all.insert("example.com/anything".into(), "goes".into());
-        let read = read(&all).expect("all are allowed");
-        assert_eq!(read.region.as_deref(), Some("ord,iad"));
-        assert_eq!(read.size.map(|size| size.to_string()).as_deref(), Some("performance-1x"));
+        let read = read(&all, &defaults()).expect("all are allowed");
+        let read = &read.lane;
+        assert_eq!(read.region, "ord,iad");
+        assert_eq!(read.size.to_string(), "performance-1x");
         assert_eq!(read.resources.cpu_limit.as_deref(), Some("0.5"));
         assert_eq!(read.resources.memory_request, "64Mi");
         assert_eq!(read.resources.memory_limit, "128Mi");
@@ -194,25 +157,10 @@ mod tests {
             ("tunnel-group", "web", "sharing a tunnel"),
             ("fly-regoin", "ord", "fly-region"),
         ] {
-            let message = read(&annotations(&[(name, value)])).expect_err(name);
+            let message = read(&annotations(&[(name, value)]), &defaults()).expect_err(name);
             assert!(message.contains(name) && message.contains(allowed), "{message}");
         }
-        let above = read(&annotations(&[("frpc-memory-request", "1Gi")])).expect_err("above its limit");
+        let above = read(&annotations(&[("frpc-memory-request", "1Gi")]), &defaults()).expect_err("above its limit");
         assert!(above.contains("1Gi is more than the limit 128Mi"), "{above}");
-    }
-
-    #[test]
-    fn quantities_have_kubernetes_suffixes() {
-        for (quantity, expected) in [
-            ("1", 1.0),
-            ("0.5", 0.5),
-            ("100m", 0.1),
-            ("2k", 2e3),
-            ("1M", 1e6),
-            ("1Ki", 1024.0),
-            ("1Gi", 1_073_741_824.0),
-        ] {
-            assert_eq!(amount(quantity), Some(expected), "{quantity}");
-        }
     }
 }

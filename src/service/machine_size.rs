@@ -27,8 +27,28 @@ impl MachineSize {
     }
 
     /// The preset with so many CPUs of that kind, whatever its memory.
-    pub fn find(cpu_kind: &str, cpus: u32) -> Option<MachineSize> {
-        all().find(|size| size.cpu_kind == cpu_kind && size.cpus == cpus)
+    pub fn of(guest: &Guest) -> Option<MachineSize> {
+        all().find(|size| size.cpu_kind == guest.cpu_kind && size.cpus == guest.cpus)
+    }
+
+    /// A guest of this size.
+    pub fn guest(self) -> Guest {
+        Guest { cpu_kind: self.cpu_kind.to_owned(), cpus: self.cpus, memory_mb: self.memory_mb }
+    }
+}
+
+/// The CPUs and the memory of a Machine, as Fly says it. It need not be a preset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guest {
+    pub cpu_kind: String,
+    pub cpus: u32,
+    /// MiB; 0 where Fly does not say it.
+    pub memory_mb: u32,
+}
+
+impl fmt::Display for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} CPU with {} MiB", self.cpus, self.cpu_kind, self.memory_mb)
     }
 }
 
@@ -47,6 +67,20 @@ impl fmt::Display for MachineSize {
     }
 }
 
+/// By its name.
+impl serde::Serialize for MachineSize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for MachineSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<MachineSize, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        MachineSize::parse(&name).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +93,8 @@ mod tests {
         assert_eq!(size("performance-1x"), Ok(("performance", 1, 2048)));
         assert_eq!(size("performance-16x"), Ok(("performance", 16, 32768)));
         assert_eq!(all().count(), 14);
-        let found = |kind, cpus| MachineSize::find(kind, cpus).map(|size| size.to_string());
+        let guest = |kind: &str, cpus| Guest { cpu_kind: kind.into(), cpus, memory_mb: 1 };
+        let found = |kind, cpus| MachineSize::of(&guest(kind, cpus)).map(|size| size.to_string());
         assert_eq!(found("shared", 4).as_deref(), Some("shared-cpu-4x"));
         assert_eq!(found("performance", 10).as_deref(), Some("performance-10x"));
         assert_eq!((found("shared", 3), found("gpu", 1)), (None, None));

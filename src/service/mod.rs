@@ -1,16 +1,40 @@
-//! What a user asks for: the Service as the API server shows it, and what its annotations mean.
+//! The wishes of users: the Service as the API server shows it, and the meaning of its annotations.
 
 pub mod annotations;
 pub mod machine_size;
+pub mod port;
+pub mod quantity;
 pub mod request;
+pub mod settings;
 
+use std::fmt;
 use std::net::IpAddr;
 
-use kube_client_lite::{Condition, ObjectMeta};
-use serde::Deserialize;
+pub use kube_client_lite::{Condition as StatusCondition, ObjectMeta};
+use serde::{Deserialize, Deserializer};
 
 /// Type of our condition in `.status.conditions`.
 pub const CONDITION: &str = "fly-tunnel-operator.dev/Ready";
+
+/// Names a Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl ServiceId {
+    /// The ID of the object with this metadata.
+    pub fn of(metadata: &ObjectMeta) -> ServiceId {
+        ServiceId { namespace: metadata.namespace.clone(), name: metadata.name.clone() }
+    }
+}
 
 /// A `core/v1` Service, as far as we read it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -29,7 +53,7 @@ pub struct Spec {
     pub load_balancer_class: Option<String>,
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
-    pub ports: Vec<Port>,
+    pub ports: Vec<ServicePort>,
     pub load_balancer_source_ranges: Vec<String>,
     pub internal_traffic_policy: Option<String>,
     pub session_affinity: Option<String>,
@@ -39,7 +63,8 @@ pub struct Spec {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Port {
+pub struct ServicePort {
+    /// `TCP` where it is left out.
     pub protocol: Option<String>,
     pub port: u16,
 }
@@ -48,7 +73,7 @@ pub struct Port {
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
     pub load_balancer: LoadBalancer,
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<StatusCondition>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -60,10 +85,26 @@ pub struct LoadBalancer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Ingress {
+    /// `None` for a host name, and for what is no address to Rust: Kubernetes once took `010.0.0.1`.
+    #[serde(deserialize_with = "address")]
     pub ip: Option<IpAddr>,
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
 impl Service {
+    pub fn id(&self) -> ServiceId {
+        ServiceId::of(&self.metadata)
+    }
+
+    /// Whether that is its ID.
+    pub fn is(&self, id: &ServiceId) -> bool {
+        (&self.metadata.namespace, &self.metadata.name) == (&id.namespace, &id.name)
+    }
+
     /// Whether it is a load balancer of this class, going or not.
     pub fn is_load_balancer(&self, class: &str) -> bool {
         self.spec.kind == "LoadBalancer" && self.spec.load_balancer_class.as_deref() == Some(class)
@@ -93,7 +134,7 @@ impl Service {
     }
 
     /// Our condition in its status.
-    pub fn condition(&self) -> Option<&Condition> {
+    pub fn condition(&self) -> Option<&StatusCondition> {
         self.status.conditions.iter().find(|condition| condition.r#type == CONDITION)
     }
 }

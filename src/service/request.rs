@@ -1,19 +1,44 @@
 //! A Service becomes a request for a tunnel, or a refusal that says what to change.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::annotations::{self, Annotations};
-use super::{Port, Service};
+use super::port::Port;
+use super::settings::ServiceSettings;
+use super::{Service, ServicePort, annotations};
 
-/// What the Service asks for, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// TCP ports, ascending.
-    pub ports: Vec<u16>,
+/// The wish of a Service, checked, with the operator's own settings where it is silent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// Ascending, each once.
+    pub ports: Vec<Port>,
     pub cluster_ip: IpAddr,
-    pub annotations: Annotations,
-    /// What it asks for beside, that no tunnel gives.
-    pub warnings: Vec<&'static str>,
+    /// Services whose annotations are silent share the operator's own.
+    pub settings: Arc<ServiceSettings>,
+    /// Things that the Service asks for and no tunnel gives. It is served all the same.
+    pub warnings: Vec<Warning>,
+}
+
+/// A thing that a Service asks for and no tunnel gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Warning {
+    SessionAffinity,
+    LoadBalancerIp,
+}
+
+impl Warning {
+    /// All of them.
+    pub const ALL: [Warning; 2] = [Warning::SessionAffinity, Warning::LoadBalancerIp];
+
+    /// As people read it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Warning::SessionAffinity => {
+                "sessionAffinity: ClientIP sends all clients to one pod, since they all look like frpc"
+            }
+            Warning::LoadBalancerIp => "loadBalancerIP has no effect, since Fly chooses the address",
+        }
+    }
 }
 
 /// Why a Service cannot be served.
@@ -30,19 +55,19 @@ const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 /// frpc below 0.66 can deadlock on a disconnect from about 100 proxies on (frp#5082, frp#4516).
 const MOST_PORTS: usize = 90;
 
-/// Reads what the Service asks for.
+/// Reads what the Service asks for; `defaults` are the operator's own settings.
 ///
 /// # Errors
 /// The refusal; a request to close the door comes before anything else that is wrong.
-pub fn read(service: &Service) -> Result<Request, Refusal> {
+pub fn read(service: &Service, defaults: &Arc<ServiceSettings>) -> Result<Wish, Refusal> {
     source_ranges(service)?;
-    let annotations = annotations::read(&service.metadata.annotations).map_err(Refusal::Invalid)?;
+    let settings = annotations::read(&service.metadata.annotations, defaults).map_err(Refusal::Invalid)?;
     if service.spec.internal_traffic_policy.as_deref() == Some("Local") {
         return invalid(
             "internalTrafficPolicy: Local is not served, as the node of frpc may have no endpoint; use Cluster",
         );
     }
-    let mut ports = service.spec.ports.iter().map(tcp).collect::<Result<Vec<_>, _>>()?;
+    let mut ports = service.spec.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
     ports.sort_unstable();
     ports.dedup();
     if ports.is_empty() {
@@ -56,29 +81,25 @@ pub fn read(service: &Service) -> Result<Request, Refusal> {
     let Ok(cluster_ip) = service.spec.cluster_ip.parse() else {
         return invalid("the Service has no ClusterIP, which frpc hands its traffic to");
     };
-    Ok(Request { ports, cluster_ip, annotations, warnings: warnings(service) })
+    Ok(Wish { ports, cluster_ip, settings, warnings: warnings(service) })
 }
 
-fn warnings(service: &Service) -> Vec<&'static str> {
+fn warnings(service: &Service) -> Vec<Warning> {
     let spec = &service.spec;
-    let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
-    let address = spec.load_balancer_ip.as_deref().is_some_and(|ip| !ip.is_empty());
-    [
-        (affinity, "sessionAffinity: ClientIP sends all clients to one pod, since they all look like frpc"),
-        (address, "loadBalancerIP has no effect, since Fly chooses the address"),
-    ]
-    .into_iter()
-    .filter_map(|(asked, warning)| asked.then_some(warning))
-    .collect()
+    let asks_for = |warning: &Warning| match warning {
+        Warning::SessionAffinity => spec.session_affinity.as_deref() == Some("ClientIP"),
+        Warning::LoadBalancerIp => spec.load_balancer_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
+    };
+    Warning::ALL.into_iter().filter(asks_for).collect()
 }
 
 fn invalid<T>(message: &str) -> Result<T, Refusal> {
     Err(Refusal::Invalid(message.to_owned()))
 }
 
-fn tcp(port: &Port) -> Result<u16, Refusal> {
+fn port(port: &ServicePort) -> Result<Port, Refusal> {
     match port.protocol.as_deref() {
-        None | Some("TCP") => Ok(port.port),
+        None | Some("TCP") => Ok(Port::tcp(port.port)),
         Some("UDP") => Err(Refusal::Invalid(format!(
             "port {}: this version serves TCP and not yet UDP; remove the port",
             port.port
@@ -117,32 +138,32 @@ mod tests {
         service
     }
 
-    fn port(protocol: &str, port: u16) -> Port {
-        Port { protocol: Some(protocol.into()), port }
+    fn port(protocol: &str, port: u16) -> ServicePort {
+        ServicePort { protocol: Some(protocol.into()), port }
+    }
+
+    fn read(service: &Service) -> Result<Wish, Refusal> {
+        super::read(service, &Arc::new(crate::examples::defaults()))
     }
 
     #[test]
     fn a_plain_service_is_a_request() {
-        let request = read(&service(|s| s.spec.load_balancer_source_ranges = vec!["0.0.0.0/0".into(), "::/0".into()]));
-        let request = request.expect("served");
-        assert_eq!(request.ports, [80, 443]);
-        assert_eq!(request.cluster_ip.to_string(), "10.96.0.7");
-        assert_eq!(request.warnings, [""; 0]);
+        let wish = read(&service(|s| s.spec.load_balancer_source_ranges = vec!["0.0.0.0/0".into(), "::/0".into()]));
+        let wish = wish.expect("served");
+        assert_eq!(wish.ports, [80, 443].map(Port::tcp));
+        assert_eq!(wish.cluster_ip.to_string(), "10.96.0.7");
+        assert_eq!(wish.warnings, []);
     }
 
     #[test]
     fn what_no_tunnel_gives_is_served_with_a_warning() {
-        let request = read(&service(|s| {
+        let wish = read(&service(|s| {
             s.spec.session_affinity = Some("ClientIP".into());
             s.spec.load_balancer_ip = Some("192.0.2.1".into());
         }));
-        let warnings = request.expect("served").warnings;
-        assert!(
-            warnings[0].starts_with("sessionAffinity") && warnings[1].starts_with("loadBalancerIP"),
-            "{warnings:?}"
-        );
+        assert_eq!(wish.expect("served").warnings, Warning::ALL);
         let none = read(&service(|s| s.spec.session_affinity = Some("None".into())));
-        assert_eq!(none.expect("served").warnings, [""; 0]);
+        assert_eq!(none.expect("served").warnings, []);
     }
 
     #[test]
@@ -155,10 +176,7 @@ mod tests {
             (|s| s.spec.ports.clear(), "no ports"),
             (|s| s.spec.cluster_ip = "None".into(), "no ClusterIP"),
             (|s| s.spec.internal_traffic_policy = Some("Local".into()), "use Cluster"),
-            (
-                |s| drop(s.metadata.annotations.insert("fly-tunnel-operator.dev/replicas".into(), "3".into())),
-                "replicas",
-            ),
+            (|s| s.metadata.annotations.extend([("fly-tunnel-operator.dev/replicas".into(), "3".into())]), "replicas"),
             (|s| s.spec.load_balancer_source_ranges = vec!["10.0.0.0/8".into()], "10.0.0.0/8"),
         ];
         for (edit, expected) in table {

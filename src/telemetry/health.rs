@@ -1,4 +1,4 @@
-//! Whether this process is alive, and whether it is of use: at work, or able to be.
+//! Health answers two questions: is this process alive, and is it of use (at work, or able to be)?
 //!
 //! Each thread that has to come back has a [`Pulse`] and promises when it will be back. A stuck thread breaks its promise,
 //! and `/healthz` fails: the kubelet restarts the container. A slow Fly or an absent cluster does not break it, since
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How late a thread may be: a node that swaps, or that was paused, is no reason to start anew.
+/// A thread may be so late. A node that swaps, or that was paused, is no reason to restart the container.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The health of a process.
 pub struct Health {
     promises: Arc<Promises>,
     listed: AtomicBool,
-    shut_out: AtomicBool,
+    retired: AtomicBool,
 }
 
 /// A thread's sign of life. When it is dropped, the thread has ended and owes nothing any more.
@@ -28,7 +28,7 @@ pub struct Pulse {
 }
 
 struct Promises {
-    /// All times are since then.
+    /// All times are counted from then.
     started: Instant,
     pending: Mutex<Pending>,
 }
@@ -39,7 +39,7 @@ struct Pending {
     by_number: BTreeMap<u64, Promise>,
 }
 
-/// Who will be back, and when.
+/// A thread, and the time by which it will be back.
 struct Promise {
     name: Cow<'static, str>,
     due: Duration,
@@ -49,7 +49,7 @@ struct Promise {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Overdue {
     pub name: String,
-    /// How long ago it promised to be back.
+    /// The time since it was to be back.
     pub by: Duration,
 }
 
@@ -60,14 +60,14 @@ impl fmt::Display for Overdue {
 }
 
 impl Health {
-    /// Of a process that just started.
+    /// The health of a process that just started.
     pub fn new() -> Health {
         let promises = Promises { started: Instant::now(), pending: Mutex::default() };
-        Health { promises: Arc::new(promises), listed: AtomicBool::new(false), shut_out: AtomicBool::new(false) }
+        Health { promises: Arc::new(promises), listed: AtomicBool::new(false), retired: AtomicBool::new(false) }
     }
 
-    /// The pulse of a thread, by the name that people read when it is stuck. Until it promises something else, it is to
-    /// be back at once.
+    /// A pulse for a thread. People read this name when the thread is stuck. Until it promises something else, it is to be
+    /// back at once.
     pub fn pulse(&self, name: impl Into<Cow<'static, str>>) -> Pulse {
         let due = self.promises.started.elapsed();
         let mut pending = self.promises.pending();
@@ -87,14 +87,14 @@ impl Health {
         self.listed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this process may never lead: all tunnels were taken down (`--drain`), and it ran before.
-    pub fn shut_out(&self, shut_out: bool) {
-        self.shut_out.store(shut_out, Ordering::Relaxed);
+    /// Notes whether this process may never lead: all tunnels were taken down (`--drain`), and it ran before that.
+    pub fn retired(&self, retired: bool) {
+        self.retired.store(retired, Ordering::Relaxed);
     }
 
-    /// Why it is of no use, if it is not.
+    /// The reason why this process is of no use, if it is of none.
     pub fn unready(&self) -> Option<&'static str> {
-        if self.shut_out.load(Ordering::Relaxed) {
+        if self.retired.load(Ordering::Relaxed) {
             return Some(
                 "all tunnels were taken down (--drain), and stay down: start this operator again to make them anew",
             );
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_late_by_more_than_the_grace_is_overdue() {
+    fn a_thread_that_is_late_by_more_than_the_grace_is_overdue() {
         for (promises, now, expected) in [
             (&[][..], 1000, &[][..]),
             (&[("poll", 0)], 30, &[]),
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// As if the process had started so long ago.
+    /// The health of a process that started so long ago.
     fn health(age: Duration) -> Health {
         let started = Instant::now().checked_sub(age).expect("this machine runs for longer");
         let promises = Arc::new(Promises { started, pending: Mutex::default() });
@@ -207,9 +207,9 @@ mod tests {
         assert_eq!(health.unready(), Some("the cluster has not been listed yet"));
         health.listed();
         assert_eq!(health.unready(), None);
-        health.shut_out(true);
+        health.retired(true);
         assert!(health.unready().is_some_and(|why| why.contains("--drain")));
-        health.shut_out(false);
+        health.retired(false);
         assert_eq!(health.unready(), None);
     }
 }

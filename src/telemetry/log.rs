@@ -8,7 +8,12 @@ use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::config::LogFormat;
+/// The format of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 /// Starts logging to standard error.
 pub fn start(format: LogFormat) {
@@ -23,10 +28,11 @@ pub fn start(format: LogFormat) {
     let _ = log::set_boxed_logger(Box::new(Discreet(logger))); // it is the first
 }
 
-/// Leaves out what dumps whole requests at trace, tokens, keys and all, whatever `RUST_LOG` says of it.
+/// Leaves out the lines of a library that logs whole requests at trace, with tokens and keys. `RUST_LOG` cannot bring them
+/// back.
 struct Discreet(env_logger::Logger);
 
-/// ureq's wire protocol.
+/// The library is ureq's wire protocol.
 const TELLTALE: &str = "ureq_proto";
 
 impl Log for Discreet {
@@ -54,12 +60,13 @@ fn text(out: &mut Formatter, record: &Record) -> std::io::Result<()> {
     writeln!(out, "{}", on_one_line(&record.args().to_string()))
 }
 
-/// What others wrote (the holder of a Lease, an error of Fly's) begins no line of its own, and moves no cursor.
+/// Puts a blank for each control character: a text from outside (the holder of a Lease, an error of Fly's) must not begin a
+/// line of its own, nor move the cursor of a terminal.
 fn on_one_line(text: &str) -> Cow<'_, str> {
-    match text.contains(char::is_control) {
-        true => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-        false => text.into(),
+    if !text.contains(char::is_control) {
+        return text.into();
     }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn json(out: &mut Formatter, record: &Record) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
-//! What the process says of itself.
+//! Telemetry: the process tells of itself in logs, health and metrics.
 
-mod cost;
+pub mod cost;
 pub mod health;
 pub mod http;
 pub mod log;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use health::Health;
 use metrics::Metrics;
 
-/// Health and metrics of the process: everything in it that works tells it, and [`http::serve`] tells whoever asks.
+/// Health and metrics of the process. Everything that works is told to it, and [`http::serve`] tells it to whoever asks.
 #[derive(Default)]
 pub struct Telemetry {
     pub health: Health,

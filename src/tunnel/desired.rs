@@ -1,49 +1,56 @@
 //! Services become the tunnels that they want.
 
-use crate::config::LaneConfig;
 use crate::service::request::{self, Refusal};
 use crate::service::{Service, annotations};
 
 use super::names::Owner;
-use super::{Ask, Tunnel, TunnelId, Wanted};
+use super::settings::Settings;
+use super::{Member, Tunnel, TunnelId, Wanted};
+
+/// How a Service becomes a tunnel: [`tunnel`] or [`drained_tunnel`].
+pub type Desire = fn(&Service, &Owner, &Settings) -> Option<Tunnel>;
 
 /// The tunnel of this Service; `None` for one that is none of our business.
-pub fn tunnel(service: &Service, owner: &Owner, finalizer: &str, defaults: &LaneConfig) -> Option<Tunnel> {
-    let wanted = match () {
-        () if service.wants_tunnel(&owner.class) => wanted(service, defaults),
-        () if service.needs_cleanup(&owner.class, finalizer) => Wanted::Removed,
-        () => return None,
+pub fn tunnel(service: &Service, owner: &Owner, settings: &Settings) -> Option<Tunnel> {
+    let wanted = if service.wants_tunnel(&owner.class) {
+        wanted(service, settings)
+    } else if service.needs_cleanup(&owner.class, &settings.finalizer) {
+        Wanted::Removed
+    } else {
+        return None;
     };
-    let id = TunnelId { namespace: service.metadata.namespace.clone(), name: service.metadata.name.clone() };
-    Some(Tunnel { wanted, legacy: annotations::legacy(&service.metadata.annotations), ..removed(id, owner) })
+    let id = service.id();
+    let tunnel = without_members(TunnelId::of(&id), owner);
+    let is_load_balancer = service.is_load_balancer(&owner.class);
+    let member = Member { id, is_load_balancer, wanted, legacy: annotations::legacy(&service.metadata.annotations) };
+    Some(Tunnel { members: vec![member], ..tunnel })
 }
 
-/// What becomes of a tunnel before an uninstall; `None` where nothing was ever made or shown for its Service.
-pub fn drained(tunnel: Tunnel, service: &Service, finalizer: &str) -> Option<Tunnel> {
-    let touched = service.has_finalizer(finalizer) || service.condition().is_some() || !service.addresses().is_empty();
-    match tunnel.wanted {
-        Wanted::Removed => Some(tunnel),
-        _ => touched.then_some(Tunnel { wanted: Wanted::Drained, ..tunnel }),
-    }
-}
-
-/// The tunnel of a Service that is not there any more.
-pub fn removed(id: TunnelId, owner: &Owner) -> Tunnel {
-    let app = owner.app(&id.namespace, &id.name);
+/// A tunnel of which no Service is left: all of it is to go.
+pub fn without_members(id: TunnelId, owner: &Owner) -> Tunnel {
+    let app = owner.app(&id);
     let network = owner.network(&app);
-    Tunnel { id, app, network, wanted: Wanted::Removed, legacy: None }
+    Tunnel { id, app, network, members: Vec::new() }
 }
 
-fn wanted(service: &Service, defaults: &LaneConfig) -> Wanted {
-    match request::read(service) {
-        Ok(request) => Wanted::Served(Ask {
-            ports: request.ports,
-            cluster_ip: request.cluster_ip,
-            region: request.annotations.region.unwrap_or_else(|| defaults.region.clone()),
-            size: request.annotations.size.unwrap_or(defaults.size),
-            resources: request.annotations.resources,
-            warnings: request.warnings,
-        }),
+/// The tunnel of this Service before an uninstall: all of it is to go. `None` where nothing was ever made or shown for the
+/// Service.
+pub fn drained_tunnel(service: &Service, owner: &Owner, settings: &Settings) -> Option<Tunnel> {
+    let mut tunnel = tunnel(service, owner, settings)?;
+    if *tunnel.wanted() == Wanted::Removed {
+        return Some(tunnel);
+    }
+    let touched =
+        service.has_finalizer(&settings.finalizer) || service.condition().is_some() || !service.addresses().is_empty();
+    for member in &mut tunnel.members {
+        member.wanted = Wanted::Drained;
+    }
+    touched.then_some(tunnel)
+}
+
+fn wanted(service: &Service, settings: &Settings) -> Wanted {
+    match request::read(service, &settings.defaults) {
+        Ok(wish) => Wanted::Served(Box::new(wish)),
         Err(Refusal::Invalid(message)) => Wanted::Refused { message, close: false },
         Err(Refusal::SourceRanges(message)) => Wanted::Refused { message, close: true },
     }

@@ -1,21 +1,26 @@
 //! A world in which every step succeeds at once, to see where plans lead: for `--dry-run`, and for tests.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime};
 
+use super::condition::Shown;
+use super::effect::Reply;
 use super::keys::TunnelKeys;
-use super::lane::Lane;
+use super::lane::{Frpc, Lane};
 use super::memory::{Memory, Now};
-use super::observed::{Address, App, Deployment, KeysSecret, LaneObject, Machine, Observed, OurApp, Ours, State};
-use super::plan::{Shown, Step, Wait};
-use crate::service::{CONDITION, Ingress, Service};
+use super::names;
+use super::observed::{Address, App, Deployment, LaneObject, Machine, Observed, Ours, State};
+use super::plan::step::{ServiceStep, Step, Wait};
+use crate::service::{CONDITION, Ingress, Service, StatusCondition};
 
 /// How long something takes that nobody knows beforehand.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What was made up so far.
+/// Replies that were made up so far.
 pub struct Imagination {
     finalizer: String,
+    /// Name of the App.
+    app: String,
     /// From the number of the Machine, and what it is made from.
     machine_id: fn(u32, &Lane) -> String,
     machines: u32,
@@ -25,8 +30,8 @@ pub struct Imagination {
 
 impl Imagination {
     /// Nothing yet.
-    pub fn new(finalizer: &str, machine_id: fn(u32, &Lane) -> String) -> Imagination {
-        Imagination { finalizer: finalizer.into(), machine_id, machines: 0, addresses: 0, keys: 0 }
+    pub fn new(finalizer: &str, app: &str, machine_id: fn(u32, &Lane) -> String) -> Imagination {
+        Imagination { finalizer: finalizer.into(), app: app.into(), machine_id, machines: 0, addresses: 0, keys: 0 }
     }
 
     /// The ID that the next Machine will have.
@@ -36,95 +41,92 @@ impl Imagination {
 
     /// The step as people read it. An address that was made up is not shown as if it were real.
     pub fn describe(&self, step: &Step) -> String {
-        (1..=self.addresses).fold(step.to_string(), |text, number| {
-            text.replace(&made_up_address(number).to_string(), "the new address")
-        })
+        let is_made_up = |ip: &IpAddr| (1..=self.addresses).any(|number| *ip == made_up_address(number));
+        match step {
+            Step::For(_, ServiceStep::Show(shown)) if shown.addresses.iter().any(is_made_up) => {
+                format!("show [the new address] {}", shown.condition.reason)
+            }
+            step => step.to_string(),
+        }
     }
 
     /// The step is done.
     pub fn act(&mut self, step: &Step, seen: &mut Observed, memory: &mut Memory, now: Now) {
+        let reply = self.reply(step, seen, now);
+        seen.done(step, reply, &self.app, &mut memory.deeds, now);
+    }
+
+    fn reply(&mut self, step: &Step, seen: &Observed, now: Now) -> Reply {
         match step {
-            Step::AddFinalizer => {
-                service(seen, |service| service.metadata.finalizers.push(self.finalizer.clone()));
-            }
-            Step::RemoveFinalizer => service(seen, |service| {
-                service.metadata.finalizers.retain(|name| *name != self.finalizer);
-                service.status.conditions.retain(|condition| condition.r#type != CONDITION);
-            }),
-            Step::ShowStatus(shown) => service(seen, |service| show(service, shown)),
-            Step::CreateApp => {
-                seen.app = Some(App::Ours(OurApp::default()));
-                memory.app_created = true;
-                memory.app_deleted = None;
-            }
-            Step::DeleteApp => memory.app_deleted = Some(now.monotonic),
-            Step::AllocateAddress => {
-                memory.app_created = false;
+            Step::For(id, step) => match seen.member(id) {
+                Some(service) => Reply::Service(Box::new(self.service(service.clone(), step))),
+                None => Reply::Done,
+            },
+            Step::AllocateAddress(_) => {
                 self.addresses += 1;
                 let ip = made_up_address(self.addresses).into();
-                app(seen, |app| app.addresses.push(Address { ip, dedicated: true, created_at: created_at(now) }));
+                Reply::Address(Address { ip, dedicated: true, created_at: created_at(now) })
             }
-            Step::ReleaseAddress(ip) => app(seen, |app| app.addresses.retain(|address| address.ip != *ip)),
             Step::CreateMachine(lane) => {
-                memory.created(now);
                 let machine = machine(self.next_machine(lane), lane, now);
                 self.machines += 1;
-                app(seen, |app| app.machines.push(machine));
+                Reply::Machine(machine)
             }
-            Step::StartMachine(id) => seen.change_machine(id, |machine| machine.state = State::Pending),
-            Step::DestroyMachine(id) => seen.change_machine(id, |machine| machine.state = State::Gone),
-            Step::Cordon(id) => seen.change_machine(id, |machine| machine.cordoned = true),
-            Step::Uncordon(id) => seen.change_machine(id, |machine| machine.cordoned = false),
-            Step::StartDraining(id, since) => seen.mark_draining(id, Some(*since)),
-            Step::StopDraining(id) => seen.mark_draining(id, None),
             Step::CreateKeys => {
                 self.keys += 1;
                 let number = self.keys;
                 // The same in every run, so that stories can be compared.
                 let keys = TunnelKeys::read(|name| Some(format!("{name} {number}")));
-                let named = keys.map(|keys| KeysSecret { name: format!("keys-{}", keys.fingerprint()), keys });
-                seen.objects_mut().keys.extend(named);
+                keys.map_or(Reply::Done, Reply::Keys)
             }
-            Step::CreateConfigMap(frpc) => seen.objects_mut().config_maps.push(lane_object(&frpc.machine)),
-            Step::ApplyDeployment(frpc) => {
-                let deployments = &mut seen.objects_mut().deployments;
-                if !deployments.iter().any(|deployment| deployment.object.machine == frpc.machine) {
-                    let object = lane_object(&frpc.machine);
-                    deployments.push(Deployment { object, version: 1, available: true });
-                }
-                for deployment in deployments.iter_mut().filter(|d| d.object.machine == frpc.machine) {
-                    deployment.available = true;
-                    memory.applied.insert(deployment.object.name.clone(), deployment.version);
-                }
-            }
-            Step::DeleteDeployment(name) => seen.objects_mut().deployments.retain(|d| d.object.name != *name),
-            Step::DeleteConfigMap(name) => seen.objects_mut().config_maps.retain(|map| map.name != *name),
-            Step::DeleteSecret(name) => {
-                seen.objects_mut().keys.retain(|secret| secret.name != *name);
-                seen.objects_mut().broken_keys.retain(|broken| broken != name);
-            }
+            Step::ApplyDeployment(frpc) => Reply::Deployment(self.deployment(frpc, seen)),
+            _ => Reply::Done,
         }
     }
 
-    /// What is waited for happens. Returns how long it took.
+    fn service(&self, mut service: Service, step: &ServiceStep) -> Service {
+        match step {
+            ServiceStep::AddFinalizer => service.metadata.finalizers.push(self.finalizer.clone()),
+            ServiceStep::Show(shown) => show(&mut service, shown),
+            ServiceStep::RemoveFinalizer => {
+                service.metadata.finalizers.retain(|name| *name != self.finalizer);
+                service.status.conditions.retain(|condition| condition.r#type != CONDITION);
+            }
+        }
+        service
+    }
+
+    fn deployment(&self, frpc: &Frpc, seen: &Observed) -> Deployment {
+        let object = LaneObject { name: names::lane_object(&self.app, &frpc.machine), machine: frpc.machine.clone() };
+        let made = || Deployment { object, version: 1, available: true, trouble: None, foreign: false };
+        seen.deployment(&frpc.machine).cloned().map_or_else(made, |there| Deployment {
+            available: true,
+            trouble: None,
+            foreign: false,
+            ..there
+        })
+    }
+
+    /// The thing that is waited for happens. Returns how long it took.
     pub fn wait(wait: &Wait, seen: &mut Observed, memory: &mut Memory) -> Duration {
-        if memory.app_deleted.is_some() {
+        if memory.deeds.app_deleted.is_some() {
             seen.app = Some(App::Absent);
         }
-        let with_frpc: Vec<String> = seen.objects_mut().deployments.iter().map(|d| d.object.machine.clone()).collect();
-        app(seen, |app| {
+        let deployments = seen.objects.iter().flat_map(|objects| &objects.deployments);
+        let with_frpc: Vec<String> = deployments.map(|deployment| deployment.object.machine.clone()).collect();
+        if let Some(App::Ours(app)) = &mut seen.app {
             for machine in app.machines.iter_mut().filter(|machine| machine.exists()) {
                 machine.state = State::Started;
                 if with_frpc.contains(&machine.id) {
                     machine.passing = machine.user_ports().collect();
                 }
             }
-        });
+        }
         wait.after.unwrap_or(SOON)
     }
 }
 
-/// Of those that are kept for documentation (RFC 5737).
+/// One of the addresses that are kept for documentation (RFC 5737).
 fn made_up_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, number)
 }
@@ -139,45 +141,36 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
         created_at: created_at(now),
         ours: Some(Ours {
             generation: lane.generation.clone(),
-            lane: lane.index,
+            slot: lane.slot,
             control_port: lane.control_port,
-            draining_since: None,
+            retiring_since: None,
+            recipe: Some(lane.recipe.to_json().to_string().into()),
         }),
-        size: Some(lane.recipe.size),
-        ports: [lane.control_port].iter().chain(&lane.recipe.ports).copied().collect(),
-        checked: lane.recipe.service_checks,
+        version: String::new(),
+        image: lane.recipe.frps_image.clone(),
+        guest: Some(lane.recipe.lane.size.guest()),
+        exposed: lane.recipe.exposed(lane.control_port),
         passing: Vec::new(),
     }
 }
 
+/// A text that sorts by time, as Fly's do.
 fn created_at(now: Now) -> String {
-    humantime::format_rfc3339_millis(now.wall).to_string()
+    let since_1970 = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:020}", since_1970.as_millis())
 }
 
-fn lane_object(machine: &str) -> LaneObject {
-    LaneObject { name: machine.to_owned(), machine: machine.to_owned() }
-}
-
-fn show(service: &mut Service, shown: &Shown) {
-    service.status.load_balancer.ingress = shown.addresses.iter().map(|ip| Ingress { ip: Some(*ip) }).collect();
+/// The Service shows this.
+pub fn show(service: &mut Service, shown: &Shown) {
+    if !shown.condition_alone {
+        service.status.load_balancer.ingress = shown.addresses.iter().map(|ip| Ingress { ip: Some(*ip) }).collect();
+    }
     service.status.conditions.retain(|condition| condition.r#type != CONDITION);
-    service.status.conditions.push(kube_client_lite::Condition {
+    service.status.conditions.push(StatusCondition {
         r#type: CONDITION.into(),
-        status: shown.reason.status().into(),
-        reason: shown.reason.to_string(),
-        message: shown.message.clone(),
-        ..Default::default()
+        status: shown.ready.status().into(),
+        reason: shown.condition.reason.to_string(),
+        message: shown.message(),
+        last_transition_time: shown.ready.since().map(super::ready::rfc3339).unwrap_or_default(),
     });
-}
-
-fn service(seen: &mut Observed, edit: impl FnOnce(&mut Service)) {
-    if let Some(service) = &mut seen.service {
-        edit(service);
-    }
-}
-
-fn app(seen: &mut Observed, edit: impl FnOnce(&mut OurApp)) {
-    if let Some(app) = seen.our_app_mut() {
-        edit(app);
-    }
 }

@@ -1,13 +1,17 @@
-//! A lane: one Machine with frps and the one frpc pinned to it, and the generation that says what it was made from.
+//! A lane: one Machine with frps and the one frpc pinned to it. The recipe is all that it is made from, and the generation is
+//! the recipe's hash.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Ask, names};
-use crate::config::{LaneConfig, PodFile};
-use crate::service::annotations::Resources;
-use crate::service::machine_size::MachineSize;
+use super::hash::hash;
+use super::observed::{Exposed, Machine};
+use super::settings::{PodFile, Settings};
+use crate::service::port::Port;
+use crate::service::request::Wish;
+use crate::service::settings::{ForwardSettings, LaneSettings};
 
 /// The format of the frp configuration that render writes. Raise it only where a lane made before would be wrong: it
 /// moves every tunnel.
@@ -15,80 +19,194 @@ const FORMAT: u32 = 1;
 
 /// Everything that a lane is made from. Lanes are immutable: where any of it changes, lanes of a new generation take
 /// over from those of the old.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It is hashed by the names of its fields, and what is at its default is left out: a field that a later version adds
+/// moves no lane that does not use it. So a new field has a default that means "as before" and skips it, and a default
+/// never changes its meaning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    pub ports: Vec<u16>,
-    pub cluster_ip: IpAddr,
-    pub region: String,
-    pub size: MachineSize,
-    pub resources: Resources,
-    /// Where frpc dials: the App's address.
+    pub forwards: Vec<Forward>,
+    #[serde(flatten)]
+    pub lane: LaneSettings,
+    /// The App's address, which frpc dials.
     pub address: Ipv4Addr,
     /// Fingerprint of the keys of both sides.
     pub keys: String,
     pub frps_image: String,
     pub frpc_image: String,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub frpc_pod: PodFile,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub service_checks: bool,
 }
 
+/// A port, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    pub port: Port,
+    /// The ClusterIP of the Service whose port it is. frpc hands the traffic to the same port there.
+    pub to: IpAddr,
+    #[serde(flatten)]
+    pub settings: ForwardSettings,
+}
+
 impl Recipe {
-    pub fn new(ask: &Ask, config: &LaneConfig, address: Ipv4Addr, keys: &str) -> Recipe {
+    /// The recipe of a lane that serves this wish at this address, with keys of this fingerprint.
+    pub fn new(wish: &Wish, settings: &Settings, address: Ipv4Addr, keys: &str) -> Recipe {
+        let forward =
+            |port: &Port| Forward { port: *port, to: wish.cluster_ip, settings: wish.settings.forward.clone() };
         Recipe {
-            ports: ask.ports.clone(),
-            cluster_ip: ask.cluster_ip,
-            region: ask.region.clone(),
-            size: ask.size,
-            resources: ask.resources.clone(),
+            forwards: wish.ports.iter().map(forward).collect(),
+            lane: wish.settings.lane.clone(),
             address,
             keys: keys.to_owned(),
-            frps_image: config.frps_image.clone(),
-            frpc_image: config.frpc_image.clone(),
-            frpc_pod: config.frpc_pod.clone(),
-            service_checks: config.service_checks,
+            frps_image: settings.frps_image.clone(),
+            frpc_image: settings.frpc_image.clone(),
+            frpc_pod: settings.frpc_pod.clone(),
+            service_checks: settings.service_checks,
         }
     }
 
-    /// Ten hex digits that differ wherever the recipe does. Destructured, so that a new field cannot be forgotten.
+    /// Ten hex digits that differ wherever the recipe does.
     pub fn generation(&self) -> String {
-        let Recipe {
-            ports,
-            cluster_ip,
-            region,
-            size,
-            resources: Resources { cpu_request, cpu_limit, memory_request, memory_limit },
-            address,
-            keys,
-            frps_image,
-            frpc_image,
-            frpc_pod,
-            service_checks,
-        } = self;
-        #[derive(Serialize)]
-        struct Hashed<'a>(
-            (u32, &'a [u16], &'a IpAddr, &'a str, String, &'a Ipv4Addr, &'a str),
-            (&'a str, &'a Option<String>, &'a str, &'a str),
-            (&'a str, &'a str, &'a PodFile, bool),
-        );
-        let text = serde_json::to_string(&Hashed(
-            (FORMAT, ports, cluster_ip, region, size.to_string(), address, keys),
-            (cpu_request, cpu_limit, memory_request, memory_limit),
-            (frps_image, frpc_image, frpc_pod, *service_checks),
-        ))
-        .expect("strings, numbers and JSON values always serialise");
-        names::hash(&[&text], 10)
+        hash(&[&FORMAT.to_string(), &self.to_json().to_string()], 10)
+    }
+
+    /// The recipe without what is at its default. Its keys are in alphabetical order, so the order of the fields here does
+    /// not matter.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("strings, numbers and JSON values always serialise")
+    }
+
+    /// Reads what [`Recipe::to_json`] gave. `None` where a later version wrote it, with fields that mean something new.
+    pub fn read(json: &str) -> Option<Recipe> {
+        let recipe: Recipe = serde_json::from_str(json).ok()?;
+        let whole: serde_json::Value = serde_json::from_str(json).ok()?;
+        (recipe.to_json() == whole).then_some(recipe)
+    }
+
+    /// Whether users reach this port through the lane.
+    pub fn serves(&self, port: Port) -> bool {
+        self.forwards.iter().any(|forward| forward.port == port)
+    }
+
+    /// The ports that a Machine of this recipe exposes. The control port has no check: frpc must get through as soon as frps
+    /// listens.
+    pub fn exposed(&self, control_port: u16) -> Vec<Exposed> {
+        let exposed = |port: Port, checked| Exposed { port, internal: port.number, checked };
+        let control = exposed(Port::tcp(control_port), false);
+        let of_users = self.forwards.iter().map(|forward| exposed(forward.port, self.service_checks));
+        std::iter::once(control).chain(of_users).collect()
+    }
+
+    /// How a Machine that says it was made by this recipe is not as the recipe has it: somebody changed it. Of a Machine on a
+    /// lost host Fly knows too little to tell.
+    pub fn deviations(&self, machine: &Machine) -> Vec<String> {
+        let Some(ours) = machine.ours.as_ref().filter(|_| machine.host_ok) else { return Vec::new() };
+        let mut all = Vec::new();
+        if !is_image(&machine.image, &self.frps_image) {
+            all.push(format!("the image is {} and not {}", machine.image, self.frps_image));
+        }
+        let guest = self.lane.size.guest();
+        if let Some(other) = machine.guest.as_ref().filter(|other| **other != guest) {
+            all.push(format!("it has {other} and not {guest}"));
+        }
+        let wanted = self.exposed(ours.control_port);
+        for Exposed { port, internal, checked } in &wanted {
+            match machine.exposed.iter().find(|exposed| exposed.port == *port) {
+                None => all.push(format!("it does not expose port {port}")),
+                Some(other) if other.internal != *internal => {
+                    all.push(format!("port {port} leads to its port {} and not {internal}", other.internal));
+                }
+                Some(other) if other.checked != *checked => {
+                    all.push(format!("port {port} {}", if *checked { "has no check" } else { "has a check" }));
+                }
+                Some(_) => {}
+            }
+        }
+        let surplus = machine.exposed.iter().filter(|exposed| !wanted.iter().any(|wanted| wanted.port == exposed.port));
+        all.extend(surplus.map(|exposed| format!("it exposes port {}", exposed.port)));
+        all
+    }
+}
+
+/// Whether both name one image, as far as anybody can tell: Fly may write the registry's name before it, or the digest behind.
+fn is_image(shown: &str, wanted: &str) -> bool {
+    const DOCKER_HUB: [&str; 3] = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"];
+    fn plain(image: &str) -> &str {
+        let image = DOCKER_HUB.iter().find_map(|host| image.strip_prefix(host)).unwrap_or(image);
+        image.strip_prefix("library/").unwrap_or(image)
+    }
+    let tagged = |image: &str| image.split_once('@').map_or(image, |(tagged, _)| tagged).to_owned();
+    let (shown, wanted) = (plain(shown), plain(wanted));
+    shown.is_empty() || shown == wanted || !wanted.contains('@') && tagged(shown) == wanted
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// The place of a lane among those that a tunnel wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId {
+    pub kind: LaneKind,
+    pub index: u8,
+}
+
+/// The kind of traffic that a lane carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LaneKind {
+    Tcp,
+}
+
+impl SlotId {
+    /// The TCP lane of that index.
+    pub const fn tcp(index: u8) -> SlotId {
+        SlotId { kind: LaneKind::Tcp, index }
+    }
+
+    /// Reads what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<SlotId> {
+        text.parse().ok().map(SlotId::tcp)
+    }
+}
+
+/// As Machines' names and metadata have it: the index of a TCP lane.
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            LaneKind::Tcp => write!(f, "{}", self.index),
+        }
     }
 }
 
 /// A lane to be made: which one, by what recipe, and how its frpc reaches it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lane {
+    pub slot: SlotId,
     pub recipe: Recipe,
     pub generation: String,
-    pub index: u8,
     /// The Machine's name.
     pub name: String,
     pub control_port: u16,
+}
+
+/// The frpc of a lane whose Machine exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frpc {
+    pub lane: Lane,
+    /// The Machine's ID.
+    pub machine: String,
+    /// Name of the Secret with the keys.
+    pub secret: String,
 }
 
 /// The first port from `base` that is not taken; after the last port the search goes on from 1024.
@@ -99,36 +217,22 @@ pub fn control_port(base: u16, taken: impl Fn(u16) -> bool) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn recipe() -> Recipe {
-        Recipe {
-            ports: vec![80, 443],
-            cluster_ip: "10.96.0.7".parse().expect("an address"),
-            region: "ord".into(),
-            size: MachineSize::parse("shared-cpu-1x").expect("a size"),
-            resources: Resources::default(),
-            address: "192.0.2.1".parse().expect("an address"),
-            keys: "k1".into(),
-            frps_image: "frps:1".into(),
-            frpc_image: "frpc:1".into(),
-            frpc_pod: PodFile::default(),
-            service_checks: true,
-        }
-    }
+    use crate::examples::recipe;
+    use crate::service::machine_size::MachineSize;
 
     #[test]
     fn every_part_of_the_recipe_makes_another_generation() {
         type Edit = fn(&mut Recipe);
         let edits: &[Edit] = &[
             |_| (),
-            |r| r.ports.push(8080),
-            |r| r.cluster_ip = "10.96.0.8".parse().expect("an address"),
-            |r| r.region = "ord,iad".into(),
-            |r| r.size = MachineSize::parse("shared-cpu-2x").expect("a size"),
-            |r| r.resources.cpu_request = "20m".into(),
-            |r| r.resources.cpu_limit = Some("1".into()),
-            |r| r.resources.memory_request = "64Mi".into(),
-            |r| r.resources.memory_limit = "256Mi".into(),
+            |r| r.forwards.push(Forward { port: Port::tcp(8080), ..r.forwards[0].clone() }),
+            |r| r.forwards[0].to = "10.96.0.8".parse().expect("an address"),
+            |r| r.lane.region = "ord,iad".into(),
+            |r| r.lane.size = MachineSize::parse("shared-cpu-2x").expect("a size"),
+            |r| r.lane.resources.cpu_request = "20m".into(),
+            |r| r.lane.resources.cpu_limit = Some("1".into()),
+            |r| r.lane.resources.memory_request = "64Mi".into(),
+            |r| r.lane.resources.memory_limit = "256Mi".into(),
             |r| r.address = "192.0.2.2".parse().expect("an address"),
             |r| r.keys = "k2".into(),
             |r| r.frps_image = "frps:2".into(),
@@ -149,9 +253,12 @@ mod tests {
         assert_eq!(generations.len(), edits.len());
     }
 
+    /// A field that is at its default is not among them, so a later version can add one and move no lane.
     #[test]
     fn a_generation_never_changes_by_an_upgrade_alone() {
-        assert_eq!(recipe().generation(), "06f9ca178b", "if this is on purpose, raise FORMAT and pin the new value");
+        let hashed = r#"{"address":"192.0.2.1","forwards":[{"port":"80/tcp","to":"10.96.0.7"},{"port":"443/tcp","to":"10.96.0.7"}],"frpc_image":"frpc:1","frps_image":"frps:1","keys":"k1","region":"ord","resources":{"cpu_request":"10m","memory_limit":"128Mi","memory_request":"32Mi"},"size":"shared-cpu-1x"}"#;
+        assert_eq!(recipe().to_json().to_string(), hashed);
+        assert_eq!(recipe().generation(), "f120354ea1", "if this is on purpose, raise FORMAT and pin the new value");
     }
 
     #[test]
@@ -160,5 +267,12 @@ mod tests {
         assert_eq!(control_port(7000, |port| port < 7003), Some(7003));
         assert_eq!(control_port(65535, |port| port == 65535), Some(1024));
         assert_eq!(control_port(7000, |_| true), None);
+    }
+
+    #[test]
+    fn slots_are_read_back_as_they_are_written() {
+        let slot = SlotId::tcp(3);
+        assert_eq!(SlotId::parse(&slot.to_string()), Some(slot));
+        assert_eq!(SlotId::parse("x"), None);
     }
 }

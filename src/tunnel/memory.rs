@@ -1,10 +1,19 @@
-//! What was seen before. Nothing here is needed to be right after a restart: it only makes a tunnel wait longer, or
-//! spares a request.
+//! A process remembers four things of a tunnel:
+//!
+//! - [`Sightings`]: since when something is as it is. They only make a tunnel wait longer, or spare a request.
+//! - [`Deeds`]: what this process did itself. They may spare a wait.
+//! - [`Told`]: what people were told.
+//! - [`Trouble`]: what failed last, and how often.
+//!
+//! Nothing here is needed to be right after a restart.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::observed::{App, Observed, State};
+use super::failure::{Attempt, Failure, Trouble};
+use super::lane::{Lane, SlotId};
+use super::machines;
+use super::observed::{App, Family, Machine, Observed, Ours, State};
+use crate::service::request::Warning;
 
 /// The clocks, passed in so that a plan is pure.
 #[derive(Clone, Copy, Debug)]
@@ -22,66 +31,140 @@ impl Now {
     }
 }
 
-/// Since when each of these has been as it is. A list: there are a few at most, for each of a thousand tunnels.
+/// A few values by name. A list without room to spare: a map has room for eleven at once, and there may be a thousand tunnels.
+#[derive(Clone, Debug)]
+pub struct Few<T>(Vec<(String, T)>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Few<T> {
+        Few(Vec::new())
+    }
+}
+
+impl<T> Few<T> {
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    pub fn set(&mut self, name: &str, value: T) {
+        self.remove(name);
+        self.0.reserve_exact(1);
+        self.0.push((name.to_owned(), value));
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        self.retain(|known| known != name);
+    }
+
+    fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        self.0.retain(|(known, _)| kept(known));
+        self.0.shrink_to_fit();
+    }
+}
+
+/// Since when each of these has been as it is.
 #[derive(Clone, Debug, Default)]
-pub struct Since(Vec<(String, Duration)>);
+pub struct Since(Few<Duration>);
 
 impl Since {
     /// How long it has been so; `None` if it is not so.
     pub fn elapsed(&self, key: &str, now: Now) -> Option<Duration> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, since)| now.since(*since))
+        self.0.get(key).map(|since| now.since(*since))
     }
 
-    fn note<'a>(&mut self, keys: impl Iterator<Item = &'a str> + Clone, now: Now) {
-        self.0.retain(|(known, _)| keys.clone().any(|key| key == known));
+    fn note<'a>(&mut self, keys: impl Iterator<Item = &'a String>, now: Now) {
+        let keys: Vec<&String> = keys.collect();
+        self.0.retain(|known| keys.iter().any(|key| *key == known));
         for key in keys {
-            if !self.0.iter().any(|(known, _)| known == key) {
-                self.0.push((key.to_owned(), now.monotonic));
+            if self.0.get(key).is_none() {
+                self.0.set(key, now.monotonic);
             }
         }
-        self.0.shrink_to_fit();
     }
 }
 
 /// One tunnel's memory.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
+    pub sightings: Sightings,
+    pub deeds: Deeds,
+    pub told: Told,
+    /// `None` where the last pass worked out.
+    pub trouble: Option<Trouble>,
+    /// `None` where the last write of what the Service shows worked out.
+    pub unwritten: Option<Box<Unwritten>>,
+}
+
+/// A write of what the Service shows that failed: a policy refuses it, say. It holds up nothing else, and is tried again later each
+/// time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritten {
+    /// The words of the API server.
+    pub text: String,
+    /// Failures in a row.
+    pub times: u32,
+    /// When it is tried again.
+    pub again: Duration,
+    /// The reply may be lost, and the Service may show it: nothing is written before the Service was read again.
+    pub unread: bool,
+}
+
+/// Since when something is as it is, by the monotonic clock.
+#[derive(Clone, Debug, Default)]
+pub struct Sightings {
     /// Machines that serve and are not cordoned.
     pub in_service: Since,
     pub cordoned: Since,
     pub host_lost: Since,
     /// Machines that are on their way to a state that they do not reach.
     pub pending: Since,
+    /// Machines that run, and through which no traffic passes.
+    pub unreached: Since,
     /// Machines that an object of ours belongs to and that Fly does not list.
-    pub unlisted: Since,
+    pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
-    /// This process made the App and asked for no address yet, and nobody else can have.
+    /// A lane served when all was last looked at.
+    pub users_served: Option<bool>,
+}
+
+/// The things that this process did itself.
+#[derive(Clone, Debug, Default)]
+pub struct Deeds {
+    /// It made the App and asked for no address yet, and nobody else can have.
     pub app_created: bool,
-    /// When this process saw the App's DELETE accepted.
+    /// When it saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
-    /// `metadata.generation` of the Deployments as this process last applied them: another one was edited.
-    pub applied: BTreeMap<String, i64>,
-    /// Events that were written, where the condition may not tell: after a failure it shows the failure.
-    pub told: Told,
-    /// Machines that were made since one served.
-    creations: Creations,
+    /// How often the App had something in it again after its deletion was accepted.
+    pub refills: u32,
+    /// `metadata.generation` of the Deployments as it last applied them: a Deployment with another one was edited.
+    pub applied: Few<i64>,
+    /// How the last Machine that it made differed from what was asked for at once. Fly writes it so, and nobody edited it.
+    pub spelling: Vec<String>,
+    /// The Machines that it made for each slot since one of that slot and generation served.
+    creations: Vec<Creations>,
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// That the tunnel is being taken down.
-    pub deleting: bool,
-    /// Of [`super::Ask::warnings`].
-    pub warnings: Vec<&'static str>,
-}
-
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Creations {
+    slot: SlotId,
+    generation: String,
     count: u32,
     last: Duration,
+    /// How often such a Machine ran, nobody was reached through it, and it was given up.
+    given_up: u32,
+    /// Why the cluster did not run its frpc, as far as that is known.
+    why: Option<String>,
+}
+
+/// Events that were written. The condition alone does not tell: a failure overwrites it.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// People know that the tunnel is being taken down.
+    pub deleting: bool,
+    pub warnings: Vec<Warning>,
 }
 
 /// Pause before a second Machine is made where the first did not come to serve; then twice as long each time, up to
@@ -89,25 +172,163 @@ struct Creations {
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-impl Memory {
-    /// Takes note of a Machine that was made.
-    pub fn created(&mut self, now: Now) {
-        self.creations = Creations { count: self.creations.count + 1, last: now.monotonic };
+/// A Service that could not be read before it is written again is read again after that time.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// So many Machines in a row that do not come to serve are no accident.
+const MANY: u32 = 4;
+
+/// Pause after a Machine that ran was given up since nobody was reached through it; then twice as long each time, up to an hour.
+/// Each such attempt is billed for some minutes.
+const FIRST_PAUSE_UNREACHED: Duration = Duration::from_secs(600);
+const LONGEST_PAUSE_UNREACHED: Duration = Duration::from_secs(3600);
+
+impl Deeds {
+    /// Takes note of a Machine that was made. Another generation of the slot begins to count anew.
+    pub fn created(&mut self, lane: &Lane, now: Now) {
+        let made = self.entry(lane.slot, &lane.generation);
+        (made.count, made.last) = (made.count + 1, now.monotonic);
     }
 
-    /// How long to wait before another Machine is made.
-    pub fn pause(&self, now: Now) -> Duration {
-        let Creations { count, last } = self.creations;
-        let pause = match count {
-            0 => Duration::ZERO,
-            _ => LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.pow((count - 1).min(10))),
+    /// Takes note that a Machine was given up through which nobody was reached.
+    pub fn gave_up(&mut self, slot: SlotId, generation: &str, why: Option<&str>, now: Now) {
+        let made = self.entry(slot, generation);
+        (made.given_up, made.last, made.why) = (made.given_up + 1, now.monotonic, why.map(str::to_owned));
+    }
+
+    fn entry(&mut self, slot: SlotId, generation: &str) -> &mut Creations {
+        let is_of_this_slot = |known: &Creations| known.slot == slot;
+        self.creations.retain(|known| !is_of_this_slot(known) || known.generation == generation);
+        let index = self.creations.iter().position(is_of_this_slot).unwrap_or_else(|| {
+            let (generation, last) = (generation.to_owned(), Duration::ZERO);
+            self.creations.push(Creations { slot, generation, count: 0, last, given_up: 0, why: None });
+            self.creations.len() - 1
+        });
+        &mut self.creations[index]
+    }
+
+    /// How long to wait before another Machine is made for this slot by this recipe.
+    pub fn pause(&self, slot: SlotId, generation: &str, now: Now) -> Duration {
+        let Some(made) = self.creations(slot, generation) else { return Duration::ZERO };
+        let doubled = |first: Duration, times: u32| first * 2u32.pow(times.saturating_sub(1).min(10));
+        let pause = match made.given_up {
+            0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
+            times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
         };
-        pause.saturating_sub(now.since(last))
+        pause.saturating_sub(now.since(made.last))
     }
 
-    /// Whether Machines were made again and again, and none came to serve.
-    pub fn fails_to_start(&self) -> bool {
-        self.creations.count > 1
+    /// Whether so many Machines were made for this slot by this recipe, and none came to serve, that a process that is to end
+    /// does not wait for another.
+    pub fn is_given_up(&self, slot: SlotId, generation: &str) -> bool {
+        self.creations(slot, generation).is_some_and(|made| made.count >= MANY || made.given_up > 0)
+    }
+
+    /// Whether Machines were made again and again for this slot by this recipe, and none came to serve.
+    pub fn fails_to_start(&self, slot: SlotId, generation: &str) -> bool {
+        self.creations(slot, generation).is_some_and(|made| made.count > 1 || made.given_up > 0)
+    }
+
+    /// Why the cluster did not run the frpc of the Machine that was given up last for this slot and recipe.
+    pub fn why_given_up(&self, slot: SlotId, generation: &str) -> Option<&str> {
+        self.creations(slot, generation)?.why.as_deref()
+    }
+
+    fn creations(&self, slot: SlotId, generation: &str) -> Option<&Creations> {
+        self.creations.iter().find(|known| known.slot == slot && known.generation == generation)
+    }
+}
+
+impl Memory {
+    /// A pass begins: what failed before may be tried again.
+    pub fn begin_pass(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.fresh = false;
+        }
+    }
+
+    /// The Service was read again.
+    pub fn service_read(&mut self) {
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.unread = false;
+        }
+        if let Some(trouble) = &mut self.trouble {
+            trouble.unread = false;
+        }
+    }
+
+    /// How long nothing is written that the Service is to show; `None` where it may be written now.
+    pub fn write_waits(&self, now: Now) -> Option<Duration> {
+        let Unwritten { again, unread, .. } = &**self.unwritten.as_ref()?;
+        let left = again.saturating_sub(now.monotonic);
+        let left = if *unread { left.max(READ_AGAIN) } else { left };
+        Some(left).filter(|left| !left.is_zero())
+    }
+
+    /// Whether the Service is to be read now, so that it may be written again.
+    pub fn is_to_be_read(&self, now: Now) -> bool {
+        self.unwritten.as_ref().is_some_and(|unwritten| unwritten.unread && unwritten.again <= now.monotonic)
+    }
+
+    /// Takes note that what the Service is to show could not be written. `delay` says when to try again after so many
+    /// failures. Returns whether people do not know of it yet.
+    pub fn set_aside(&mut self, text: String, now: Now, delay: impl FnOnce(u32) -> Duration) -> bool {
+        let before = self.unwritten.take();
+        let times = before.as_ref().map_or(0, |before| before.times) + 1;
+        let news = before.is_none_or(|before| before.text != text);
+        self.unwritten = Some(Box::new(Unwritten { text, times, again: now.monotonic + delay(times), unread: true }));
+        news
+    }
+
+    /// Takes note that something worked out.
+    pub fn succeeded(&mut self, attempt: Attempt) {
+        if attempt == Attempt::Show {
+            self.unwritten = None;
+        }
+        if let (Some(trouble), Attempt::Show) = (&mut self.trouble, attempt) {
+            trouble.untold = false;
+        }
+        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.attempt == attempt) {
+            trouble.solved = true;
+        }
+    }
+
+    /// A pass ends without a failure. Only a step that failed and was not carried out since is remembered, unless there is
+    /// nothing left to do.
+    pub fn end_pass(&mut self, at_rest: bool) {
+        self.trouble = self.trouble.take().filter(|trouble| trouble.is_unsolved() && !at_rest);
+    }
+
+    /// Takes note of a failure. Returns whether it is another one than the last.
+    pub fn failed(&mut self, attempt: Attempt, failure: Failure) -> bool {
+        match &mut self.trouble {
+            // To tell the Service of a failure failed. That one is what to do something about.
+            Some(trouble) if trouble.fresh => {
+                trouble.untold = true;
+                false
+            }
+            before => {
+                let times = before.as_ref().map_or(0, |before| before.times) + 1;
+                let new = before.as_ref().is_none_or(|before| before.failure.text != failure.text);
+                let unread =
+                    attempt.may_have_changed_the_service() || before.as_ref().is_some_and(|before| before.unread);
+                *before = Some(Trouble { attempt, failure, times, fresh: true, untold: unread, unread, solved: false });
+                new
+            }
+        }
+    }
+
+    /// Takes note that something was looked at. An App is empty when its deletion is asked for.
+    pub fn looked(&mut self, seen: &Observed) {
+        let deleted = seen.our_app().filter(|_| self.deeds.app_deleted.is_some());
+        if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
+            self.deeds.refills += 1;
+        }
+    }
+
+    /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
+    pub fn app_is_listed(&mut self) {
+        (self.sightings.absent, self.sightings.no_address) = (None, None);
     }
 
     /// Takes note of a look.
@@ -118,22 +339,31 @@ impl Memory {
             Some(App::Foreign(_)) => (false, None),
             None => return,
         };
-        self.absent = absent.then(|| self.absent.unwrap_or(now.monotonic));
-        let machines = ours.map(|app| app.machines.as_slice()).unwrap_or_default();
-        let machines = || machines.iter().filter(|machine| machine.exists());
-        self.in_service.note(machines().filter(|m| seen.serves(m) && !m.cordoned).map(|m| m.id.as_str()), now);
-        self.cordoned.note(machines().filter(|m| m.cordoned).map(|m| m.id.as_str()), now);
-        self.pending.note(machines().filter(|m| m.state == State::Pending).map(|m| m.id.as_str()), now);
-        if machines().any(|machine| seen.serves(machine)) {
-            self.creations = Creations::default();
-        }
-        self.host_lost.note(machines().filter(|m| !m.host_ok).map(|m| m.id.as_str()), now);
-        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|address| address.dedicated));
-        self.no_address = no_address.then(|| self.no_address.unwrap_or(now.monotonic));
+        let Memory { sightings, deeds, .. } = self;
+        sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
+        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        sightings.no_address = no_address.then(|| sightings.no_address.unwrap_or(now.monotonic));
+
+        let machines = machines::machines(seen);
+        let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+        let in_service = machines.ours.iter().filter(|lane| lane.takes_users());
+        sightings.users_served = Some(in_service.clone().next().is_some());
+        sightings.in_service.note(in_service.map(|lane| &lane.machine.id), now);
+        sightings.cordoned.note(all().filter(|m| m.cordoned).map(|m| &m.id), now);
+        sightings.pending.note(all().filter(|m| m.state == State::Pending).map(|m| &m.id), now);
+        let unreached = machines.ours.iter().filter(|lane| lane.is_unreached()).map(|lane| &lane.machine.id);
+        sightings.unreached.note(unreached, now);
+        sightings.host_lost.note(all().filter(|m| !m.host_ok).map(|m| &m.id), now);
         if let Some(objects) = &seen.objects {
-            let of_lanes = objects.config_maps.iter().chain(objects.deployments.iter().map(|d| &d.object));
-            let unlisted = of_lanes.filter(|object| !machines().any(|m| m.id == object.machine));
-            self.unlisted.note(unlisted.map(|object| object.machine.as_str()), now);
+            let config_maps = objects.config_maps.iter().map(|map| &map.object);
+            let of_lanes = config_maps.chain(objects.deployments.iter().map(|d| &d.object));
+            let missing = of_lanes.filter(|object| !all().any(|machine| machine.id == object.machine));
+            sightings.missing_machines.note(missing.map(|object| &object.machine), now);
         }
+        deeds.creations.retain(|made| {
+            let made_from_it = |ours: &Ours| ours.slot == made.slot && ours.generation == made.generation;
+            !machines.ours.iter().any(|lane| lane.serves && made_from_it(lane.ours))
+        });
+        deeds.creations.shrink_to_fit();
     }
 }

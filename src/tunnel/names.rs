@@ -1,16 +1,19 @@
-//! Names, computed and never stored: whoever knows the owner and the Service knows the App.
+//! Names, computed and never stored: whoever knows the owner and the tunnel knows the App.
 //!
 //! The App's name carries namespace and name for people, and a hash for uniqueness. The App's private network is named
 //! after the owner and the App. Fly gives a network back and lets nobody change it, so it is the proof of ownership.
 
-use std::fmt::Write;
+use super::TunnelId;
+use super::hash::hash;
+use super::lane::SlotId;
 
-use ring::digest;
+/// The class that is served unless another is given; its finalizer and Lease have the plain names.
+pub const DEFAULT_CLASS: &str = "fly-tunnel-operator.dev/lb";
 
 /// Fly's limit is "under 63 characters", and the App is a DNS label too; two are left as a margin.
 const APP_NAME_LIMIT: usize = 60;
 
-/// Who owns Fly Apps: a cluster and a load balancer class.
+/// The owner of Fly Apps: a cluster and a load balancer class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub cluster_name: String,
@@ -23,22 +26,23 @@ impl Owner {
         hash(&[&self.cluster_name, &self.class], 12)
     }
 
-    /// Name of the App behind the Service: at most 60 characters of `[a-z0-9-]`, a letter first.
-    pub fn app(&self, namespace: &str, service: &str) -> String {
-        let unique = hash(&[&self.cluster_name, &self.class, namespace, service], 12);
+    /// Name of the tunnel's App: at most 60 characters of `[a-z0-9-]`, a letter first.
+    pub fn app(&self, tunnel: &TunnelId) -> String {
+        let TunnelId { namespace, name } = tunnel;
+        let unique = hash(&[&self.cluster_name, &self.class, namespace, name], 12);
         let room = APP_NAME_LIMIT - unique.len() - 1;
-        let readable = format!("lb-{namespace}-{service}");
+        let readable = format!("lb-{namespace}-{name}");
         let readable = readable[..readable.len().min(room)].trim_end_matches('-');
         format!("{readable}-{unique}")
     }
 
-    /// Namespace and name of the Service whose App has this name. `None`: the App is not this owner's, or the two are too long
-    /// to be read off its name.
-    pub fn service_of(&self, app: &str) -> Option<(String, String)> {
+    /// The tunnel whose App has this name. `None`: the App is not this owner's, or namespace and name are too long to be read
+    /// off its name.
+    pub fn tunnel_of(&self, app: &str) -> Option<TunnelId> {
         let (readable, _) = app.strip_prefix("lb-")?.rsplit_once('-')?;
         let splits = readable.match_indices('-').map(|(at, _)| (&readable[..at], &readable[at + 1..]));
-        let mut ours = splits.filter(|(namespace, service)| self.app(namespace, service) == app);
-        ours.next().map(|(namespace, service)| (namespace.to_owned(), service.to_owned()))
+        let mut ids = splits.map(|(namespace, name)| TunnelId { namespace: namespace.into(), name: name.into() });
+        ids.find(|id| self.app(id) == app)
     }
 
     /// Name of the App's own private network.
@@ -47,31 +51,16 @@ impl Owner {
     }
 }
 
-/// Whether both Apps are named after the same Service, as far as their names tell: they differ in the owner's part alone.
-pub fn of_one_service(app: &str, other: &str) -> bool {
+/// Whether both Apps are named after the same tunnel, as far as their names tell: they differ in the owner's part alone.
+pub fn of_one_tunnel(app: &str, other: &str) -> bool {
     let readable = |name: &str| name.rsplit_once('-').map(|(readable, _)| readable.to_owned());
     readable(app) == readable(other)
 }
 
-/// `length` hex digits of the SHA-256 of the parts, each closed by a zero byte: no two lists of parts run together.
-pub fn hash(parts: &[&str], length: usize) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(part.as_bytes());
-        context.update(&[0]);
-    }
-    let mut hex = String::new();
-    for byte in context.finish().as_ref().iter().take(length.div_ceil(2)) {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-    }
-    hex.truncate(length);
-    hex
-}
-
 /// Name of a lane's Machine. The attempt is raised where a Machine that is lost still holds the name, so that a second
 /// create of the same lane is a conflict and not a second bill.
-pub fn machine(generation: &str, lane: u8, attempt: u32) -> String {
-    format!("frps-{generation}-{lane}-{attempt}")
+pub fn machine(generation: &str, slot: SlotId, attempt: u32) -> String {
+    format!("frps-{generation}-{slot}-{attempt}")
 }
 
 /// The attempt in a Machine's name; `None` for a name that is not of this form.
@@ -91,7 +80,7 @@ pub fn keys(app: &str, fingerprint: &str) -> String {
 
 const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
 
-/// The finalizer: of its own for each class, so that two installs never wait for each other.
+/// The finalizer. Each class has its own, so that two installs never wait for each other.
 pub fn finalizer(class: &str) -> String {
     of_class(FINALIZER, class)
 }
@@ -109,7 +98,7 @@ pub fn lease(class: &str) -> String {
 /// The plain name for the default class.
 fn of_class(name: &str, class: &str) -> String {
     match class {
-        crate::config::DEFAULT_CLASS => name.to_owned(),
+        DEFAULT_CLASS => name.to_owned(),
         class => format!("{name}-{}", hash(&[class], 8)),
     }
 }
@@ -119,7 +108,11 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() }
+        Owner { cluster_name: "home".into(), class: DEFAULT_CLASS.into() }
+    }
+
+    fn id(namespace: &str, name: &str) -> TunnelId {
+        TunnelId { namespace: namespace.into(), name: name.into() }
     }
 
     #[test]
@@ -127,7 +120,7 @@ mod tests {
         let long = "a".repeat(63);
         let dashed = format!("{}{}", "a".repeat(20), "-".repeat(30) + "b");
         for (namespace, name) in [("default", "web"), (&*long, &*long), ("d", &*dashed), ("0", "0")] {
-            let app = owner().app(namespace, name);
+            let app = owner().app(&id(namespace, name));
             assert!(app.len() <= 60, "{app}");
             assert!(app.starts_with(|c: char| c.is_ascii_lowercase()), "{app}");
             assert!(app.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{app}");
@@ -140,35 +133,39 @@ mod tests {
         let other_cluster = Owner { cluster_name: "other".into(), ..owner() };
         let other_class = Owner { class: "example.com/lb".into(), ..owner() };
         let mut apps = vec![
-            owner().app("a", "web"),
-            owner().app("b", "web"),
-            owner().app("a-web", ""),
-            owner().app(&long, &long),
-            owner().app(&long, &long[1..]),
-            other_cluster.app("a", "web"),
-            other_class.app("a", "web"),
+            owner().app(&id("a", "web")),
+            owner().app(&id("b", "web")),
+            owner().app(&id("a-web", "")),
+            owner().app(&id(&long, &long)),
+            owner().app(&id(&long, &long[1..])),
+            other_cluster.app(&id("a", "web")),
+            other_class.app(&id("a", "web")),
         ];
         apps.sort();
         let count = apps.len();
         apps.dedup();
         assert_eq!(apps.len(), count);
         assert_ne!(owner().network("app"), other_class.network("app"));
-        assert!(of_one_service(&owner().app("a", "web"), &other_class.app("a", "web")));
-        assert!(!of_one_service(&owner().app("a", "web"), &owner().app("b", "web")));
+        assert!(of_one_tunnel(&owner().app(&id("a", "web")), &other_class.app(&id("a", "web"))));
+        assert!(!of_one_tunnel(&owner().app(&id("a", "web")), &owner().app(&id("b", "web"))));
     }
 
     #[test]
-    fn the_name_of_an_app_tells_its_service() {
+    fn the_name_of_an_app_tells_its_tunnel() {
         let long = "a".repeat(41);
         for (namespace, name) in [("default", "web"), ("a-b", "c-d"), ("a", "b-c-d"), ("a-b-c", "d"), ("1", "2")] {
-            let app = owner().app(namespace, name);
-            assert_eq!(owner().service_of(&app), Some((namespace.to_owned(), name.to_owned())), "{app}");
+            let app = owner().app(&id(namespace, name));
+            assert_eq!(owner().tunnel_of(&app), Some(id(namespace, name)), "{app}");
         }
         let other = Owner { cluster_name: "other".into(), ..owner() };
-        for app in
-            [&other.app("default", "web"), &owner().app(&long, "web"), "lb-default-web-0123456789ab", "web", "lb-"]
-        {
-            assert_eq!(owner().service_of(app), None, "{app}");
+        for app in [
+            &other.app(&id("default", "web")),
+            &owner().app(&id(&long, "web")),
+            "lb-default-web-0123456789ab",
+            "web",
+            "lb-",
+        ] {
+            assert_eq!(owner().tunnel_of(app), None, "{app}");
         }
     }
 
@@ -183,7 +180,7 @@ mod tests {
 
     #[test]
     fn attempts_are_read_back_from_names() {
-        assert_eq!(attempt(&machine("0a1b2c3d", 0, 3)), Some(3));
+        assert_eq!(attempt(&machine("0a1b2c3d", SlotId::tcp(0), 3)), Some(3));
         assert_eq!(attempt("somebody-elses"), None);
     }
 }

@@ -1,21 +1,24 @@
-//! What is: the Service, Fly and the cluster as they were last seen.
+//! The Services, Fly and the cluster, as they were last seen.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
-use crate::service::Service;
-use crate::service::machine_size::MachineSize;
-use crate::tunnel::keys::TunnelKeys;
+use super::keys::TunnelKeys;
+use super::lane::SlotId;
+use crate::service::machine_size::{Guest, MachineSize};
+use crate::service::port::Port;
+use crate::service::{Service, ServiceId};
 
-/// One look at everything that concerns a tunnel. What was not looked at yet is `None`.
+/// One look at everything that concerns a tunnel. `None` stands for a part that nobody looked at yet.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// `None`: the Service is gone. Boxed, as a thousand settled tunnels have none.
-    pub service: Option<Box<Service>>,
+    /// The members that exist. A list, since a map has room for eleven at once: some 4 KiB for each tunnel that is worked on.
+    pub services: Vec<Service>,
     pub app: Option<App>,
-    /// The organisation's list of Apps, which has none of the wanted name. Looked at before an absence costs something.
-    pub unlisted: Option<Unlisted>,
+    /// The organisation's list of Apps confirms that the App is absent. It is looked at before an absence costs something.
+    pub absence: Option<Absence>,
     pub objects: Option<Objects>,
 }
 
@@ -24,14 +27,15 @@ pub struct Observed {
 pub enum App {
     /// Fly answers 404. It says so for a while also of an App that was just made.
     Absent,
-    /// Somebody else's: who, for people.
+    /// Somebody else's. The text says whose, for people.
     Foreign(String),
     Ours(OurApp),
 }
 
+/// The organisation's list has no App of the wanted name.
 #[derive(Clone, Debug, Default)]
-pub struct Unlisted {
-    /// Another App, named after the same Service, that has an address which the Service shows.
+pub struct Absence {
+    /// Another App, named after the same tunnel, that has an address which the Service shows.
     pub holder: Option<String>,
 }
 
@@ -41,13 +45,37 @@ pub struct OurApp {
     pub machines: Vec<Machine>,
 }
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+}
+
+/// An address of the App.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub ip: IpAddr,
-    /// A dedicated IPv4, the kind that is billed and that a tunnel lives on.
+    /// A dedicated address, the only kind that a tunnel can live on. Fly bills each that is IPv4.
     pub dedicated: bool,
     /// RFC 3339, compared as text: Fly's times are all UTC.
     pub created_at: String,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Family::V4 => f.write_str("IPv4"),
+        }
+    }
+}
+
+impl Address {
+    /// Whether a tunnel can live on it as its address of this family.
+    pub fn serves(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.dedicated && self.ip.is_ipv4(),
+        }
+    }
 }
 
 /// A Machine of the App, as far as a plan cares.
@@ -62,23 +90,38 @@ pub struct Machine {
     pub created_at: String,
     /// From our metadata; `None` for a Machine that somebody else put into the App. It is left alone.
     pub ours: Option<Ours>,
-    /// `None` where Fly does not say it, or says what we do not know.
-    pub size: Option<MachineSize>,
-    /// External ports that it exposes.
-    pub ports: Vec<u16>,
-    /// Fly checks the ports of the Service.
-    pub checked: bool,
-    /// Internal ports whose TCP check passes.
-    pub passing: Vec<u16>,
+    /// It changes with each change of the Machine's configuration; empty where Fly does not say it.
+    pub version: String,
+    /// Empty where Fly does not say it.
+    pub image: String,
+    /// `None` where Fly does not say it.
+    pub guest: Option<Guest>,
+    /// The ports that it exposes, the control port among them.
+    pub exposed: Vec<Exposed>,
+    /// Ports whose check passes.
+    pub passing: Vec<Port>,
 }
 
-/// What our metadata says of a Machine.
+/// A port of the App that leads to a Machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exposed {
+    pub port: Port,
+    /// The port in the Machine.
+    pub internal: u16,
+    /// Fly asks whether somebody listens there, and routes to it only then.
+    pub checked: bool,
+}
+
+/// The things that we wrote on a Machine of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
     pub generation: String,
-    pub lane: u8,
+    pub slot: SlotId,
     pub control_port: u16,
-    pub draining_since: Option<SystemTime>,
+    /// Since when it is cordoned for good and its connections are given time to end.
+    pub retiring_since: Option<SystemTime>,
+    /// The recipe that it was made from, as JSON; `None` for a lane that an older version made.
+    pub recipe: Option<Box<str>>,
 }
 
 /// Fly's states, by what can be done about them (docs: machines/machine-states).
@@ -100,75 +143,25 @@ impl Machine {
         self.state != State::Gone
     }
 
-    /// The ports of the Service that it was made for.
-    pub fn user_ports(&self) -> impl Iterator<Item = u16> {
-        let control = self.ours.as_ref().map(|ours| ours.control_port);
-        self.ports.iter().copied().filter(move |port| Some(*port) != control)
-    }
-}
-
-impl Observed {
-    /// Whether users who reach this Machine reach the backend: it runs, and Fly's check passes on each port of the
-    /// Service. Without checks: it runs, and its frpc is available.
-    pub fn serves(&self, machine: &Machine) -> bool {
-        let reached = match machine.checked {
-            true => machine.user_ports().all(|port| machine.passing.contains(&port)),
-            false => self.deployment(&machine.id).is_some_and(|deployment| deployment.available),
-        };
-        machine.state == State::Started && machine.host_ok && reached
+    /// The preset of its size; `None` where Fly does not say it, or says what we do not know.
+    pub fn size(&self) -> Option<MachineSize> {
+        self.guest.as_ref().and_then(MachineSize::of)
     }
 
-    /// The App, if it was looked at and is ours.
-    pub fn our_app(&self) -> Option<&OurApp> {
-        match &self.app {
-            Some(App::Ours(app)) => Some(app),
-            _ => None,
-        }
+    /// Whether it exposes this port.
+    pub fn exposes(&self, port: Port) -> bool {
+        self.exposed.iter().any(|exposed| exposed.port == port)
     }
 
-    /// The same, to take down what became of it.
-    pub fn our_app_mut(&mut self) -> Option<&mut OurApp> {
-        match &mut self.app {
-            Some(App::Ours(app)) => Some(app),
-            _ => None,
-        }
+    /// Whether Fly checks the ports of the Service.
+    pub fn is_checked(&self) -> bool {
+        self.exposed.iter().any(|exposed| exposed.checked)
     }
 
-    /// Takes down what became of one Machine.
-    pub fn change_machine(&mut self, id: &str, edit: impl Fn(&mut Machine)) {
-        let machines = self.our_app_mut().into_iter().flat_map(|app| &mut app.machines);
-        machines.filter(|machine| machine.id == id).for_each(edit);
-    }
-
-    /// Takes down since when a Machine is draining.
-    pub fn mark_draining(&mut self, id: &str, since: Option<SystemTime>) {
-        self.change_machine(id, |machine| {
-            if let Some(ours) = &mut machine.ours {
-                ours.draining_since = since;
-            }
-        });
-    }
-
-    /// Our objects, to take down what became of them.
-    pub fn objects_mut(&mut self) -> &mut Objects {
-        self.objects.get_or_insert_default()
-    }
-
-    /// Takes down how a Machine is now.
-    pub fn replace_machine(&mut self, machine: Machine) {
-        if let Some(app) = self.our_app_mut() {
-            app.machines.retain(|known| known.id != machine.id);
-            app.machines.push(machine);
-        }
-    }
-
-    pub fn deployment(&self, machine: &str) -> Option<&Deployment> {
-        self.objects.as_ref()?.deployments.iter().find(|deployment| deployment.object.machine == machine)
-    }
-
-    /// The addresses that the Service shows.
-    pub fn shown(&self) -> Vec<IpAddr> {
-        self.service.as_deref().map(Service::addresses).unwrap_or_default()
+    /// The ports of the Service that it exposes.
+    pub fn user_ports(&self) -> impl Iterator<Item = Port> {
+        let control = self.ours.as_ref().map(|ours| Port::tcp(ours.control_port));
+        self.exposed.iter().map(|exposed| exposed.port).filter(move |port| Some(*port) != control)
     }
 }
 
@@ -177,10 +170,12 @@ impl Observed {
 pub struct Objects {
     /// Complete ones only, the oldest first.
     pub keys: Vec<KeysSecret>,
-    /// Names of Secrets that lack a key or hold what is none.
-    pub broken_keys: Vec<String>,
-    pub config_maps: Vec<LaneObject>,
+    /// Names of Secrets that lack a key, hold what is none, or are not named after their keys.
+    pub useless_keys: Vec<String>,
+    pub config_maps: Vec<ConfigMap>,
     pub deployments: Vec<Deployment>,
+    /// Objects that carry a lane's labels under another name than we give: somebody's copies.
+    pub copies: Copies,
     /// Apps that objects of another owner name for this very Service. Neither these nor the Apps are ours to touch.
     pub other_apps: BTreeSet<String>,
 }
@@ -198,6 +193,22 @@ pub struct LaneObject {
     pub machine: String,
 }
 
+/// Names of copies.
+#[derive(Clone, Debug, Default)]
+pub struct Copies {
+    pub config_maps: Vec<String>,
+    pub deployments: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    pub object: LaneObject,
+    /// The recipe of its lane, as JSON; `None` for a lane that an older version made.
+    pub recipe: Option<Box<str>>,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     pub object: LaneObject,
@@ -205,14 +216,59 @@ pub struct Deployment {
     pub version: i64,
     /// A pod of its current spec is available.
     pub available: bool,
+    /// Why the cluster does not run it, in the cluster's own words; `None` where nothing is known to be wrong.
+    pub trouble: Option<String>,
+    /// Somebody else wrote a field of its spec.
+    pub foreign: bool,
+}
+
+impl Observed {
+    /// A tunnel of which nothing was looked at yet but its members.
+    pub fn members(services: impl IntoIterator<Item = Service>) -> Observed {
+        Observed { services: services.into_iter().collect(), ..Observed::default() }
+    }
+
+    /// The Service of the one member that a tunnel has as yet.
+    pub fn service(&self) -> Option<&Service> {
+        self.services.first()
+    }
+
+    /// The Service of this member, if it exists.
+    pub fn member(&self, id: &ServiceId) -> Option<&Service> {
+        self.services.iter().find(|service| service.is(id))
+    }
+
+    /// A member is now like this.
+    pub fn put_member(&mut self, service: Service) {
+        let id = service.id();
+        self.services.retain(|known| !known.is(&id));
+        self.services.push(service);
+    }
+
+    /// The App, if it was looked at and is ours.
+    pub fn our_app(&self) -> Option<&OurApp> {
+        match &self.app {
+            Some(App::Ours(app)) => Some(app),
+            Some(App::Absent | App::Foreign(_)) | None => None,
+        }
+    }
+
+    pub fn deployment(&self, machine: &str) -> Option<&Deployment> {
+        self.objects.as_ref()?.deployments.iter().find(|deployment| deployment.object.machine == machine)
+    }
+
+    /// The addresses that the Service shows.
+    pub fn shown_addresses(&self) -> Vec<IpAddr> {
+        self.service().map(Service::addresses).unwrap_or_default()
+    }
 }
 
 impl OurApp {
     /// The address that the tunnel lives on: of several, the one that the Service shows, else the oldest.
     pub fn address(&self, shown: &[IpAddr]) -> Option<Ipv4Addr> {
-        let dedicated = || self.addresses.iter().filter(|address| address.dedicated);
-        let kept = dedicated().find(|address| shown.contains(&address.ip));
-        let kept = kept.or_else(|| dedicated().min_by(|a, b| a.created_at.cmp(&b.created_at)))?;
+        let candidates = || self.addresses.iter().filter(|address| address.serves(Family::V4));
+        let kept = candidates().find(|address| shown.contains(&address.ip));
+        let kept = kept.or_else(|| candidates().min_by(|a, b| a.created_at.cmp(&b.created_at)))?;
         match kept.ip {
             IpAddr::V4(ip) => Some(ip),
             IpAddr::V6(_) => None,

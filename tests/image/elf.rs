@@ -1,9 +1,9 @@
-//! As much of a 64-bit little-endian ELF file as it takes to tell whether it is static, and for which processor.
+//! Reads the parts of a 64-bit little-endian ELF file that tell whether it is static, and for which processor.
 
 use std::fs;
 use std::path::Path;
 
-// Numbers of the ELF specification: e_machine, and p_type.
+// Numbers of the ELF specification: values of e_machine, then of p_type.
 pub const X86_64: u64 = 62;
 pub const AARCH64: u64 = 183;
 pub const INTERPRETER: u64 = 3;
@@ -38,7 +38,7 @@ impl Elf {
         self.segments.iter().any(|segment| segment.kind == kind)
     }
 
-    /// As it is, too, where nothing says otherwise.
+    /// Whether the stack is executable. It is, too, if no segment says otherwise.
     pub fn is_stack_executable(&self) -> bool {
         self.segments.iter().find(|segment| segment.kind == GNU_STACK).is_none_or(|segment| segment.flags & 1 != 0)
     }

@@ -1,4 +1,4 @@
-//! An image as a folder, as https://github.com/opencontainers/image-spec lays it out.
+//! An image in a folder, in the layout of https://github.com/opencontainers/image-spec.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// An image of one layer.
+/// An image with one layer.
 pub struct Image {
     folder: PathBuf,
     manifest: Value,
@@ -15,7 +15,7 @@ pub struct Image {
 
 impl Image {
     /// # Panics
-    /// There is not one image with one layer in this folder.
+    /// It panics unless the folder has exactly one image, with one layer.
     pub fn read(folder: &Path) -> Image {
         let index = json(&folder.join("index.json"));
         assert_eq!(index["manifests"].as_array().map(Vec::len), Some(1), "{index}");
@@ -25,7 +25,7 @@ impl Image {
         Image { folder: folder.to_owned(), manifest, config }
     }
 
-    /// The layer, as it is pushed and pulled.
+    /// The file of the layer, compressed as it is pushed and pulled.
     pub fn layer(&self) -> PathBuf {
         let layer = &self.manifest["layers"][0];
         assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
@@ -37,11 +37,11 @@ impl Image {
     }
 }
 
-/// Mode, owner and name of each file and folder in a layer.
+/// The mode, owner and name of each file and folder in a layer.
 pub fn entries(layer: &Path) -> Vec<String> {
     let listing = tar(&["--numeric-owner", "-tvzf", utf8(layer)]);
     let entry = |line: &str| {
-        // Mode, owner, size, date, time, name.
+        // A line has mode, owner, size, date, time and name.
         let words: Vec<&str> = line.split_whitespace().collect();
         format!("{} {} {}", words[0], words[1], words[5..].join(" "))
     };
@@ -54,7 +54,7 @@ fn tar(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Where the content is that a descriptor names.
+/// The path of the content that a descriptor names.
 fn blob(folder: &Path, descriptor: &Value) -> PathBuf {
     let digest = descriptor["digest"].as_str().expect("a digest");
     folder.join("blobs").join(digest.replace(':', "/"))

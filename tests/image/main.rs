@@ -1,5 +1,5 @@
-//! The image that `scripts/image` has built, as an OCI layout: what it says of itself, what its layer holds, and that
-//! the very binary in it works. Only that script runs these tests; it names the image in the environment.
+//! Tests of the image that `scripts/image` has built, an OCI layout: its configuration, the contents of its layer, and
+//! that the very binary in it works. Only that script runs these tests; it names the image in the environment.
 
 mod elf;
 mod layout;
@@ -17,7 +17,7 @@ use serde_json::json;
 use elf::Elf;
 use layout::Image;
 
-/// Longer than a boot takes on a slow machine whose processor is emulated.
+/// The deadline for an address. Even on a slow machine that emulates the processor it takes less.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn given(name: &str) -> String {
@@ -28,7 +28,7 @@ fn image() -> Image {
     Image::read(Path::new(&given("IMAGE")))
 }
 
-/// The image's binary, in a folder of its own that goes when this is dropped, and how to start it.
+/// The image's binary, unpacked into a folder of its own, which is removed when this is dropped.
 struct Unpacked {
     folder: PathBuf,
 }
@@ -45,7 +45,8 @@ impl Unpacked {
         self.folder.join("fly-tunnel-operator")
     }
 
-    /// What starts it here: itself, or where it is for another processor, a script that has it emulated.
+    /// The program to start: the binary itself or, if it is for another processor, a script that runs it in an
+    /// emulator.
     fn program(&self) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let runner = given("IMAGE_RUNNER");
@@ -90,7 +91,7 @@ fn it_says_what_it_is_and_how_it_is_run() {
     });
     assert_eq!(json!(labels), expected);
     run["Labels"].take();
-    // Nothing else: no volumes, no ports, no command, and of the environment only what the builder adds.
+    // The image sets nothing else: no volumes, no ports, no command. The builder adds PATH.
     let expected = json!({
         "User": "65532:65532",
         "Entrypoint": ["/fly-tunnel-operator"],
@@ -103,7 +104,7 @@ fn it_says_what_it_is_and_how_it_is_run() {
 #[test]
 fn its_layer_is_the_binary_and_small() {
     let layer = image().layer();
-    // Mode, owner and name; no folder, nothing that the user of the image may write.
+    // The binary is the only entry. There is no folder, and nothing that the user of the image may write.
     assert_eq!(layout::entries(&layer), ["-rwxr-xr-x 0/0 fly-tunnel-operator"]);
     let size = fs::metadata(&layer).expect("the layer").len() as f64 / 1e6;
     let most = lab::bounds::COMPRESSED_OPERATOR_MB;
@@ -124,7 +125,7 @@ fn its_binary_is_static_and_for_its_processor() {
     assert!(!elf.is_stack_executable());
 }
 
-/// The other one was built without a container, in another folder, by another Cargo home, at another time.
+/// The twin was built without a container, in another folder, with another Cargo home, at another time.
 #[test]
 fn its_binary_is_the_same_wherever_it_is_built() {
     let unpacked = Unpacked::new("twin");

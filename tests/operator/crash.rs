@@ -5,16 +5,16 @@ use lab::homelab::Homelab;
 use lab::operator::RunningOperator;
 use lab::recorder::{Fault, Gate, Request, Rule, Target};
 
-use crate::client::assert_answers;
-use crate::{
-    DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, binary, condition, serving, side_by_side,
-    wait_for_reason, wait_until,
-};
+use crate::support::client::assert_answers;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::inventory::{assert_nothing_left, assert_one_of_everything};
+use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, wait_until};
 
-/// How many cases run at once: most of their time is waiting.
+/// The number of cases that run at once. They spend most of their time waiting, so there can be many.
 const AT_ONCE: usize = 10;
 
-/// A point in a story: the n-th request to one of the two, before it counts or before its reply.
+/// A point in a story: the n-th request to Fly or to the API server, either before it is carried out or before its
+/// reply.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     to: Target,
@@ -23,7 +23,7 @@ struct Point {
 }
 
 impl Point {
-    /// Requests of the operator that are about a tunnel. The polls are not.
+    /// A pattern for the paths of requests that are about a tunnel. Those of the polls do not match.
     const OF_A_TUNNEL: &str = "/apps|/namespaces/";
 
     fn rule(self, gate: &Gate) -> Rule {
@@ -31,7 +31,7 @@ impl Point {
         Rule::new(fault).to(self.to).path(Point::OF_A_TUNNEL).skip(self.number)
     }
 
-    /// One before and one after each of these requests.
+    /// Two points for each of these requests: one before it is carried out, one before its reply.
     fn all(requests: &[Request]) -> Vec<Point> {
         let about_a_tunnel = |r: &&Request| r.path.contains("/apps") || r.path.contains("/namespaces/");
         let count = |to| requests.iter().filter(|r| r.to == to).filter(about_a_tunnel).count();
@@ -76,7 +76,7 @@ fn killed_at_any_request_of_a_creation_it_ends_with_one_of_everything() {
         lab.faults([point.rule(&gate)]);
         let operator = start(&lab);
         let web = lab.service("web").port(8080).create();
-        // Late points may not be reached: a poll of the Machine more or less.
+        // A late point may not be reached, because the Machine may be polled once more or once less than before.
         wait_until("the point, or the end", DEADLINE, || {
             gate.wait(std::time::Duration::from_millis(100)).is_some() || condition(&web.object()).0 == "Serving"
         });
@@ -91,7 +91,8 @@ fn killed_at_any_request_of_a_creation_it_ends_with_one_of_everything() {
     });
 }
 
-/// Fly bills each address and each Machine: what was carried out, but never answered, is not asked for again.
+/// Fly bills each address and each Machine, so the operator does not ask again for one that was made but whose reply
+/// was lost.
 #[test]
 fn a_lost_reply_buys_nothing_twice() {
     let creates = ["/apps$", "/ip_assignments$", "/machines$"];

@@ -6,10 +6,13 @@ use lab::fly::Settings;
 use lab::homelab::Homelab;
 use lab::recorder::Target;
 
-use crate::client::{assert_answers, get};
-use crate::{DEADLINE, apps, assert_one_of_everything, binary, objects, start, wait_for_reason};
+use crate::support::client::{assert_answers, get};
+use crate::support::conditions::wait_for_reason;
+use crate::support::inventory::{apps, assert_one_of_everything, objects};
+use crate::support::{DEADLINE, binary, start};
 
-/// The first connection is made the moment that the status shows the address; checks pass late, and boots are slow.
+/// The first connection is made the moment that the status shows the address, although checks pass late and boots are
+/// slow.
 #[test]
 fn no_address_is_shown_before_a_client_can_use_it() {
     let slow = Settings {
@@ -72,7 +75,7 @@ fn many_services_at_once() {
     assert_eq!(addresses.len(), 20);
 }
 
-/// By the request log.
+/// The request log tells how many requests there were, and in which order.
 #[test]
 fn a_tunnel_takes_few_requests_and_the_finalizer_comes_first() {
     let lab = Homelab::new();
@@ -85,7 +88,7 @@ fn a_tunnel_takes_few_requests_and_the_finalizer_comes_first() {
         .filter(|request| request.to == Target::Fly)
         .map(|request| format!("{} {}", request.method, request.path))
         .collect();
-    // Reads of the one Machine are how its boot and its checks are waited for.
+    // The operator waits for the Machine's boot and checks by reading it, so these reads are not counted.
     let machine = |line: &&String| !(line.starts_with("GET") && line.contains("/machines/"));
     let without_waits: Vec<_> = to_fly.iter().filter(machine).collect();
     assert!(without_waits.len() <= 8, "{without_waits:#?}");

@@ -1,4 +1,4 @@
-//! A Service that goes leaves nothing, and its finalizer goes last.
+//! A Service that is deleted leaves nothing behind, and its finalizer goes last.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use lab::homelab::Homelab;
 use lab::recorder::{Request, Target};
 use serde_json::json;
 
-use crate::{DEADLINE, FINALIZER, LONG_DEADLINE, apps, assert_nothing_left, condition, serving, start, wait_until};
+use crate::support::conditions::condition;
+use crate::support::inventory::{FINALIZER, apps, assert_nothing_left, objects};
+use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_until};
 
 #[test]
 fn nothing_is_left_and_the_finalizer_goes_last() {
@@ -39,7 +41,8 @@ fn nothing_is_left_and_the_finalizer_goes_last() {
     assert!(after.is_empty(), "{after:?}");
 }
 
-/// The API server itself clears class and status then; the finalizer is what tells that the Service was ours.
+/// The API server itself clears class and status when the type changes. Only the finalizer tells that the Service was
+/// ours.
 #[test]
 fn a_service_that_is_no_load_balancer_any_more_is_cleaned_up() {
     let lab = Homelab::new();
@@ -52,7 +55,48 @@ fn a_service_that_is_no_load_balancer_any_more_is_cleaned_up() {
     assert_eq!(condition(&web.object()).0, "", "our condition goes too");
 }
 
-/// The same while no operator looks: the next one finds it by its finalizer.
+/// Somebody else's finalizer keeps the Service. Its address is released, and may be another customer's soon.
+#[test]
+fn a_service_that_somebody_else_keeps_shows_no_released_address() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, _) = serving(&lab);
+    let kube = lab.cluster().kube();
+    let add = json!([{ "op": "add", "path": "/metadata/finalizers/-", "value": "example.com/other" }]);
+    kube.json_patch(&web.path(), &add).expect("the finalizer is added");
+    web.delete();
+    let others = json!(["example.com/other"]);
+    wait_until("our finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"] == others);
+    assert_nothing_left(&lab);
+    let status = &web.object()["status"];
+    assert!(status["loadBalancer"]["ingress"].is_null(), "{status:#}");
+    assert_eq!(condition(&web.object()).0, "");
+    kube.merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } })).expect("the finalizer is taken away");
+    web.wait_gone(DEADLINE);
+}
+
+/// The Service went to another class while no operator ran: what it shows is that class's.
+#[test]
+fn a_service_that_went_to_another_class_keeps_what_that_class_wrote() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let kube = lab.cluster().kube();
+    kube.merge_patch(&web.path(), &json!({ "spec": { "type": "ClusterIP" } })).expect("the type is changed");
+    let other = json!({ "spec": { "type": "LoadBalancer", "loadBalancerClass": "example.com/lb" } });
+    kube.merge_patch(&web.path(), &other).expect("the type is changed again");
+    let theirs = json!([{ "ip": "203.0.113.7", "ipMode": "VIP" }]);
+    let status = json!({ "status": { "loadBalancer": { "ingress": theirs } } });
+    kube.merge_patch(&format!("{}/status", web.path()), &status).expect("it is served");
+    let _operator = start(&lab);
+    wait_until("our finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
+    assert_nothing_left(&lab);
+    assert_eq!(web.object()["status"]["loadBalancer"]["ingress"], theirs);
+    assert_eq!(condition(&web.object()).0, "");
+}
+
+/// The type changes while no operator runs. The next one finds the Service by its finalizer.
 #[test]
 fn a_type_changed_behind_our_back_is_found_at_the_start() {
     let lab = Homelab::new();
@@ -84,7 +128,7 @@ fn an_app_that_fly_does_not_show_yet_is_not_forgotten() {
     assert_nothing_left(&lab);
 }
 
-/// A Service whose finalizer somebody took away by force costs nothing either.
+/// A Service whose finalizer somebody took away by force must not go on costing money.
 #[test]
 fn a_service_that_vanished_is_taken_down() {
     let lab = Homelab::new();
@@ -94,5 +138,5 @@ fn a_service_that_vanished_is_taken_down() {
     web.delete();
     let _ = lab.cluster().kube().merge_patch(&web.path(), &json!({ "metadata": { "finalizers": null } }));
     wait_until("nothing is left", LONG_DEADLINE, || apps(&lab).is_empty());
-    wait_until("nothing is left in the cluster", DEADLINE, || crate::objects(&lab).is_empty());
+    wait_until("nothing is left in the cluster", DEADLINE, || objects(&lab).is_empty());
 }

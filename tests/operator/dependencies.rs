@@ -1,4 +1,4 @@
-//! Each crate that the product links is a decision: `dependencies.txt` lists them, one a line.
+//! Each crate that the product links is a decision, so `dependencies.txt` lists them, one a line.
 
 use std::process::Command;
 
@@ -13,7 +13,8 @@ fn the_product_links_what_the_list_says() {
     assert_eq!(linked, listed, "UPDATE=1 cargo test dependencies writes the list; say why in Cargo.toml");
 }
 
-/// Names of all crates, a name twice where two versions are linked. Macros that only run at build time are left out.
+/// The names of all crates that are linked. A name is there twice if two versions are linked. Macros that only run at
+/// build time are left out.
 fn linked_crates() -> String {
     let arguments = [
         "tree",

@@ -1,4 +1,4 @@
-//! What a person sees who asks kubectl, as texts in `snapshots/describe/`.
+//! Texts that kubectl shows a person about a Service. They are in `snapshots/describe/`.
 
 use lab::fly::Account;
 use lab::homelab::Homelab;
@@ -7,18 +7,19 @@ use lab::service::ServiceHandle;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::events::{posted, wait_for_event};
-use crate::snapshot::{assert_shows, steady};
-use crate::{DEADLINE, binary, serving, start, wait_for_reason};
+use crate::support::conditions::wait_for_reason;
+use crate::support::events::{posted, wait_for_event};
+use crate::support::snapshot::{assert_shows, steady};
+use crate::support::{DEADLINE, binary, serving, start};
 
-/// The Service by the two commands that the README names.
+/// The Service as the two commands show it that the README names.
 fn shown(lab: &Homelab, web: &ServiceHandle) -> String {
     let describe = run(lab, "kubectl describe service web");
     let condition = run(lab, "kubectl get service web -o jsonpath-as-json={.status.conditions[*]}");
     steady(lab, &format!("{}\n{condition}", with_events(lab, web, &describe)))
 }
 
-/// The command line, and what it prints.
+/// Runs the command line. Gives it and its output.
 fn run(lab: &Homelab, command: &str) -> String {
     let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--namespace", lab.namespace()]).collect();
     let output = lab.cluster().kubectl(&arguments);
@@ -26,7 +27,8 @@ fn run(lab: &Homelab, command: &str) -> String {
     format!("$ {command}\n{}", String::from_utf8_lossy(&output.stdout))
 }
 
-/// The events of other controllers are left out, and so are the ages, after which kubectl widens its columns.
+/// The description and the operator's events. The events of other controllers are left out, and so are the ages,
+/// because kubectl makes its columns as wide as they need.
 fn with_events(lab: &Homelab, web: &ServiceHandle, describe: &str) -> String {
     let (head, table) = describe.split_once("Events:").expect("kubectl shows events");
     let gaps = Regex::new(" {2,}").expect("a regular expression");
@@ -34,7 +36,7 @@ fn with_events(lab: &Homelab, web: &ServiceHandle, describe: &str) -> String {
         let [kind, reason, age, _, message] = gaps.splitn(line.trim(), 5).collect::<Vec<_>>()[..] else {
             panic!("{line:?} is no event");
         };
-        // "3s", or "3s (x4 over 10m)" where one event counts for several.
+        // An age is "3s", or "3s (x4 over 10m)" if one event counts for several.
         let often = age.split_once(' ').map(|(_, often)| format!("{often}  ")).unwrap_or_default();
         format!("  {kind:7}  {reason:22}  {often}{message}\n")
     };
@@ -42,8 +44,8 @@ fn with_events(lab: &Homelab, web: &ServiceHandle, describe: &str) -> String {
     format!("{head}Events:\n{}", in_order(lab, web, &ours))
 }
 
-/// Lines of events in the order in which these were written, other lines first: kubectl orders those of one second at
-/// random.
+/// The text with the lines of events in the order in which these were written, after all other lines. This is needed
+/// because kubectl orders events of one second at random.
 fn in_order(lab: &Homelab, web: &ServiceHandle, text: &str) -> String {
     let posted = posted(lab, web);
     let place = |line: &&str| {
@@ -82,7 +84,7 @@ fn a_service_with_a_bad_annotation() {
     assert_shows("describe/bad-annotation", &shown(&lab, &web));
 }
 
-/// Only Fly knows its regions.
+/// The refusal is Fly's own, because only Fly knows its regions.
 #[test]
 fn a_region_that_does_not_exist() {
     let lab = Homelab::new();
@@ -154,7 +156,7 @@ fn a_service_that_goes_while_fly_refuses_to_delete_its_app() {
     lab.faults([]);
     web.wait_gone(DEADLINE);
     wait_for_event(&lab, &web, "DeletedLoadBalancer");
-    // There is no Service to be described any more.
+    // The Service is gone and cannot be described any more, so its events are listed.
     let columns = "custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
     let selector = "involvedObject.kind=Service,source=fly-tunnel-operator";
     let events = run(&lab, &format!("kubectl get events --field-selector {selector} -o {columns}"));

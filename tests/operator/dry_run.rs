@@ -1,12 +1,13 @@
-//! `--dry-run` tells what would be done, changes nothing, and needs no right but to read.
+//! `--dry-run` tells which steps the operator would take, changes nothing, and needs no rights but those to read.
 
 use lab::cluster::kubeconfig;
 use lab::homelab::Homelab;
 use serde_json::json;
 
-use crate::{DEADLINE, binary, serving, start};
+use crate::support::conditions::wait_for_reason;
+use crate::support::{DEADLINE, binary, serving, start};
 
-/// A kubeconfig of somebody who may read everything in the cluster, and write nothing.
+/// A kubeconfig of a user who may read everything in the cluster, and write nothing.
 fn reader(lab: &Homelab) -> String {
     let (kube, namespace) = (lab.cluster().kube(), lab.operator_namespace());
     let name = format!("reader-of-{namespace}");
@@ -40,8 +41,8 @@ fn a_dry_run_tells_what_would_be_done_and_only_reads() {
     let changed_ip = changed.address(DEADLINE);
     let going = lab.service("going").port(8080).create();
     going.address(DEADLINE);
-    crate::wait_for_reason(&going, "Serving");
-    crate::wait_for_reason(&changed, "Serving");
+    wait_for_reason(&going, "Serving");
+    wait_for_reason(&changed, "Serving");
     operator.terminate();
     assert!(operator.wait(DEADLINE).is_some());
     changed.set_ports(&[8081]);

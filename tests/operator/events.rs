@@ -1,4 +1,4 @@
-//! Events: one for each thing that happened, none for its repetition, and never in the way.
+//! The operator writes one event for each thing that happened and none for its repetition, and events never hold it up.
 
 use std::time::Duration;
 
@@ -8,50 +8,24 @@ use lab::recorder::{Answer, Fault, Gate, Request, Rule, Target};
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
-use crate::client::assert_answers;
-use crate::{
-    DEADLINE, LONG_DEADLINE, assert_nothing_left, binary, condition, serving, side_by_side, start, wait_for_reason,
-    wait_until,
-};
-
-/// The events on the Service that the operator tried to write, in order.
-pub fn posted(lab: &Homelab, service: &ServiceHandle) -> Vec<Value> {
-    let is_event = |r: &Request| r.to == Target::Kubernetes && r.method == "POST" && r.path.ends_with("/events");
-    let requests = lab.requests().into_iter().filter(is_event);
-    let events = requests.map(|r| serde_json::from_str::<Value>(&r.body).expect("an event is JSON"));
-    events.filter(|event| event["involvedObject"]["name"] == service.name.as_str()).collect()
-}
-
-/// The operator's events on the Service as the cluster has them, in no order.
-pub fn written(lab: &Homelab, service: &ServiceHandle) -> Vec<Value> {
-    let events = lab.cluster().kube().list(&format!("/api/v1/namespaces/{}/events", service.namespace));
-    let ours = |event: &Value| {
-        event["involvedObject"]["kind"] == "Service"
-            && event["involvedObject"]["name"] == service.name.as_str()
-            && event["source"]["component"] == "fly-tunnel-operator"
-    };
-    events.expect("a list").into_iter().filter(ours).collect()
-}
-
-/// Waits until the Service has an event with that reason.
-#[track_caller]
-pub fn wait_for_event(lab: &Homelab, service: &ServiceHandle, reason: &str) {
-    let is_there = || written(lab, service).iter().any(|event| event["reason"] == reason);
-    wait_until(&format!("{reason} on {}", service.name), DEADLINE, is_there);
-}
+use crate::support::client::assert_answers;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::events::{posted, wait_for_event, written};
+use crate::support::inventory::assert_nothing_left;
+use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, start, wait_until};
 
 fn reasons(events: &[Value]) -> Vec<&str> {
     events.iter().filter_map(|event| event["reason"].as_str()).collect()
 }
 
-/// Fly as it answers when it is down.
+/// A rule by which Fly answers as it does when it is down.
 fn down(text: &str) -> Rule {
     let body = json!({ "error": text }).to_string();
     let answer = Answer { status: 503, headers: Default::default(), body };
     Rule::new(Fault::Answer(answer)).to(Target::Fly).times(u32::MAX)
 }
 
-/// Strikes all requests that are to write an event.
+/// A rule that strikes all requests to write an event.
 fn on_events(fault: Fault) -> Rule {
     Rule::new(fault).to(Target::Kubernetes).method("POST").path("/events$").times(u32::MAX)
 }
@@ -84,13 +58,15 @@ fn each_thing_that_happens_is_one_event() {
 #[test]
 fn a_fly_that_is_down_for_long_is_one_event_and_another_when_it_is_down_otherwise() {
     let lab = Homelab::new();
-    let operator = start(&lab);
+    let _operator = start(&lab);
     let (web, _) = serving(&lab);
     let failed = |requests: &[Request]| requests.iter().filter(|r| r.status == Some(503)).count();
     let failures = || reasons(&posted(&lab, &web)).iter().filter(|reason| **reason == "SyncLoadBalancerFailed").count();
     lab.faults([down("one way")]);
-    lab.wait_requests(LONG_DEADLINE, |requests| failed(requests) >= 5);
-    assert_eq!(failures(), 1, "{}", operator.log());
+    wait_for_reason(&web, "FlyUnavailable");
+    let before = failed(&lab.requests());
+    lab.wait_requests(LONG_DEADLINE, |requests| failed(requests) >= before + 5);
+    wait_until("the event", DEADLINE, || failures() == 1);
     let since = status(&web);
     wait_for_another_second(&since.1);
     lab.faults([down("another way")]);
@@ -101,7 +77,8 @@ fn a_fly_that_is_down_for_long_is_one_event_and_another_when_it_is_down_otherwis
     assert_eq!(status(&web), since, "it is false since the first");
 }
 
-/// The shortest intervals that may be set, of which one hour by default has as many: 720 polls and 60 looks at Fly.
+/// The test has as many polls as an hour has by default: 720, and 60 looks at Fly. It sets the shortest intervals that
+/// may be set.
 #[test]
 fn an_hour_of_polls_writes_nothing() {
     const POLLS: usize = 720;
@@ -128,7 +105,7 @@ fn an_hour_of_polls_writes_nothing() {
     assert_eq!(reasons(&posted(&lab, &web)), ["EnsuringLoadBalancer", "EnsuredLoadBalancer"]);
 }
 
-/// It refuses events with 403, and waits for our finalizer.
+/// A namespace that is being deleted refuses events with 403, and waits for our finalizer.
 #[test]
 fn a_namespace_that_goes_takes_its_tunnel_with_it() {
     let lab = Homelab::new();
@@ -157,7 +134,7 @@ fn events_that_cannot_be_written_hold_up_nothing() {
         lab.faults([on_events(fault)]);
         let _operator = start(&lab);
         let web = lab.service("web").port(8080).create();
-        // Less than a request may take, and so than one that is held does.
+        // 25 s is less than a request may take, so an operator that waited for a held one would be too late.
         assert_answers(web.address(Duration::from_secs(25)), 8080, "web");
         wait_for_reason(&web, "Serving");
         assert!(!posted(&lab, &web).is_empty() && written(&lab, &web).is_empty(), "{told}");
@@ -180,7 +157,7 @@ fn what_no_tunnel_gives_is_served_with_a_warning_told_once() {
         let warnings = posted(&lab, &web).into_iter().filter(|event| event["type"] == "Warning");
         warnings.filter(|event| event["message"].as_str().is_some_and(|message| message.starts_with(field))).count()
     };
-    // Fly goes and comes back, and so does the operator.
+    // Fly fails and recovers, and the operator is restarted. Neither repeats the warnings.
     lab.faults([down("for a while")]);
     wait_for_reason(&web, "FlyUnavailable");
     lab.faults([]);
@@ -192,7 +169,7 @@ fn what_no_tunnel_gives_is_served_with_a_warning_told_once() {
     assert_eq!(web.address(DEADLINE), ip);
 }
 
-/// Status and time of our condition, the only one.
+/// The status and the time of our condition, which is the Service's only one.
 fn status(web: &ServiceHandle) -> (String, String) {
     let conditions = web.object()["status"]["conditions"].clone();
     assert_eq!(conditions.as_array().map(Vec::len), Some(1), "{conditions}");
@@ -206,7 +183,8 @@ fn wait_for_another_second(time: &str) {
     wait_until("another second", DEADLINE, || now().as_str() > time);
 }
 
-/// As the API's conventions have it: it tells since when, not when it was last written.
+/// By the conventions of the Kubernetes API the time tells since when the status holds, not when it was last written. The status
+/// tells of traffic: a change of ports leaves it as it is, and while Fly is down nobody knows.
 #[test]
 fn the_time_of_the_condition_moves_only_with_its_status() {
     let lab = Homelab::new();
@@ -216,12 +194,29 @@ fn the_time_of_the_condition_moves_only_with_its_status() {
     wait_for_another_second(&since);
     web.set_ports(&[8080, 9090]);
     wait_for_reason(&web, "Updating");
-    let (updated, updating) = status(&web);
-    wait_for_another_second(&updating);
+    assert_eq!(status(&web), (served.clone(), since.clone()));
     wait_for_reason(&web, "Serving");
-    let (served_again, serving) = status(&web);
-    assert_eq!([served, updated, served_again], ["True", "False", "True"]);
-    assert!(since < updating && updating < serving, "{since} {updating} {serving}");
+    assert_eq!(status(&web), (served, since.clone()));
+
+    lab.faults([down("upstream unavailable")]);
+    let message = wait_for_reason(&web, "FlyUnavailable");
+    let (unknown, down) = status(&web);
+    assert_eq!(unknown, "Unknown");
+    assert!(since < down && message.contains(&format!("since {down}")), "{down}: {message}");
+    assert!(message.contains("traffic does not need the operator"), "{message}");
+    operator.kill();
+    wait_for_another_second(&down);
+    let operator = start(&lab);
+    let failed = |requests: &[Request]| requests.iter().filter(|r| r.status == Some(503)).count();
+    let before = failed(&lab.requests());
+    lab.wait_requests(DEADLINE, |requests| failed(requests) >= before + 5);
+    assert_eq!(status(&web), ("Unknown".to_owned(), down.clone()), "another process knows no more");
+    lab.faults([]);
+    wait_for_reason(&web, "Serving");
+    let (served, serving) = status(&web);
+    assert_eq!(served, "True");
+    assert!(down < serving, "{down} {serving}");
+
     operator.kill();
     wait_for_another_second(&serving);
     let annotation = json!({ "metadata": { "annotations": { "example.org/note": "of no interest to us" } } });
@@ -231,7 +226,7 @@ fn the_time_of_the_condition_moves_only_with_its_status() {
     assert_eq!(status(&web), ("True".to_owned(), serving));
 }
 
-/// Waits until a tunnel that is as it should be was looked at by whoever started just now.
+/// Waits until the operator that was started just now has looked at a tunnel that needs no change.
 #[track_caller]
 fn wait_for_another_look(lab: &Homelab) {
     let before = lab.requests().len();
@@ -239,7 +234,7 @@ fn wait_for_another_look(lab: &Homelab) {
     lab.wait_requests(DEADLINE, |requests| looks(requests) > 1);
 }
 
-/// A step that fails again and again, though the tunnel serves.
+/// The step that deletes the old Machine fails again and again, though the tunnel serves.
 #[test]
 fn what_cannot_be_cleared_away_is_told_once() {
     let lab = Homelab::new();
@@ -256,7 +251,7 @@ fn what_cannot_be_cleared_away_is_told_once() {
     wait_for_reason(&web, "Serving");
 }
 
-/// A right that is missing, say.
+/// The operator lacks a right, for example.
 #[test]
 fn what_the_cluster_refuses_the_operator_is_not_blamed_on_the_service() {
     let lab = Homelab::new();
@@ -279,4 +274,17 @@ fn what_the_cluster_refuses_the_operator_is_not_blamed_on_the_service() {
     assert_eq!(told, 1, "{}", operator.log());
     lab.faults([]);
     web.address(DEADLINE);
+}
+
+/// The API server refuses every new object in a namespace that is being deleted, with a 403 as for a missing right.
+#[test]
+fn events_that_a_namespace_on_its_way_out_refuses_are_no_missing_right() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    lab.cluster().kube().delete(&format!("/api/v1/namespaces/{}", web.namespace)).expect("the namespace is to go");
+    web.wait_gone(LONG_DEADLINE);
+    let refused = |r: &&Request| r.path.ends_with("/events") && r.status == Some(403);
+    lab.wait_requests(DEADLINE, |requests| requests.iter().filter(refused).count() > 0);
+    assert!(!operator.log().contains("events cannot be written"), "{}", operator.log());
 }

@@ -1,13 +1,15 @@
-//! As a pod: the API server from two variables, the rest from where the ServiceAccount is mounted.
+//! The operator as a pod has it: two variables name the API server, and the rest is where the ServiceAccount is
+//! mounted.
 
 use std::fs;
 
 use lab::homelab::Homelab;
 
-use crate::client::assert_answers;
-use crate::{DEADLINE, binary};
+use crate::support::client::assert_answers;
+use crate::support::inventory::objects;
+use crate::support::{DEADLINE, binary};
 
-/// The kubelet renews the token; who holds on to the first one is refused after an hour.
+/// The kubelet renews the token. An operator that kept the first one would be refused after an hour.
 #[test]
 fn a_service_account_is_read_where_it_is_mounted_and_again_when_it_changes() {
     let lab = Homelab::new();
@@ -30,5 +32,5 @@ fn a_service_account_is_read_where_it_is_mounted_and_again_when_it_changes() {
     write("token", lab.operator_account().token());
     let web = lab.service("web").port(8080).create();
     assert_answers(web.address(DEADLINE), 8080, "web");
-    assert_eq!(crate::objects(&lab).len(), 3, "in the namespace of the pod");
+    assert_eq!(objects(&lab).len(), 3, "in the namespace of the pod");
 }

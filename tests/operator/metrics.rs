@@ -1,42 +1,15 @@
-//! The HTTP port: what the kubelet and Prometheus are told.
+//! The operator's HTTP port, which tells the kubelet of its health and Prometheus of its metrics.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use lab::homelab::Homelab;
 use lab::operator::RunningOperator;
 use lab::recorder::{Fault, Gate, Request, Rule, Target};
 
-use crate::{DEADLINE, LONG_DEADLINE, binary, serving, start, wait_until};
+use crate::support::http::{ask, metrics, status};
+use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, start, wait_until};
 
-/// Status, content type and body, as a client of another make reads them. `None`: nobody listens.
-pub fn ask(operator: &RunningOperator, path: &str) -> Option<(u16, String, String)> {
-    let address: SocketAddr = operator.http_address();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(Duration::from_secs(10)))
-        .build()
-        .into();
-    let mut reply = agent.get(format!("http://{address}{path}")).call().ok()?;
-    let header = reply.headers().get("content-type").and_then(|value| value.to_str().ok());
-    let content_type = header.unwrap_or_default().to_owned();
-    let status = reply.status().as_u16();
-    Some((status, content_type, reply.body_mut().read_to_string().expect("a whole body")))
-}
-
-pub fn status(operator: &RunningOperator, path: &str) -> Option<u16> {
-    ask(operator, path).map(|(status, ..)| status)
-}
-
-pub fn metrics(operator: &RunningOperator) -> String {
-    let (status, content_type, text) = ask(operator, "/metrics").expect("an answer");
-    assert_eq!((status, content_type.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
-    text
-}
-
-/// The value of the series that is written like that, without our prefix.
+/// The value of a series. `series` is its name without our prefix, and its labels as they are written.
 fn value(metrics: &str, series: &str) -> Option<f64> {
     let wanted = format!("fly_tunnel_operator_{series} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&wanted))?;
@@ -47,7 +20,7 @@ fn wait_for_value(operator: &RunningOperator, series: &str, holds: impl Fn(f64) 
     wait_until(series, LONG_DEADLINE, || value(&metrics(operator), series).is_some_and(&holds));
 }
 
-/// What a request to Fly is for, by its method and path.
+/// The name of the operation that a request to Fly asks for, by its method and path.
 fn operation(request: &Request) -> &'static str {
     let path = request.path.split('?').next().unwrap_or_default();
     let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
@@ -65,7 +38,7 @@ fn operation(request: &Request) -> &'static str {
     }
 }
 
-/// Requests to Fly that were answered, by operation and result.
+/// The number of requests that Fly answered, by operation and result.
 fn recorded(lab: &Homelab) -> BTreeMap<(String, String), u32> {
     let mut counts = BTreeMap::new();
     for request in lab.requests().iter().filter(|request| request.to == Target::Fly) {
@@ -80,7 +53,7 @@ fn recorded(lab: &Homelab) -> BTreeMap<(String, String), u32> {
     counts
 }
 
-/// The same, as the operator counts them.
+/// The number of requests to Fly as the operator's metrics count them, by operation and result.
 fn counted(metrics: &str) -> BTreeMap<(String, String), u32> {
     let lines =
         metrics.lines().filter_map(|line| line.strip_prefix("fly_tunnel_operator_fly_requests_total{operation=\""));
@@ -117,7 +90,7 @@ fn metrics_tell_of_a_tunnel_and_of_every_request_to_fly() {
         body: String::new(),
     }));
     lab.faults([broken.to(Target::Fly).method("POST").path("/machines$")]);
-    // Nothing is asked in the quiet after the story, so that both can be compared.
+    // The interval is long, so that no request comes after the story while the two counts are compared.
     let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "10m").start();
     let (web, _) = serving(&lab);
     wait_for_value(&operator, r#"tunnels{state="Serving"}"#, |number| number == 1.0);
@@ -151,7 +124,8 @@ fn metrics_tell_of_a_tunnel_and_of_every_request_to_fly() {
     });
 }
 
-/// Longer than a request may take, twice: no thread of ours is stuck.
+/// Fly holds requests until the operator has given up two of them. No thread of ours is stuck by that, so `/healthz`
+/// answers 200 all the while.
 #[test]
 fn a_fly_that_hangs_is_no_reason_to_restart() {
     let lab = Homelab::new();

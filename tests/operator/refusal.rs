@@ -1,11 +1,15 @@
-//! What cannot be served is refused with a clear message, and nothing is lost by it.
+//! A Service that cannot be served is refused with a clear message, and nothing is lost by it.
+
+use std::collections::BTreeMap;
 
 use lab::homelab::Homelab;
 use lab::recorder::Request;
 use serde_json::json;
 
-use crate::client::assert_answers;
-use crate::{DEADLINE, apps, condition, serving, start, wait_for_reason, wait_until};
+use crate::support::client::assert_answers;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::inventory::apps;
+use crate::support::{DEADLINE, binary, ended, serving, start, wait_until};
 
 #[test]
 fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
@@ -49,7 +53,7 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
     assert!(apps(&lab).is_empty());
 }
 
-/// Only Fly knows its regions. What it says is handed on, once, however often it is tried.
+/// Only Fly knows its regions, so its answer is handed on, once, however often the step is tried again.
 #[test]
 fn a_region_that_fly_does_not_know_is_told() {
     let lab = Homelab::new();
@@ -84,7 +88,7 @@ fn a_tunnel_that_runs_stays_as_it_is_when_its_service_turns_bad() {
     wait_for_reason(&web, "Serving");
 }
 
-/// A request to close the door is obeyed at once; the address stays.
+/// Source ranges are a request to let fewer clients in, so the tunnel is closed at once. Its address stays.
 #[test]
 fn source_ranges_on_a_live_service_close_it() {
     let lab = Homelab::new();
@@ -99,4 +103,57 @@ fn source_ranges_on_a_live_service_close_it() {
     lab.cluster().kube().merge_patch(&web.path(), &open).expect("the ranges are taken away");
     wait_until("it serves again", DEADLINE, || condition(&web.object()).0 == "Serving");
     assert_answers(ip, 8080, "web");
+}
+
+/// The real API server is the judge of how a quantity may be written.
+#[test]
+fn a_quantity_is_taken_where_the_api_server_takes_it_and_refused_where_it_does_not() {
+    const SPELLINGS: [&str; 25] = [
+        "64Mi",
+        "129e6",
+        "1.29E8",
+        "1e+9",
+        "1E-1",
+        "+1e9",
+        "129000000.",
+        "129000000.5",
+        ".5Gi",
+        "1E",
+        "1Ei",
+        "1e9m",
+        "129000000u",
+        "1e",
+        "e9",
+        "1 Gi",
+        "1gi",
+        "1K",
+        "0x10",
+        "1_000_000_000",
+        "--1Gi",
+        "1e9Mi",
+        "1Gi ",
+        " 1Gi",
+        "9e99",
+    ];
+    let lab = Homelab::new();
+    let pods = format!("/api/v1/namespaces/{}/pods?dryRun=All", lab.namespace());
+    let mut taken = BTreeMap::new();
+    for (index, spelling) in SPELLINGS.iter().enumerate() {
+        let resources = json!({ "requests": { "memory": "32Mi" }, "limits": { "memory": spelling } });
+        let container = json!({ "name": "c", "image": "i", "resources": resources });
+        let pod = json!({ "metadata": { "name": "judged" }, "spec": { "containers": [container] } });
+        let name = format!("s{index}");
+        lab.service(&name).port(8080).annotation("fly-tunnel-operator.dev/frpc-memory-limit", spelling).create();
+        taken.insert(name, (*spelling, lab.cluster().kube().create(&pods, &pod).map(|_| ())));
+    }
+    let (code, out) = ended(lab.operator(binary()).arg("--dry-run").start());
+    assert_eq!(code, Some(0), "{out}");
+    for (name, (spelling, judged)) in &taken {
+        let (_, plan) = out.split_once(&format!("/{name} (Fly App ")).unwrap_or_else(|| panic!("{name}: {out}"));
+        let plan = plan.lines().skip(1).take_while(|line| line.starts_with(' ')).collect::<String>();
+        let ours = !plan.contains("InvalidService");
+        assert_eq!(ours, judged.is_ok(), "{spelling:?}: {:?}; we plan {plan}", judged.as_ref().err());
+    }
+    let refused = taken.values().filter(|(_, judged)| judged.is_err()).count();
+    assert!((5..20).contains(&refused), "both kinds are tried: {taken:#?}");
 }

@@ -1,4 +1,4 @@
-//! The operator has the least rights that work: each is used, and none is missing.
+//! The operator has the fewest rights that work: each is used, and none is missing.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use lab::recorder::{Request, Target};
 use lab::rights::{EVERYWHERE, IN_ITS_NAMESPACE, IN_KUBE_SYSTEM, Rule};
 use serde_json::{Value, json};
 
-use crate::election::candidate;
-use crate::{
-    DEADLINE, assert_nothing_left, binary, condition, serving, side_by_side, start, wait_for_reason, wait_until,
-};
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::inventory::assert_nothing_left;
+use crate::support::lease::candidate;
+use crate::support::{DEADLINE, binary, serving, side_by_side, start, wait_until};
 
-/// What a request needs, as `group/resource verb`. Paths are `/api/v1/…` or `/apis/GROUP/v1/…`, then
-/// `namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE`; a namespace itself is an object in itself. Everybody may ask for the
-/// version.
+/// The rights that a request needs, as `group/resource verb`. Paths are `/api/v1/…` or `/apis/GROUP/v1/…`, then
+/// `namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE`; a namespace itself is such a RESOURCE too. Everybody may ask for the
+/// version, which needs no right.
 fn needed(request: &Request) -> Vec<String> {
     let path = request.path.split('?').next().unwrap_or_default();
     if path == "/version" {
@@ -36,9 +36,9 @@ fn needed(request: &Request) -> Vec<String> {
         ("POST", _, _) => &["create"],
         ("DELETE", _, _) => &["delete"],
         ("PUT", _, _) => &["update"],
-        // An apply that makes the object.
+        // This apply made the object, for which the API server asks for both verbs.
         ("PATCH", _, Some(201)) => &["patch", "create"],
-        // Nobody can tell which of the two was missing.
+        // The refusal does not tell which of the two verbs was missing.
         ("PATCH", _, Some(403)) if resource == "deployments" => &["patch", "create"],
         ("PATCH", _, _) => &["patch"],
         other => panic!("{other:?}"),
@@ -85,13 +85,33 @@ impl Right {
     }
 }
 
-/// From the UID of kube-system and the Lease to the last finalizer, and the Lease's release.
+/// Adds something to frpc's Deployment and stops its pod, as a person may.
+fn edit_deployment(lab: &Homelab) {
+    let (kube, collection) = (lab.cluster().kube(), deployments(lab));
+    let name = kube.list(&collection).expect("a list").remove(0)["metadata"]["name"].clone();
+    let edit = json!({ "spec": { "replicas": 0, "template": { "spec": { "nodeSelector": { "disk": "ssd" } } } } });
+    kube.merge_patch(&format!("{collection}/{}", name.as_str().expect("a name")), &edit).expect("it is edited");
+}
+
+fn is_edited(lab: &Homelab) -> bool {
+    let deployment = lab.cluster().kube().list(&deployments(lab)).expect("a list").remove(0);
+    deployment["spec"]["replicas"] == 0 || !deployment["spec"]["template"]["spec"]["nodeSelector"]["disk"].is_null()
+}
+
+fn deployments(lab: &Homelab) -> String {
+    format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace())
+}
+
+/// The test lives through a whole life: from the UID of kube-system and the Lease to the last finalizer and the release
+/// of the Lease.
 #[test]
 fn each_right_is_used_and_none_is_missing() {
     let lab = Homelab::new();
     let mut operator = lab.operator(binary()).without("CLUSTER_NAME").env("LEADER_ELECT", "true").start();
     let (web, _) = serving(&lab);
-    // It leaves the list of load balancers, and is read by name.
+    edit_deployment(&lab);
+    wait_until("the edit is gone", DEADLINE, || !is_edited(&lab));
+    // The Service leaves the list of load balancers, so the operator has to read it by its name.
     let change = json!({ "spec": { "type": "ClusterIP" } });
     lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
     wait_until("the finalizer goes", DEADLINE, || web.object()["metadata"]["finalizers"].is_null());
@@ -107,13 +127,15 @@ fn each_right_is_used_and_none_is_missing() {
     assert_eq!(used, Right::all().iter().map(Right::name).collect());
 }
 
-/// What does not work any more without a right.
+/// The part of the work that stops if a right is missing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Breaks {
     Address,
     Cleanup,
     Events,
     Leadership,
+    /// An edit by hand stays, or nobody knows why frpc does not run.
+    Repair,
 }
 
 impl Breaks {
@@ -122,20 +144,22 @@ impl Breaks {
             "/events create" => Breaks::Events,
             "/services get" | "/secrets delete" | "/configmaps delete" | "apps/deployments delete" => Breaks::Cleanup,
             "coordination.k8s.io/leases update" => Breaks::Leadership,
+            "apps/deployments update" | "/pods list" => Breaks::Repair,
             _ => Breaks::Address,
         }
     }
 }
 
-/// Each verb of each rule is taken away in turn: the API server refuses what needs it, something does not work, and people
-/// are told.
+/// Each verb of each rule is taken away in turn. The API server refuses the requests that need it, something does not
+/// work, and people are told.
 #[test]
 fn without_any_one_of_its_rights_something_breaks_and_says_so() {
     side_by_side(6, Right::all(), |right| {
         let (name, breaks) = (right.name(), Breaks::without(&right.name()));
         let lab = Homelab::new();
-        // On its way up a tunnel may be read by name too, where a poll saw its Service half written.
-        if breaks != Breaks::Cleanup {
+        // A right that only a cleanup needs is taken away later, because a Service may be read by name during a
+        // creation too, if a poll saw it half written.
+        if ![Breaks::Cleanup, Breaks::Repair].contains(&breaks) {
             right.take_away(&lab);
         }
         let operator = candidate(&lab, "operator").without("CLUSTER_NAME").env("RUST_LOG", "info").start();
@@ -148,15 +172,21 @@ fn without_any_one_of_its_rights_something_breaks_and_says_so() {
             let change = json!({ "spec": { "type": "ClusterIP" } });
             lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
         }
+        if breaks == Breaks::Repair {
+            right.take_away(&lab);
+            edit_deployment(&lab);
+        }
         lab.wait_requests(DEADLINE, |requests| {
             let refused = |r: &&Request| r.status == Some(403) && needed(r).contains(&name);
-            requests.iter().filter(refused).count() > usize::from(breaks != Breaks::Events)
+            requests.iter().filter(refused).count() > usize::from(![Breaks::Events, Breaks::Repair].contains(&breaks))
         });
         let object = web.object();
         let told = || condition(&web.object()).1 + &operator.log();
         match breaks {
             Breaks::Address => assert!(object["status"]["loadBalancer"]["ingress"].is_null(), "{name}: {object:#}"),
             Breaks::Cleanup => assert!(!object["metadata"]["finalizers"].is_null(), "{name}: {object:#}"),
+            Breaks::Repair if name == "/pods list" => wait_until("the edit is gone", DEADLINE, || !is_edited(&lab)),
+            Breaks::Repair => assert!(is_edited(&lab), "{name}"),
             Breaks::Leadership => wait_until("it leads no more", DEADLINE, || told().contains("standing by")),
             Breaks::Events => {
                 wait_for_reason(&web, "Serving");
@@ -169,7 +199,7 @@ fn without_any_one_of_its_rights_something_breaks_and_says_so() {
     });
 }
 
-/// What a stranger would like who got hold of the operator's token.
+/// A thief of the operator's token would like to do these things, and may not.
 #[test]
 fn its_token_is_good_for_nothing_else() {
     let lab = Homelab::new();
@@ -204,7 +234,7 @@ fn its_token_is_good_for_nothing_else() {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(!done.status.success() && said.to_lowercase().contains("forbidden"), "kubectl {arguments:?}: {said}");
     }
-    // Beyond the status it changes nothing of a Service, also not by the door that it has.
+    // The token may patch the status of a Service. Such a patch cannot change anything else of the Service.
     let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
     let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).proxy(None).build().into();
     let status = format!("https://{}{}/status", lab.cluster().api_server(), web.path());

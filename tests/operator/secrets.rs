@@ -6,7 +6,8 @@ use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 use serde_json::{Value, json};
 
-use crate::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, wait_for_reason, wait_until};
+use crate::support::conditions::wait_for_reason;
+use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, wait_until};
 
 const REFUSED_TOKEN: &str = "fo1_a-token-that-Fly-does-not-take";
 
@@ -27,8 +28,8 @@ fn exec_kubeconfig(lab: &Homelab) -> String {
     write("exec.kubeconfig", &config.to_string())
 }
 
-/// The whole life of a tunnel at the most talkative level: a token that is refused, a creation with a lost reply, a
-/// change, a Fly that fails, a deletion. Gives the log and all secrets that there were.
+/// The whole life of a tunnel at the most talkative level of the log: a token that is refused, a creation with a lost
+/// reply, a change, a Fly that fails, a deletion. Gives the log and all secrets that there were.
 fn story(lab: &Homelab, format: &str, kubeconfig: &str) -> (String, Vec<String>) {
     let file = lab.directory().join("token");
     std::fs::write(&file, REFUSED_TOKEN).expect("a file");
@@ -37,7 +38,7 @@ fn story(lab: &Homelab, format: &str, kubeconfig: &str) -> (String, Vec<String>)
         .without("FLY_API_TOKEN")
         .env("FLY_API_TOKEN_FILE", &file.display().to_string())
         .env("KUBECONFIG", kubeconfig)
-        // Whoever asks for the wire does not get it either.
+        // These targets would log the bytes on the wire, and must not do so even if somebody asks for them.
         .env("RUST_LOG", "trace,ureq_proto=trace,ureq_proto::util=trace")
         .env("LOG_FORMAT", format)
         .start();
@@ -53,7 +54,7 @@ fn story(lab: &Homelab, format: &str, kubeconfig: &str) -> (String, Vec<String>)
     let secrets = format!("/api/v1/namespaces/{}/secrets", lab.operator_namespace());
     let secrets = lab.cluster().kube().list(&secrets).expect("a list");
     let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"down\"}".into() };
-    lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(8)]);
+    lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(u32::MAX)]);
     wait_for_reason(&web, "FlyUnavailable");
     lab.faults([]);
     web.delete();
@@ -67,20 +68,20 @@ fn story(lab: &Homelab, format: &str, kubeconfig: &str) -> (String, Vec<String>)
     (operator.log(), hidden)
 }
 
-/// An entry of a Secret.
+/// An entry of a Secret, decoded.
 fn plain(secret: &Value, name: &str) -> String {
     let bytes = STANDARD.decode(secret["data"][name].as_str().expect("base64")).expect("base64");
     String::from_utf8(bytes).expect("text")
 }
 
-/// The shortest piece of a secret that tells anything.
+/// The length of the shortest piece of a secret that could be of use to a thief.
 const PIECE: usize = 16;
 
-/// In whatever way a program may print it: as it is, as base64 of itself or of a text that it is part of, and each of
-/// these as a list of bytes.
+/// Asserts that the log does not hold the secret in any form in which a program may print it: as it is, as base64 of
+/// itself or of a text that it is part of, and each of these as a list of bytes.
 #[track_caller]
 fn assert_hidden(log: &str, secret: &str) {
-    // Of a PEM file, what is between its two marks: line by line.
+    // A PEM file is looked for line by line, without the two lines that mark its begin and end.
     for line in secret.lines().filter(|line| line.len() >= PIECE && !line.starts_with("-----")) {
         let as_base64 = |skip: usize| {
             let whole = (line.len() - skip) / 3 * 3;
@@ -94,7 +95,8 @@ fn assert_hidden(log: &str, secret: &str) {
     }
 }
 
-/// As HTTP libraries dump what they send: groups of hex digits, and letters cut in pieces.
+/// Asserts that the log has no dump of bytes. HTTP libraries dump their traffic as groups of hex digits, beside letters
+/// that are cut in pieces.
 #[track_caller]
 fn assert_no_dump(log: &str) {
     for digits in [2, 4, 8] {

@@ -1,4 +1,5 @@
-//! What a user sets, and what becomes of what is wrong: exit codes and messages; what may pass is tried again.
+//! A setting that is wrong ends the process with a message and an exit code. After a failure that may pass, the
+//! operator tries again.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,10 +7,12 @@ use std::time::Duration;
 use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 
-use crate::client::assert_answers;
-use crate::{DEADLINE, binary, serving, start, wait_for_reason};
+use crate::support::client::assert_answers;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::inventory::{apps, assert_nothing_left};
+use crate::support::{DEADLINE, binary, serving, start};
 
-/// Runs the binary with nothing but these in its environment; gives its exit code and what it said.
+/// Runs the binary with nothing but these variables in its environment. Gives its exit code and its messages.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Command::new(binary()).args(arguments).env_clear().envs(environment.iter().copied()).output();
     let output = output.expect("the binary runs");
@@ -48,7 +51,7 @@ fn help_and_version_are_told_and_end_it_with_0() {
     assert_eq!((code, said.trim()), (Some(0), concat!("fly-tunnel-operator ", env!("CARGO_PKG_VERSION"))));
 }
 
-/// As in `--help | head -1`.
+/// A pipe may be closed before all is read, as by `--help | head -1`.
 #[test]
 fn who_reads_no_further_does_not_break_it() {
     for flag in ["--help", "--version"] {
@@ -62,7 +65,7 @@ fn who_reads_no_further_does_not_break_it() {
     }
 }
 
-/// Straight to the API server: the recorder takes tokens only.
+/// The operator goes straight to the API server here, because the recorder takes only tokens.
 #[test]
 fn a_kubeconfig_with_a_client_certificate_is_taken() {
     let lab = Homelab::new();
@@ -100,7 +103,7 @@ fn an_unreachable_cluster_is_tried_again_and_said_once() {
     assert!(pauses.last() > pauses.first(), "later each time: {pauses:?}");
 }
 
-/// Seconds of the day of an RFC 3339 time.
+/// The seconds since midnight of an RFC 3339 time.
 fn humantime(time: &str) -> f64 {
     let parts: Vec<f64> = time[11..].trim_end_matches('Z').split(':').filter_map(|part| part.parse().ok()).collect();
     parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]
@@ -123,7 +126,7 @@ fn a_token_that_fly_refuses_is_told_once_and_tried_again() {
     assert_answers(web.address(DEADLINE), 8080, "web");
 }
 
-/// The App's network proves that it is ours, so it is not given up because a setting is wrong.
+/// The App's network proves that the App is ours, so the operator does not give it up because a setting is wrong.
 #[test]
 fn an_operator_of_another_organisation_leaves_nothing_behind() {
     let lab = Homelab::new();
@@ -141,7 +144,7 @@ fn an_operator_of_another_organisation_leaves_nothing_behind() {
     wrong.kill();
     let _operator = start(&lab);
     web.wait_gone(DEADLINE);
-    crate::assert_nothing_left(&lab);
+    assert_nothing_left(&lab);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn a_namespace_that_is_missing_is_made() {
     lab.cluster().kube().delete(&format!("/api/v1/namespaces/{namespace}")).expect("the namespace is deleted");
 }
 
-/// What the cluster refuses is told on the Service too, before anything is billed.
+/// The Service tells that the cluster refuses our objects, before anything is billed.
 #[test]
 fn a_cluster_that_refuses_our_objects_is_told() {
     let lab = Homelab::new();
@@ -182,7 +185,7 @@ fn a_cluster_that_refuses_our_objects_is_told() {
     assert!(message.contains("not for you"), "{message}");
     lab.wait_requests(DEADLINE, |requests| requests.iter().filter(|r| r.status == Some(403)).count() > 4);
     assert_eq!(count(&operator.log(), "Degraded"), 1, "{}", operator.log());
-    assert!(crate::apps(&lab).is_empty());
+    assert!(apps(&lab).is_empty());
     lab.faults([]);
     assert_answers(web.address(DEADLINE), 8080, "web");
 }
@@ -198,6 +201,27 @@ fn a_rotated_token_needs_no_restart() {
     wait_for_reason(&web, "FlyUnauthorized");
     std::fs::write(&file, format!("{}\n", lab.fly().token())).expect("a file");
     assert_answers(web.address(DEADLINE), 8080, "web");
+}
+
+/// Fly is not asked meanwhile, so nothing is said of a refusal by Fly.
+#[test]
+fn a_token_file_that_cannot_be_read_is_told_as_that() {
+    let lab = Homelab::new();
+    let (file, away) = (lab.directory().join("token"), lab.directory().join("token.away"));
+    std::fs::write(&file, lab.fly().token()).expect("a file");
+    let path = file.display().to_string();
+    let operator = lab.operator(binary()).without("FLY_API_TOKEN").env("FLY_API_TOKEN_FILE", &path).start();
+    let (web, ip) = serving(&lab);
+    std::fs::rename(&file, &away).expect("it is ours");
+    let message = wait_for_reason(&web, "FlyUnavailable");
+    assert!(message.contains("the Fly token cannot be read") && message.contains(&path), "{message}");
+    assert_eq!(web.address(DEADLINE), ip);
+    assert_answers(ip, 8080, "web");
+    for never in ["FlyUnauthorized", "does not take the token"] {
+        assert!(!operator.log().contains(never), "{}", operator.log());
+    }
+    std::fs::rename(&away, &file).expect("it is ours");
+    wait_for_reason(&web, "Serving");
 }
 
 #[test]
@@ -228,5 +252,5 @@ fn a_bad_moment_of_flys_is_not_worth_a_word() {
     };
     lab.wait_requests(DEADLINE, looked);
     assert_eq!(count(&operator.log(), "FlyUnavailable"), 0, "{}", operator.log());
-    assert_eq!(crate::condition(&web.object()).0, "Serving");
+    assert_eq!(condition(&web.object()).0, "Serving");
 }

@@ -1,16 +1,16 @@
-//! What is not ours is never touched: Services, Apps, and what the Go operator left.
+//! The operator never touches things that are not ours: Services, Apps, and the leftovers of the Go operator.
 
 use lab::homelab::Homelab;
 use lab::operator::Operator;
-use lab::recorder::Target;
-use serde_json::json;
+use lab::recorder::{Answer, Fault, Rule, Target};
+use serde_json::{Map, json};
 
-use crate::client::assert_answers;
-use crate::drain::ended;
-use crate::election::candidate;
-use crate::{
-    DEADLINE, LONG_DEADLINE, apps, assert_nothing_left, binary, objects, serving, start, wait_for_reason, wait_until,
-};
+use crate::support::client::{assert_answers, get};
+use crate::support::conditions::wait_for_reason;
+use crate::support::documents::commands;
+use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything, delete_at_fly, objects};
+use crate::support::lease::candidate;
+use crate::support::{DEADLINE, LONG_DEADLINE, binary, ended, serving, start, wait_until};
 
 #[test]
 fn services_of_another_class_and_of_none_are_left_alone() {
@@ -26,7 +26,7 @@ fn services_of_another_class_and_of_none_are_left_alone() {
         .create();
     let before: Vec<_> =
         [&other, &none, &plain].map(|service| service.object()["metadata"]["resourceVersion"].clone()).into();
-    // What was created later is served, so the polls saw the others too.
+    // This Service is created later. Once it is served, the polls have seen the others too.
     let ours = lab.service("ours").port(8080).create();
     assert_answers(ours.address(DEADLINE), 8080, "ours");
     wait_for_reason(&ours, "Serving");
@@ -38,6 +38,40 @@ fn services_of_another_class_and_of_none_are_left_alone() {
         let named = ["other", "none", "plain"].iter().any(|name| request.path.contains(&format!("/services/{name}")));
         assert!(!named, "{request:?}");
     }
+}
+
+/// Kubernetes stores a condition without a time. Whoever wrote it, nobody else's Service may suffer for it.
+#[test]
+fn one_service_that_is_not_as_expected_hides_no_other() {
+    let lab = Homelab::new();
+    let none = lab.service("none").class(None).port(8080).create();
+    let condition =
+        json!({ "type": "Synced", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": null });
+    let status = json!({ "status": { "conditions": [condition], "loadBalancer": { "ingress": [{ "hostname": "lb.example.com" }] } } });
+    let stored = lab.cluster().kube().merge_patch(&format!("{}/status", none.path()), &status).expect("it is taken");
+    assert!(stored["status"]["conditions"][0]["lastTransitionTime"].is_null(), "{stored:#}");
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    web.set_ports(&[8080, 9090]);
+    wait_until("the new port is served", DEADLINE, || get(ip, 9090, "/").is_ok());
+    web.delete();
+    web.wait_gone(DEADLINE);
+    assert_nothing_left(&lab);
+    assert!(!operator.log().contains("cannot be"), "{}", operator.log());
+}
+
+/// The same for an answer that no API server gives today: the Service that cannot be read is told of, once.
+#[test]
+fn a_service_that_cannot_be_read_is_told_of_once_and_hides_no_other() {
+    let lab = Homelab::new();
+    let services = json!({ "metadata": {}, "items": [{ "metadata": { "namespace": "shop", "name": "odd" }, "spec": { "ports": "none" } }] });
+    let odd = Answer { status: 200, headers: Map::new(), body: services.to_string() };
+    let list = Rule::new(Fault::Answer(odd)).to(Target::Kubernetes).method("GET").path("/services\\?.*fieldSelector");
+    lab.faults([list.times(3)]);
+    let operator = start(&lab);
+    serving(&lab);
+    let log = operator.log();
+    assert_eq!(log.matches("the Service shop/odd cannot be read: invalid type: string").count(), 1, "{log}");
 }
 
 #[test]
@@ -58,7 +92,7 @@ fn apps_of_others_in_the_organisation_are_left_alone() {
     }
 }
 
-/// The name of the App that a Service of this lab gets: from a creation that is undone.
+/// The name of the App that a Service of this lab gets. It is taken from a creation that is then undone.
 fn app_name(lab: &Homelab) -> String {
     let operator = start(lab);
     let (web, _) = serving(lab);
@@ -98,14 +132,15 @@ fn an_app_of_the_wanted_name_that_is_not_ours_stays_as_it_is() {
     }
 }
 
-/// Whoever gives the operator another cluster name would pay twice for each Service, and lose its address.
+/// If the tunnel were made again, a user who changes the cluster name would pay twice for each Service, and lose its
+/// address.
 #[test]
 fn a_tunnel_of_another_cluster_name_goes_on_and_is_not_made_again() {
     let lab = Homelab::new();
     goes_on_beside(&lab, |operator| operator.arg("--cluster-name=renamed"));
 }
 
-/// As after a reinstall elsewhere: nothing in that namespace tells of the old owner, but Fly does.
+/// This is the state after a reinstall in another namespace: nothing there tells of the old owner, but Fly does.
 #[test]
 fn a_tunnel_of_another_namespace_and_cluster_name_goes_on_and_is_not_made_again() {
     let lab = Homelab::new();
@@ -119,7 +154,8 @@ fn a_tunnel_of_another_namespace_and_cluster_name_goes_on_and_is_not_made_again(
     });
 }
 
-/// A tunnel serves; operators that are `changed` leave it alone. With its own owner back all of it is taken down.
+/// Asserts that operators that are `changed` leave a tunnel alone, and that an operator of its owner still takes all of
+/// it down.
 fn goes_on_beside<'a>(lab: &'a Homelab, changed: impl Fn(Operator<'a>) -> Operator<'a>) {
     let operator = start(lab);
     let (web, ip) = serving(lab);
@@ -147,13 +183,35 @@ fn goes_on_beside<'a>(lab: &'a Homelab, changed: impl Fn(Operator<'a>) -> Operat
         assert_eq!(request.method, "GET", "{request:?}");
     }
 
-    // With its old name it takes all of it down.
+    // An operator with the old name takes all of it down.
     let _operator = start(lab);
     web.wait_gone(DEADLINE);
     assert_nothing_left(lab);
 }
 
-/// Each of the clusters of one organisation may have a Service of that name: only who has its address has its tunnel.
+/// The objects' App is gone, so nobody needs them. docs/troubleshooting.md says how to delete them.
+#[test]
+fn objects_that_another_owner_left_can_be_deleted_and_a_tunnel_is_made() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    operator.kill();
+    let app = apps(&lab)[0]["name"].as_str().expect("a name").to_owned();
+    delete_at_fly(&lab, &format!("/apps/{app}"));
+    let _renamed = lab.operator(binary()).arg("--cluster-name=renamed").start();
+    let message = wait_for_reason(&web, "NameConflict");
+    assert!(message.contains(&format!("fly-tunnel-operator.dev/app={app}")), "{message}");
+
+    let command = commands("another-owner").replace("\\\n ", "").replace("=APP", &format!("={app}"));
+    let command = command.replace("fly-tunnel-operator-system", lab.operator_namespace());
+    let deleted = lab.cluster().kubectl(&command.split_whitespace().skip(1).collect::<Vec<_>>());
+    assert!(deleted.status.success(), "{command}: {}", String::from_utf8_lossy(&deleted.stderr));
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+}
+
+/// Several clusters of one organisation may each have a Service of that name. An App is the tunnel of the Service that
+/// shows its address.
 #[test]
 fn another_clusters_app_named_after_the_same_service_is_not_taken_for_its_tunnel() {
     let lab = Homelab::new();
@@ -169,8 +227,7 @@ fn another_clusters_app_named_after_the_same_service_is_not_taken_for_its_tunnel
     address.content_type("application/json").send(r#"{"type":"v4"}"#).expect("an address");
     let app = |name: &str| apps(&lab).into_iter().find(|app| app["name"] == name);
     let before = app(&theirs);
-    let deleted = by_hand.delete(format!("{at}/{ours}?force=true")).header("Authorization", &token).call();
-    deleted.expect("it is deleted");
+    delete_at_fly(&lab, &format!("/apps/{ours}"));
 
     wait_until("the tunnel is made again", LONG_DEADLINE, || {
         let shown = web.object()["status"]["loadBalancer"]["ingress"][0]["ip"].clone();

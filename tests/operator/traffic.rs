@@ -5,8 +5,8 @@ use std::net::Shutdown;
 
 use lab::homelab::Homelab;
 
-use crate::client::{assert_answers, connect, get};
-use crate::{DEADLINE, start};
+use crate::support::client::{assert_answers, connect, get};
+use crate::support::{DEADLINE, start};
 
 #[test]
 fn one_port() {
@@ -35,7 +35,7 @@ fn five_ports_one_of_them_7000() {
 fn a_hundred_mebibytes_go_both_ways_unharmed() {
     const CHUNK: usize = 1 << 16;
     const CHUNKS: u64 = (100 << 20) / CHUNK as u64;
-    /// Bytes that tell their place.
+    /// The bytes of a chunk. They depend on its number and on their place in it, so a mix-up shows.
     fn chunk(number: u64) -> Vec<u8> {
         (0..CHUNK as u64 / 8)
             .flat_map(|word| (number << 16 | word).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes())

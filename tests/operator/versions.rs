@@ -1,10 +1,10 @@
-//! Which versions of Kubernetes are served. Only the real one can be run here: an older one is told of in its stead.
+//! The versions of Kubernetes that are served. Only one can be run here, so a fault makes it call itself an older one.
 
 use lab::homelab::Homelab;
 use lab::recorder::{Answer, Fault, Rule, Target};
 use serde_json::json;
 
-use crate::{DEADLINE, binary, serving, start};
+use crate::support::{DEADLINE, binary, serving, start};
 
 fn tells(version: serde_json::Value) -> Rule {
     let answer = Answer { status: 200, headers: Default::default(), body: version.to_string() };

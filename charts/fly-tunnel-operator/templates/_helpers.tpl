@@ -4,14 +4,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{- /* At most 49 characters: with the longest suffix, that of the token's Secret, it is a label's value still. */ -}}
+{{- /* It has at most 49 characters, so that it is still a valid label value with the longest suffix, that of the token's Secret. */ -}}
 {{- define "fly-tunnel-operator.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- regexReplaceAll "[-.]+$" (.Values.fullnameOverride | default $both | trunc 49) "" -}}
 {{- end }}
 
-{{- /* Of what is not in the release's namespace: that of the class, so that helm refuses a second release that serves it. */ -}}
+{{- /* The name of objects outside of the release's namespace. It is the class's, so that helm refuses a second release for that class. */ -}}
 {{- define "fly-tunnel-operator.clusterWideName" -}}
 {{- include "fly-tunnel-operator.loadBalancerClass" . | replace "/" ":" -}}
 {{- end }}
@@ -30,7 +30,7 @@ app.kubernetes.io/name: {{ include "fly-tunnel-operator.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- /* Of the Deployment's pods alone; the Job that drains has pods, too. */ -}}
+{{- /* Labels that only the Deployment's pods have; the Job that drains has pods, too. */ -}}
 {{- define "fly-tunnel-operator.operatorLabels" -}}
 {{ include "fly-tunnel-operator.selectorLabels" . }}
 app.kubernetes.io/component: operator
@@ -43,7 +43,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{- /* The operator's own. */ -}}
+{{- /* The operator's own default. */ -}}
 {{- define "fly-tunnel-operator.defaultClass" -}}
 fly-tunnel-operator.dev/lb
 {{- end }}
@@ -52,7 +52,7 @@ fly-tunnel-operator.dev/lb
 {{- .Values.loadBalancerClass | default (include "fly-tunnel-operator.defaultClass" .) -}}
 {{- end }}
 
-{{- /* What --frpc-pod-file is to hold: JSON of what is set, empty if nothing is. */ -}}
+{{- /* The content of --frpc-pod-file: the values that are set, as JSON; empty if none is. */ -}}
 {{- define "fly-tunnel-operator.frpcPod" -}}
 {{- $set := dict -}}
 {{- range $key, $value := .Values.frpc -}}

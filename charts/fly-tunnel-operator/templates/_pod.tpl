@@ -1,7 +1,7 @@
 {{- /*
-The pod that runs the operator: by the Deployment to serve, and by the Job of `uninstall.drain` to take all down. One
-template, so that both have the same arguments, rights and mounts. Takes a dict: `root` is the chart's context, `drain`
-whether it is the Job's.
+The pod that runs the operator. The Deployment uses it to serve, and the Job of `uninstall.drain` to take everything
+down. They share one template, so that both have the same arguments, rights and mounts. It takes a dict: `root` is the
+chart's context, `drain` says whether the pod is the Job's.
 */ -}}
 {{- define "fly-tunnel-operator.podTemplate" -}}
 {{- with .root -}}
@@ -13,7 +13,7 @@ metadata:
     {{- merge $component $labels (.Values.podLabels | default dict) | toYaml | nindent 4 }}
   {{- $annotations := .Values.podAnnotations | default dict }}
   {{- if $frpcPod }}
-  {{- /* The operator reads the file once, at its start. The token needs no checksum: it is read again. */}}
+  {{- /* The operator reads the file only when it starts, so a change must replace the pod. It reads the token again and again. */}}
   {{- $annotations = merge (dict "checksum/frpc-pod" ($frpcPod | sha256sum)) $annotations }}
   {{- end }}
   {{- with $annotations }}
@@ -24,7 +24,7 @@ spec:
   serviceAccountName: {{ include "fly-tunnel-operator.serviceAccountName" . | quote }}
   automountServiceAccountToken: true
   enableServiceLinks: false
-  {{- /* It takes up to 5 s for what is under way and 3 s to release its Lease; a small node may be slow. */}}
+  {{- /* The operator takes up to 5 s to finish what is under way and 3 s to release its Lease; a small node may be slower. */}}
   terminationGracePeriodSeconds: 15
   {{- if $.drain }}
   restartPolicy: Never
@@ -33,7 +33,7 @@ spec:
     runAsNonRoot: true
     runAsUser: 65532
     runAsGroup: 65532
-    {{- /* So that it may read the token. */}}
+    {{- /* With this group it may read the token. */}}
     fsGroup: 65532
     seccompProfile:
       type: RuntimeDefault
@@ -44,10 +44,9 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . | quote }}
   {{- end }}
-  {{- with .Values.nodeSelector }}
   nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- /* The image is one for Linux. */}}
+    {{- merge (dict) (.Values.nodeSelector | default dict) (dict "kubernetes.io/os" "linux") | toYaml | nindent 4 }}
   {{- with .Values.affinity }}
   affinity:
     {{- toYaml . | nindent 4 }}
@@ -60,12 +59,12 @@ spec:
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
-      {{- /* One node is better than none. */}}
+      {{- /* All pods on one node are better than pods that cannot start. */}}
       whenUnsatisfiable: ScheduleAnyway
       labelSelector:
         matchLabels:
           {{- include "fly-tunnel-operator.operatorLabels" . | nindent 10 }}
-      {{- /* Pods that a rollout is about to end do not count. */}}
+      {{- /* Pods that a rollout is about to end do not count for the spread. */}}
       matchLabelKeys: [pod-template-hash]
   {{- end }}
   containers:
@@ -74,7 +73,7 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args:
         {{- if $.drain }}
-        {{- /* First, so that no argument of the user's can take it for its value. */}}
+        {{- /* It comes first, so that no argument of the user's can take it for its value. */}}
         - --drain
         {{- end }}
         - --fly-api-token-file=/etc/fly-tunnel-operator/token/fly-api-token
@@ -111,7 +110,7 @@ spec:
         - name: http
           containerPort: 8080
       livenessProbe:
-        {{- /* It fails when a thread is stuck, never because of Fly or the cluster. */}}
+        {{- /* It fails if a thread is stuck, never because of Fly or the cluster. */}}
         httpGet:
           path: /healthz
           port: http
@@ -134,7 +133,7 @@ spec:
         capabilities:
           drop: [ALL]
       volumeMounts:
-        {{- /* Whole folders: with subPath, a Secret that changes would not reach the pod. */}}
+        {{- /* Whole folders are mounted: with subPath, a change of the Secret would not reach the pod. */}}
         - name: token
           mountPath: /etc/fly-tunnel-operator/token
           readOnly: true
@@ -150,8 +149,8 @@ spec:
         defaultMode: 0440
         {{- if $.drain }}
         {{- /*
-        Without its Secret it fails at once. One that waited for it would outlive the uninstall, and take down what serves
-        again.
+        Without its Secret the drain fails at once. If it waited for the Secret, it could outlive the uninstall and take
+        down tunnels that serve again.
         */}}
         optional: true
         {{- end }}

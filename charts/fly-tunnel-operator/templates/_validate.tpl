@@ -1,6 +1,6 @@
 {{- /*
-What the schema could only tell in its own words: all that is missing, misspelt or at odds, at once. Each of the templates
-below yields its problems, one a line.
+Lists everything that is missing, malformed or contradictory, all at once and in plain words, as the schema could not.
+Each of the templates below yields its problems, one on each line.
 */ -}}
 {{- define "fly-tunnel-operator.validate" -}}
 {{- $problems := list -}}
@@ -26,7 +26,7 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 {{- end }}
 {{- end }}
 
-{{- /* Texts that have a form: value, what it is called, its form, and what to give. An empty one is none. */ -}}
+{{- /* Values that must have a form. Each entry has the value, its name, the form, and advice. An empty value is not checked. */ -}}
 {{- define "fly-tunnel-operator.malformed" -}}
 {{- $image := "no spaces in it, such as registry.example.com/frps:1" -}}
 {{- $name := "up to 63 lower-case letters, digits and dashes, with no dash at its ends" -}}
@@ -56,8 +56,8 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 {{- $resources := .Values.resources | default dict -}}
 {{- range $kind := list "requests" "limits" -}}
 {{- range $resource, $quantity := get $resources $kind | default dict -}}
-{{- $form := "^[0-9]+([.][0-9]+)?([numkMGTPE]|[KMGTPE]i)?$" -}}
-{{- /* A number is as good: the schema looks at those. */ -}}
+{{- $form := "^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$" -}}
+{{- /* A quantity may be a number, too; the schema checks those. */ -}}
 {{- $text := kindIs "string" $quantity | ternary $quantity "" -}}
 {{- $forms = append $forms (list $text (printf "resources.%s.%s" $kind $resource) $form "a quantity such as 100m (of a core) or 64Mi (of bytes)") -}}
 {{- end -}}
@@ -73,7 +73,7 @@ flyRegion is missing: give the Fly region that is next to you (--set flyRegion=o
 {{- end }}
 {{- end }}
 
-{{- /* Arguments and variables that the chart gives itself, or that would make the operator another than the chart takes it for. */ -}}
+{{- /* Arguments and variables that the chart sets itself, or that would change the operator in a way that the chart does not expect. */ -}}
 {{- define "fly-tunnel-operator.owned" -}}
 {{- $both := dict
   "fly-api-token-file" "use the value flyApiToken or existingSecret"
@@ -115,7 +115,7 @@ extraEnv has {{ $variable.name }}: {{ . }}
 {{- end }}
 {{- end }}
 
-{{- /* What is there already, where helm asks the cluster: `helm template` does not. */ -}}
+{{- /* Conflicts with what is installed already. Only commands that ask the cluster find them; `helm template` does not. */ -}}
 {{- define "fly-tunnel-operator.installed" -}}
 {{- $release := printf "%s in the namespace %s" .Release.Name .Release.Namespace -}}
 {{- $class := include "fly-tunnel-operator.loadBalancerClass" . -}}

@@ -1,9 +1,10 @@
-//! Connections: one pool of them for each client certificate, and how a server is reached that goes by another name.
+//! Connections: one pool of them for each client certificate, and how to reach a server whose certificate has another name.
 //!
-//! ureq's agent has one pool and one setting of TLS. A credential plugin may bring a new certificate at any time: then
-//! a new agent is made, and with the last request that uses the old one, its connections go.
+//! An agent of ureq has one pool and one setting of TLS. A credential plugin may bring a new certificate at any time. Then
+//! a new agent is made; the connections of the old one end with the last request that uses it.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ureq::http::Uri;
 use ureq::tls::{ClientCert, TlsConfig};
@@ -14,6 +15,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Proxy};
 
 use crate::config::error::ConfigError;
+use crate::identity::OwnAgent;
 use crate::login::{ClientCertificate, Login};
 use crate::options::ClientOptions;
 use crate::tls::{TlsSettings, Trust, client_cert};
@@ -21,14 +23,15 @@ use crate::tls::{TlsSettings, Trust, client_cert};
 /// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
 const BUFFER: usize = 8 << 10;
 /// Idle connections are closed after this time. The API server closes them after 90 s (`IdleTimeout` in apiserver's
-/// `secure_serving.go`): better to be first.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(60);
+/// `secure_serving.go`), and a request must not meet a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// The time for a connection, with its TLS. A server that does not answer in this time is out of reach.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The agents of one client.
 pub(crate) struct Agents {
-    /// With the certificate that the configuration has, if any.
-    own: Agent,
-    /// With the last certificate that a plugin brought.
+    own: Mutex<OwnAgent>,
+    /// The agent with the last certificate that a plugin brought.
     brought: Mutex<Option<(ClientCertificate, Agent)>>,
     trust: Trust,
     proxy: Option<Proxy>,
@@ -43,30 +46,34 @@ impl std::fmt::Debug for Agents {
 }
 
 impl Agents {
-    /// `name`: a URL with the name that the server's certificate has, if it is another.
+    /// `name` is a URL with the name in the server's certificate, if that is another one than in the server's URL.
     ///
     /// # Errors
-    /// A certificate, a key or a user agent that cannot be used.
+    /// A certificate, a key or the user agent cannot be used.
     pub fn new(
-        tls: &TlsSettings,
+        tls: TlsSettings,
         proxy: Option<Proxy>,
         name: Option<Uri>,
         options: &ClientOptions,
     ) -> Result<Agents, ConfigError> {
         let user_agent = &options.user_agent;
-        // ureq panics on one that is no header.
+        // ureq panics on a user agent that cannot be a header.
         if ureq::http::HeaderValue::from_str(user_agent).is_err() {
             return Err(ConfigError::invalid(format!("{user_agent:?} cannot be a user agent")));
         }
-        let trust = Trust::new(tls).map_err(|error| error.of(&tls.origin))?;
+        let trust = Trust::new(&tls).map_err(|error| error.of(&tls.origin))?;
         let own = tls.client.as_ref().map(client_cert).transpose().map_err(|error| error.of(&tls.origin))?;
         let own = agent(trust.tls_config(own), proxy.clone(), name.clone(), options);
+        let own = Mutex::new(OwnAgent::new(own, tls.client));
         Ok(Agents { own, brought: Mutex::default(), trust, proxy, name, options: options.clone() })
     }
 
     /// The agent to send a request with.
     pub fn of(&self, login: &Login) -> Agent {
-        let Some(certificate) = &login.client else { return self.own.clone() };
+        let Some(certificate) = &login.client else {
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            return own.now(|certificate| self.with(certificate));
+        };
         let mut brought = self.brought.lock().unwrap_or_else(PoisonError::into_inner);
         match &*brought {
             Some((last, agent)) if last == certificate => agent.clone(),
@@ -84,16 +91,16 @@ impl Agents {
 }
 
 fn agent(tls: TlsConfig, proxy: Option<Proxy>, name: Option<Uri>, options: &ClientOptions) -> Agent {
-    let ClientOptions { ref user_agent, connect_timeout, timeout: _, idle_connections } = *options;
+    let ClientOptions { ref user_agent, timeout: _, idle_connections } = *options;
     let config = Agent::config_builder()
         .tls_config(tls)
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // Never the one that the environment names: it is meant for other servers than this.
+        // A proxy that the environment names is never used: it is meant for other servers than this.
         .proxy(proxy)
         .user_agent(user_agent)
-        .timeout_connect(Some(connect_timeout))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
         .max_idle_age(IDLE)
         .max_idle_connections(idle_connections)
         .max_idle_connections_per_host(idle_connections)
@@ -107,8 +114,8 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, name: Option<Uri>, options: &Clie
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
-/// TLS with a server whose certificate may have another name than its URL (`tls-server-name`). The URL says where it is
-/// and what goes into `Host`, as in kubectl.
+/// TLS with a server whose certificate may have another name than its URL (`tls-server-name`). As in kubectl, the URL says
+/// where the server is and what stands in the header `Host`.
 #[derive(Debug)]
 struct Tls {
     inner: RustlsConnector,
@@ -125,7 +132,7 @@ impl<In: Transport> Connector<In> for Tls {
             uri: name.unwrap_or(details.uri),
             addrs: details.addrs.clone(),
             config: details.config,
-            // What a request has of its own is its deadline, which is no reason to read all authorities again.
+            // A request has no settings of its own but its deadline, and that is no reason to read all authorities again.
             request_level: false,
             resolver: details.resolver,
             now: details.now,

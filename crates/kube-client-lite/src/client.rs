@@ -7,18 +7,17 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::config::{Config, ConfigError};
-use crate::delete::DeleteOptions;
 use crate::error::Error;
 use crate::options::ClientOptions;
 use crate::patch::{self, PatchOperation};
-use crate::reply::{self, OBJECT_LIMIT, Reply};
+use crate::reply::{self, Reply};
 use crate::request::{JSON, Method, Request};
 use crate::transport::Transport;
 use crate::version::Version;
 
 /// A client of one API server. Clones share their connections and may be used from many threads.
 ///
-/// Paths are those of [`crate::Resource`]. Each request has one deadline for all that it takes.
+/// [`crate::Resource`] makes the paths. Each request has one deadline, for everything that it takes.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Arc<Transport>,
@@ -26,19 +25,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with the default options. Nothing is sent yet.
+    /// A client of the server that `config` names. Nothing is sent yet.
     ///
     /// # Errors
-    /// A certificate, a key or a user agent that cannot be used.
-    pub fn new(config: Config, user_agent: &str) -> Result<Client, ConfigError> {
-        Client::with_options(config, &ClientOptions::new(user_agent))
-    }
-
-    /// A client with other options.
-    ///
-    /// # Errors
-    /// As [`Client::new`].
-    pub fn with_options(config: Config, options: &ClientOptions) -> Result<Client, ConfigError> {
+    /// A certificate, a key or the user agent cannot be used.
+    pub fn new(config: Config, options: &ClientOptions) -> Result<Client, ConfigError> {
         let transport = Arc::new(Transport::new(config, options)?);
         Ok(Client { transport, timeout: options.timeout })
     }
@@ -59,39 +50,40 @@ impl Client {
     /// Creates an object, in the collection that `path` names.
     ///
     /// # Errors
-    /// [`Error::is_already_exists`] where the name is taken. A creation whose reply was lost is not
-    /// repeated: it may have happened.
+    /// [`Error::is_already_exists`] where the name is taken. If the reply is lost, the creation is not sent again: it may have
+    /// happened.
     pub fn create<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         self.run(Request::new(Method::Post, path).with_body(JSON, body)?)
     }
 
-    /// Writes a whole object in place of the one that is there. The body should carry the `metadata.resourceVersion`
-    /// that it was made from.
+    /// Writes a whole object in place of the one that is there: what is not in the body goes, whoever wrote it. A body that
+    /// carries the `metadata.resourceVersion` of the object that it was made from replaces no other.
     ///
     /// # Errors
-    /// [`Error::is_conflict`] where somebody else was faster. A replacement whose reply was lost is not repeated.
+    /// [`Error::is_conflict`] where somebody else was faster, [`Error::is_not_found`] where there is nothing to replace. If the
+    /// reply is lost, the replacement is not sent again.
     pub fn replace<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         self.run(Request::new(Method::Put, path).with_body(JSON, body)?)
     }
 
     /// Changes an object by a JSON patch.
     ///
-    /// A patch that tests `/metadata/resourceVersion` is sent again if its connection turns out to be dead;
-    /// had the first one arrived, the second meets another version.
+    /// A patch that tests `/metadata/resourceVersion` is sent again if its connection turns out to be dead. Should the first
+    /// one have arrived, the second one meets another version and fails.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] where a test failed or a path is not there: read the object again.
+    /// [`Error::is_invalid`] where a test failed, or where there is nothing at a path. Read the object again then.
     pub fn json_patch<T: DeserializeOwned>(&self, path: &str, patch: &[PatchOperation]) -> Result<T, Error> {
         let request = Request { repeatable: patch::is_guarded(patch), ..Request::new(Method::Patch, path) };
         self.run(request.with_body("application/json-patch+json", &patch)?)
     }
 
-    /// Creates an object or changes it, by server-side apply: `field_manager` owns the fields in `body`,
-    /// whoever owned them before (`force`), and whatever it owned and no longer sends is taken away.
+    /// Creates an object or changes it, by server-side apply. `field_manager` owns the fields in `body` from then on,
+    /// whoever owned them before (`force`). Fields that it owned, and that are not in `body`, are removed.
     ///
     /// # Errors
-    /// A 500 `field not declared in schema` means a server that is too old for a field; it is not retryable.
-    /// The status of an object that is not there is a 422 ([`Error::is_invalid`]), not a 404.
+    /// A 500 `field not declared in schema` says that the server is too old for a field; another try does not help.
+    /// For the status of an object that is not there the server says 422 ([`Error::is_invalid`]), not 404.
     pub fn apply<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -100,36 +92,35 @@ impl Client {
     ) -> Result<T, Error> {
         let request = Request {
             query: vec![("fieldManager", field_manager), ("force", "true")],
-            // To apply the same twice is to apply it once.
+            // Applied twice, the same body changes no more than applied once.
             repeatable: true,
             ..Request::new(Method::Patch, path)
         };
-        // JSON is YAML.
+        // The body is JSON, which is YAML, too.
         self.run(request.with_body("application/apply-patch+yaml", body)?)
     }
 
-    /// Deletes an object. It may stay for a while: for its finalizers, for its grace period, or because its
-    /// dependents go first.
+    /// Deletes the object that has this name, whichever it is. It may stay for a while: for its finalizers, for its grace
+    /// period, or because its dependents go first. If the reply is lost, the deletion is not sent again: by then the name may
+    /// be another object's.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where it is gone already, [`Error::is_conflict`] where a precondition does not hold.
-    pub fn delete(&self, path: &str, options: &DeleteOptions) -> Result<(), Error> {
-        let request = Request { repeatable: options.is_guarded(), ..Request::new(Method::Delete, path) };
-        self.run::<IgnoredAny>(request.with_body(JSON, &options.body())?).map(|_| ())
+    /// [`Error::is_not_found`] where it is gone already.
+    pub fn delete(&self, path: &str) -> Result<(), Error> {
+        self.run::<IgnoredAny>(Request::new(Method::Delete, path)).map(|_| ())
     }
 
-    /// Which version the server has. Needs no right but to be known to the server.
+    /// The version of the server. Every user that the server knows may ask for it.
     ///
     /// # Errors
-    /// As any request.
+    /// The request fails.
     pub fn version(&self) -> Result<Version, Error> {
         self.get("/version")
     }
 
     fn run<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
         let reply = self.send(&request)?;
-        let decoded = reply::decode(reply, OBJECT_LIMIT);
-        decoded.map(|(value, _)| value).map_err(|kind| request.error(kind))
+        reply::decode(reply).map_err(|kind| request.error(kind))
     }
 
     pub(crate) fn send(&self, request: &Request) -> Result<Reply, Error> {

@@ -1,9 +1,8 @@
-//! Who the client says it is: nobody, a fixed token, a token in a file that others replace, or whom a plugin names.
+//! The sources of logins: a fixed token, a token in a file that others replace, or a plugin. A client may also have none.
 //!
-//! A ServiceAccount's token is bound to its pod and good for about an hour; the kubelet writes a new
+//! The token of a ServiceAccount is bound to its pod and good for about an hour; the kubelet writes a new
 //! one in time. So a token from a file is read again each minute, as client-go does, and at once
-//! when the server refuses it. Plugins are in `exec/`. (A client certificate that stays is a matter of
-//! TLS, see `tls.rs`.)
+//! when the server refuses it. Plugins are in `exec/`, client certificates in `identity.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::exec::Plugin;
 use crate::login::{Login, Secret};
 
-/// client-go's period in `transport/token_source.go`.
-const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(60);
+/// A file with a token or a certificate is read again after this time: the period of client-go in `transport/token_source.go`.
+pub(crate) const FILE_PERIOD: Duration = Duration::from_secs(60);
 
-/// Where the login comes from.
+/// The source of logins.
 #[derive(Debug, Default)]
 pub(crate) enum Credentials {
     #[default]
@@ -26,10 +25,10 @@ pub(crate) enum Credentials {
 }
 
 impl Credentials {
-    /// Who to be now.
+    /// The login to use now.
     ///
     /// # Errors
-    /// A message, where there should be a login and there is none, by the deadline.
+    /// A message where there should be a login and none could be had by the deadline.
     pub(crate) fn login(&self, deadline: Instant) -> Result<Login, String> {
         match self {
             Credentials::None => Ok(Login::default()),
@@ -39,7 +38,7 @@ impl Credentials {
         }
     }
 
-    /// Who to be after `refused` met a 401; `None` where there is nobody else to be.
+    /// The login to use after the server answered 401 to `refused`; `None` where there is no other one.
     pub(crate) fn renewed(&self, refused: &Login, deadline: Instant) -> Option<Login> {
         match (self, &refused.token) {
             (Credentials::TokenFile(file), Some(token)) => file.renewed(token).map(Login::with_token),
@@ -56,7 +55,7 @@ pub(crate) struct TokenFile {
     last: Mutex<Last>,
 }
 
-/// What is known of the file.
+/// The result of the last reading of a token file.
 #[derive(Debug, Default)]
 struct Last {
     token: Option<Secret>,
@@ -64,7 +63,7 @@ struct Last {
 }
 
 impl TokenFile {
-    /// `fallback` is used for as long as the file has never been readable.
+    /// `fallback` is used until the file can be read for the first time.
     pub(crate) fn new(path: PathBuf, fallback: Option<Secret>) -> TokenFile {
         let last = Last { token: fallback, read_at: None };
         TokenFile { path, last: Mutex::new(last) }
@@ -72,7 +71,7 @@ impl TokenFile {
 
     fn token(&self) -> Result<Secret, String> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.read_at.is_none_or(|at| at.elapsed() >= TOKEN_FILE_PERIOD);
+        let due = last.read_at.is_none_or(|at| at.elapsed() >= FILE_PERIOD);
         if due {
             last.refresh(&self.path)?;
         }
@@ -90,7 +89,7 @@ impl TokenFile {
 }
 
 impl Last {
-    /// Reads the file. One that cannot be read now (it is being replaced) leaves the last token in use.
+    /// Reads the file. If it cannot be read now, since it is being replaced, the last token stays in use.
     fn refresh(&mut self, path: &Path) -> Result<(), String> {
         match read_token(path) {
             Ok(token) => {
@@ -129,7 +128,7 @@ mod tests {
         let token = || file.token().expect("a token").reveal().to_owned();
         let a_minute_passes = || {
             let mut last = file.last.lock().expect("no panic");
-            last.read_at = last.read_at.and_then(|at| at.checked_sub(TOKEN_FILE_PERIOD));
+            last.read_at = last.read_at.and_then(|at| at.checked_sub(FILE_PERIOD));
         };
 
         assert_eq!(token(), "first");

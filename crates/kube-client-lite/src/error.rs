@@ -1,6 +1,6 @@
-//! What can go wrong with a request, and what can be done about it.
+//! Errors of requests.
 //!
-//! Callers ask the predicates; how an error came about is its text. The API server explains itself
+//! A caller asks the predicates what it can do about an error; the text is for people. The API server explains itself
 //! in a `Status` object, from which code, reason, message and the time to wait are taken.
 
 use std::fmt;
@@ -19,16 +19,16 @@ struct Inner {
     kind: Kind,
 }
 
-/// Where it failed.
+/// The cause of a failure.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// No token could be read to send.
+    /// There is no token to send: none could be read.
     Credentials(String),
-    /// What was to be sent is no JSON.
+    /// The body cannot be written as JSON.
     Body(serde_json::Error),
-    /// No whole reply came, for want of a connection, of time or of the rest.
+    /// No whole reply came: there was no connection, it took too long, or the rest is missing.
     Transport(ureq::Error),
-    /// The reply is larger than what its kind of request may bring, in bytes.
+    /// The reply is larger than this limit of its kind of request, in bytes.
     TooLarge(u64),
     /// The reply is not the JSON that was asked for.
     NotJson(serde_json::Error),
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Refused(Refusal),
 }
 
-/// A reply with a status other than 2xx.
+/// A reply whose HTTP status is not 2xx.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub code: u16,
@@ -47,7 +47,7 @@ pub(crate) struct Refusal {
     pub status: Status,
 }
 
-/// `Status` of `meta/v1`, as far as it is of use.
+/// A `Status` of `meta/v1`, without the fields that are of no use here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
@@ -60,6 +60,13 @@ pub(crate) struct Status {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct StatusDetails {
     pub retry_after_seconds: u64,
+    pub causes: Vec<StatusCause>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StatusCause {
+    pub reason: String,
 }
 
 impl Error {
@@ -82,34 +89,28 @@ impl Error {
         self.code() == Some(409) && self.reason() == "AlreadyExists"
     }
 
-    /// The object would not be a valid one, or a JSON patch's test failed.
+    /// The object would not be valid, or a test of a JSON patch failed.
     pub fn is_invalid(&self) -> bool {
         self.code() == Some(422)
     }
 
-    /// The credentials are not accepted.
-    pub fn is_unauthorized(&self) -> bool {
-        self.code() == Some(401)
-    }
-
-    /// The credentials are good, but have not this right; or the namespace is being deleted.
+    /// The user is known, but has no right to do this; or the namespace is being deleted.
     pub fn is_forbidden(&self) -> bool {
         self.code() == Some(403)
     }
 
-    /// The state that was asked for is too old to be served.
-    pub fn is_gone(&self) -> bool {
-        self.code() == Some(410)
+    /// The object cannot be created, since its namespace is being deleted. [`Error::is_forbidden`] is true as well.
+    pub fn is_namespace_terminating(&self) -> bool {
+        let Kind::Refused(refusal) = &self.0.kind else {
+            return false;
+        };
+        let causes = refusal.status.details.iter().flat_map(|details| &details.causes);
+        self.is_forbidden() && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 
-    /// The very same request may succeed later: the server is busy, starting or out of reach.
-    pub fn is_retryable(&self) -> bool {
-        match &self.0.kind {
-            Kind::Refused(refusal) => refusal.is_retryable(),
-            Kind::Transport(error) => is_passing(error),
-            Kind::Credentials(_) => true,
-            Kind::Body(_) | Kind::TooLarge(_) | Kind::NotJson(_) | Kind::Endless => false,
-        }
+    /// The state that was asked for is too old to be served.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.code() == Some(410)
     }
 
     /// How long the server asks to be left alone, by `Retry-After` or in its `Status`.
@@ -124,7 +125,7 @@ impl Error {
     }
 
     /// The HTTP status of a refusal; `None` where there was no whole reply.
-    pub fn code(&self) -> Option<u16> {
+    fn code(&self) -> Option<u16> {
         match &self.0.kind {
             Kind::Refused(refusal) => Some(refusal.code),
             _ => None,
@@ -132,35 +133,11 @@ impl Error {
     }
 
     /// The reason that the API server gave, one CamelCase word, or `""`.
-    pub fn reason(&self) -> &str {
+    fn reason(&self) -> &str {
         match &self.0.kind {
             Kind::Refused(refusal) => &refusal.status.reason,
             _ => "",
         }
-    }
-}
-
-impl Refusal {
-    fn is_retryable(&self) -> bool {
-        match self.code {
-            // Server-side apply with a field that the server does not know. It will not learn.
-            500 => !self.status.message.contains("field not declared in schema"),
-            408 | 429 | 502 | 503 | 504 => true,
-            _ => false,
-        }
-    }
-}
-
-/// Whether the trouble is with the way to the server, which may clear up, or with what the two sides are.
-fn is_passing(error: &ureq::Error) -> bool {
-    match error {
-        // A certificate that is refused arrives as an I/O error of this kind.
-        ureq::Error::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
-        ureq::Error::Timeout(_)
-        | ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::ConnectProxyFailed(_) => true,
-        _ => false,
     }
 }
 

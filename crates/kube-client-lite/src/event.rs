@@ -1,32 +1,35 @@
 //! Events: what `kubectl describe` shows below an object.
 //!
-//! They are core/v1 Events with the fields that client-go's recorder sets. The server names them, so
-//! that two of the same second do not clash. Whether a thing is worth an Event, and whether it was told
-//! already, is the caller's judgement.
+//! They are Events of `core/v1` with the fields that client-go's recorder sets. The server gives them their names, so
+//! that two of the same second do not clash. It is for the caller to judge whether something is worth an Event, and
+//! whether it was told already.
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Serialize, de::IgnoredAny};
 
 use crate::{Client, Error, ObjectMeta, Resource};
 
-/// Which object an Event speaks of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// The object that an Event speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectReference {
-    /// `v1`, `apps/v1`
-    pub api_version: String,
-    /// `Service`
-    pub kind: String,
+    api_version: String,
+    kind: String,
     /// The Event is written to this namespace, too.
-    pub namespace: String,
-    pub name: String,
+    namespace: String,
+    name: String,
     /// `kubectl describe` shows only Events with the object's own UID.
-    pub uid: String,
+    uid: String,
 }
 
 impl ObjectReference {
-    /// The reference to an object of which the metadata is known.
+    /// The object's own UID.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// The reference to the object with this metadata: `v1` and `Service`, `apps/v1` and `Deployment`.
     pub fn new(api_version: &str, kind: &str, metadata: &ObjectMeta) -> ObjectReference {
         ObjectReference {
             api_version: api_version.to_owned(),
@@ -54,7 +57,7 @@ pub struct Event<'a> {
     pub reason: &'a str,
     /// A sentence.
     pub message: &'a str,
-    /// Who says so: the controller's name.
+    /// The name of the controller that writes the Event.
     pub component: &'a str,
 }
 
@@ -62,7 +65,7 @@ impl Client {
     /// Writes an Event, as of now.
     ///
     /// # Errors
-    /// As any request. A namespace that is being deleted answers 403: an Event is never worth
+    /// The request fails. In a namespace that is being deleted the server says 403 ([`Error::is_forbidden`]). No Event is worth
     /// holding up the work that it tells of.
     pub fn create_event(&self, event: &Event) -> Result<(), Error> {
         let Event { involved_object, r#type, reason, message, component } = *event;

@@ -1,4 +1,4 @@
-//! Who the client is in one request. Nothing of it is ever printed.
+//! A login: the token or certificate that one request is sent with. None of it is ever printed.
 
 use std::fmt;
 
@@ -31,13 +31,13 @@ impl fmt::Debug for Secret {
 #[derive(Clone)]
 pub(crate) struct ClientCertificate {
     pub cert: ClientCert,
-    /// In PEM, to tell it from others.
+    /// The certificates in PEM, by which two logins are told from each other.
     chain: Secret,
 }
 
 impl ClientCertificate {
     /// # Errors
-    /// One that cannot be used.
+    /// The certificate cannot be used.
     pub(crate) fn new(identity: &ClientIdentity) -> Result<ClientCertificate, ConfigError> {
         let chain = Secret::new(String::from_utf8_lossy(&identity.certificates));
         Ok(ClientCertificate { cert: tls::client_cert(identity)?, chain })
@@ -56,12 +56,12 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-/// Who the client is in one request.
+/// The token or certificate of one request; neither of them for a client that is nobody.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Login {
     /// The bearer token.
     pub token: Option<Secret>,
-    /// In place of the one that the configuration has.
+    /// It is used in place of the certificate of the configuration.
     pub client: Option<ClientCertificate>,
 }
 

@@ -1,14 +1,14 @@
-//! What every Kubernetes object carries, as far as a controller reads or writes it.
+//! Metadata and conditions, which objects of all kinds have. Only fields are here that a controller reads or writes.
 //!
-//! Fields as in `k8s.io/apimachinery/pkg/apis/meta/v1`. Times stay the RFC 3339 text that the
-//! API server sends: a controller compares presence far more often than time.
+//! The fields are those of `k8s.io/apimachinery/pkg/apis/meta/v1`. Times stay the RFC 3339 text that the API server sends:
+//! a controller asks far more often whether there is a time than which one.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 
-/// An object's `metadata`. Whatever the server left out is empty; whatever is empty is not sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The `metadata` of an object. A field that the server left out is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
     /// Unique among the objects of its kind in its namespace.
@@ -17,19 +17,19 @@ pub struct ObjectMeta {
     /// Empty for objects of the cluster.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
-    /// Never given to a second object, not even to one of the same name.
+    /// No second object is ever given the same one, not even an object of the same name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Changes with every write. Opaque: to be compared for equality and sent back, nothing else.
+    /// It changes with every write. It may be compared for equality and sent back; nothing else can be read from it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource_version: String,
-    /// Counts the changes of the spec, for kinds that count.
+    /// The number of changes of the spec. Not every kind counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
     /// RFC 3339, whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
-    /// Set once somebody asked to delete the object while it has finalizers.
+    /// The server sets it when somebody deletes the object while it has finalizers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<String>,
     /// The object stays until this list is empty.
@@ -41,14 +41,14 @@ pub struct ObjectMeta {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// An object of any kind, of which only the metadata was asked for or is read.
+/// An object of any kind of which only the metadata is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct PartialObject {
     pub metadata: ObjectMeta,
 }
 
 /// One entry of `status.conditions`; server-side apply merges that list by `type`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// CamelCase, or `example.org/CamelCase`.
@@ -59,11 +59,13 @@ pub struct Condition {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
-    /// RFC 3339, whole seconds: when `status` last became another.
+    /// When `status` changed last: RFC 3339, whole seconds. The server stores `null` too, which is read as an empty text.
+    #[serde(deserialize_with = "null_is_empty")]
     pub last_transition_time: String,
-    /// The `metadata.generation` that the condition speaks of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]
@@ -71,14 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_empty_is_not_sent() {
-        let metadata = ObjectMeta { name: "web".into(), ..ObjectMeta::default() };
-        let sent = serde_json::to_string(&metadata).expect("a struct of strings");
-        assert_eq!(sent, r#"{"name":"web"}"#);
+    fn a_condition_without_a_time_is_one() {
+        let condition: Condition = serde_json::from_str(r#"{"type":"Ready","lastTransitionTime":null}"#).expect("one");
+        assert_eq!((condition.r#type.as_str(), condition.last_transition_time.as_str()), ("Ready", ""));
     }
 
     #[test]
-    fn what_the_server_sends_beside_is_ignored() {
+    fn fields_that_nobody_reads_are_ignored() {
         let object: PartialObject = serde_json::from_str(
             r#"{"kind":"Service","metadata":{"name":"web","resourceVersion":"7",
                 "managedFields":[{"manager":"kubectl"}],"finalizers":["a/b"],"generation":3}}"#,

@@ -1,4 +1,4 @@
-//! JSON Patch (RFC 6902), the way to change one field of an object only if another still has its value.
+//! JSON Patch (RFC 6902): it changes one field of an object, only if another field still has its value.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,16 +12,14 @@ use serde_json::Value;
 pub enum PatchOperation {
     /// Nothing is changed unless the field has this value.
     Test { path: String, value: Value },
-    /// Sets a member, or inserts before an index (`-`: at the end). The parent must be there.
+    /// Sets a member, whether it is there or not, or inserts before an index (`-`: at the end). The parent must be there.
     Add { path: String, value: Value },
-    /// Takes away what must be there.
+    /// Takes a member or an item away. It must be there.
     Remove { path: String },
-    /// Sets what must be there.
-    Replace { path: String, value: Value },
 }
 
-/// Whether the patch can be sent twice without doing twice what it does: a test of the
-/// `resourceVersion` fails as soon as the first copy has been carried out.
+/// Whether a second copy of the patch does no harm: a test of the `resourceVersion` fails as soon as the first copy has
+/// been carried out.
 pub(crate) fn is_guarded(patch: &[PatchOperation]) -> bool {
     patch
         .iter()

@@ -1,7 +1,7 @@
-//! Reading replies: whole, bounded, and straight into the caller's type.
+//! Reading replies: whole, bounded, and into the caller's type.
 //!
-//! A reply is decoded while it arrives, so that no buffer ever holds a page of a list as text. The
-//! decoder reads on to the end of the body, which is what gives the connection back to the pool.
+//! A page of a list is decoded while it arrives (`page.rs`), so that no buffer ever holds it as text. Each body is read to its end, so
+//! that the connection goes back to the pool.
 
 use std::io::{self, BufReader, Read};
 use std::time::Duration;
@@ -10,28 +10,39 @@ use serde::de::DeserializeOwned;
 use ureq::http::{Response, header::RETRY_AFTER};
 
 use crate::error::{Kind, Refusal, Status};
+use crate::page::{self, Broken};
 
-/// What one object may weigh, in bytes. etcd's own limit is 1.5 MiB.
-pub(crate) const OBJECT_LIMIT: u64 = 4 << 20;
+/// The largest size of one object, in bytes. etcd's own limit is 1.5 MiB.
+const OBJECT_LIMIT: u64 = 4 << 20;
 
-/// How much of a refusal is read, in bytes; how much of each text of a `Status`, and of what is none, is shown, in
-/// characters.
+/// So much of a refusal is read, in bytes.
 const REFUSAL_LIMIT: u64 = 64 << 10;
+/// So much of each text of a `Status` is shown, in characters.
 const STATUS_TEXT: usize = 2_000;
+/// So much of a refusal that is no `Status` is shown, in characters.
 const EXCERPT: usize = 200;
 
-/// serde_json asks a reader for one byte at a time.
+/// The size of the buffer between ureq and the reader of a page.
 const BUFFER: usize = 16 << 10;
 
 pub(crate) type Reply = Response<ureq::Body>;
 
-/// Decodes a successful reply of at most `limit` bytes; also says how many it had.
-pub(crate) fn decode<T: DeserializeOwned>(reply: Reply, limit: u64) -> Result<(T, u64), Kind> {
+/// Decodes a successful reply that is one object.
+pub(crate) fn decode<T: DeserializeOwned>(reply: Reply) -> Result<T, Kind> {
+    let mut text = Vec::new();
+    let mut body = reply.into_body().into_with_config().limit(OBJECT_LIMIT).reader();
+    body.read_to_end(&mut text).map_err(|error| broken_off(error, OBJECT_LIMIT))?;
+    serde_json::from_slice(&text).map_err(Kind::NotJson)
+}
+
+/// Reads a page of a list, of at most `limit` bytes, and hands the text of each object to `take`. Returns the token of the next page, and
+/// the size of this one.
+pub(crate) fn read_page(reply: Reply, limit: u64, take: &mut page::Take) -> Result<(String, u64), Kind> {
     let mut body = Counted { inner: reply.into_body().into_with_config().limit(limit).reader(), bytes: 0 };
-    match serde_json::from_reader(BufReader::with_capacity(BUFFER, &mut body)) {
-        Ok(value) => Ok((value, body.bytes)),
-        Err(error) if error.is_io() => Err(broken_off(error.into(), limit)),
-        Err(error) => Err(Kind::NotJson(error)),
+    match page::read(&mut BufReader::with_capacity(BUFFER, &mut body), take) {
+        Ok(next) => Ok((next, body.bytes)),
+        Err(Broken::Io(error)) => Err(broken_off(error, limit)),
+        Err(Broken::NotAList(error)) => Err(Kind::NotJson(error)),
     }
 }
 
@@ -41,7 +52,7 @@ pub(crate) fn refusal(reply: Reply) -> Kind {
     let retry_after = retry_after(&reply);
     let mut text = Vec::new();
     let mut body = reply.into_body().into_reader().take(REFUSAL_LIMIT);
-    // What came of the explanation is all there is to show; the code alone says enough.
+    // Where the explanation breaks off, its beginning is shown. The code alone says enough.
     let _ = body.read_to_end(&mut text);
     let status = match serde_json::from_slice::<Status>(&text) {
         Ok(status) => Status { message: cut(&status.message), reason: cut(&status.reason), ..status },
@@ -50,13 +61,13 @@ pub(crate) fn refusal(reply: Reply) -> Kind {
     Kind::Refused(Refusal { code, retry_after, status })
 }
 
-/// In seconds; the API server does not send the form with a date.
+/// The header `Retry-After` in seconds; the API server does not send the form with a date.
 fn retry_after(reply: &Reply) -> Option<Duration> {
     let value = reply.headers().get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// What the API server itself says in a `Status`, in a length that fits a log.
+/// A text of a `Status`, in a length that fits a log.
 fn cut(text: &str) -> String {
     text.chars().take(STATUS_TEXT).collect()
 }

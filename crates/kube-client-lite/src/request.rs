@@ -1,4 +1,4 @@
-//! What is to be asked of the server, before it is known how it gets there.
+//! A request to the API server, before anything is known of connections and logins.
 
 use serde::Serialize;
 
@@ -6,17 +6,17 @@ use crate::error::{Error, Kind};
 
 pub(crate) const JSON: &str = "application/json";
 
-/// What is to be asked of the server.
+/// A request to the API server.
 pub(crate) struct Request<'a> {
     pub method: Method,
-    /// As the API names it, with a leading slash.
+    /// The path in the API, with a leading slash.
     pub path: &'a str,
     pub query: Vec<(&'static str, &'a str)>,
     pub accept: &'static str,
-    /// Sent twice, it does no more than sent once.
+    /// Sent twice, the request does no more than sent once.
     pub repeatable: bool,
     pub content_type: &'static str,
-    /// Empty for `GET`.
+    /// Empty for `GET` and `DELETE`.
     pub body: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// An error of this request.
+    /// Makes an error of this request.
     pub(crate) fn error(&self, kind: Kind) -> Error {
         Error::new(format!("{} {}", self.method.name(), self.path), kind)
     }

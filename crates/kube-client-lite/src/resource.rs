@@ -1,20 +1,19 @@
-//! Where the objects of a kind live in the API: `<group and version>/namespaces/<ns>/<plural>/<name>`.
+//! Paths in the API: `<group and version>/namespaces/<ns>/<plural>/<name>`.
 
-/// One kind of object, by its place in the API. Anything that is not listed here can be named by the caller.
+/// One kind of object, by its place in the API. The caller can name kinds that have no constant here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// Group and version: `/api/v1` for the core group, else `/apis/<group>/<version>`.
     pub api: &'static str,
-    /// The plural, as in paths and in RBAC rules.
+    /// The plural name of the kind, which stands in paths and in RBAC rules.
     pub plural: &'static str,
 }
 
 impl Resource {
     pub const CONFIG_MAPS: Resource = Resource::core("configmaps");
-    pub const EVENTS: Resource = Resource::core("events");
-    pub const NAMESPACES: Resource = Resource::core("namespaces");
-    pub const NODES: Resource = Resource::core("nodes");
+    pub(crate) const EVENTS: Resource = Resource::core("events");
     pub const PODS: Resource = Resource::core("pods");
+    pub const NAMESPACES: Resource = Resource::core("namespaces");
     pub const SECRETS: Resource = Resource::core("secrets");
     pub const SERVICES: Resource = Resource::core("services");
     pub const DEPLOYMENTS: Resource = Resource { api: "/apis/apps/v1", plural: "deployments" };
@@ -24,17 +23,17 @@ impl Resource {
         Resource { api: "/api/v1", plural }
     }
 
-    /// The objects of the whole cluster.
+    /// The path of all objects of the cluster.
     pub fn all(&self) -> String {
         format!("{}/{}", self.api, self.plural)
     }
 
-    /// The objects of one namespace.
+    /// The path of all objects of one namespace.
     pub fn in_namespace(&self, namespace: &str) -> String {
         format!("{}/namespaces/{namespace}/{}", self.api, self.plural)
     }
 
-    /// One object. For kinds without a namespace (`namespaces`, `nodes`) the namespace is `""`.
+    /// The path of one object. For kinds without a namespace (`namespaces`, `nodes`) the namespace is `""`.
     pub fn named(&self, namespace: &str, name: &str) -> String {
         if namespace.is_empty() {
             format!("{}/{name}", self.all())
@@ -43,7 +42,7 @@ impl Resource {
         }
     }
 
-    /// The `status` subresource of one object.
+    /// The path of the subresource `status` of one object.
     pub fn status(&self, namespace: &str, name: &str) -> String {
         format!("{}/status", self.named(namespace, name))
     }

@@ -1,12 +1,13 @@
-//! Certificates: whom the server must be, and who the client is.
+//! Certificates: by which the server proves itself, and the client.
 //!
 //! Everything is checked before ureq sees it: a key that does not fit its certificate makes
-//! ureq panic, and an authority that cannot be read is dropped by it without a word.
+//! ureq panic, and ureq drops an authority that it cannot read without a word.
 //!
-//! ureq has one setting of TLS for each agent. The client's certificate may change while the rest stays: see
+//! An agent of ureq has one setting of TLS. The certificate of the client may change while the rest stays: see
 //! `agents.rs`.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
@@ -17,22 +18,30 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::config::error::ConfigError;
 
-/// What a configuration says of TLS, all in PEM.
+/// The settings of TLS in a configuration. Certificates and keys are in PEM.
 #[derive(Default)]
 pub(crate) struct TlsSettings {
-    /// The files that say so, for messages.
+    /// The files that the settings come from, for messages.
     pub origin: String,
-    /// Who may vouch for the server; `None`: the authorities of the public web (Mozilla's list, compiled in).
+    /// The authorities that may sign the certificate of the server; `None`: those of the public web (Mozilla's list, compiled in).
     pub authorities: Option<Vec<u8>>,
     pub client: Option<ClientIdentity>,
-    /// Take any server for the right one.
+    /// Any server is taken for the right one.
     pub insecure: bool,
 }
 
-/// A client certificate with its chain, and its key (PKCS#8, PKCS#1 or SEC1).
+/// A client certificate with its chain, and its key (PKCS#8, PKCS#1 or SEC1), in PEM.
 pub(crate) struct ClientIdentity {
     pub certificates: Vec<u8>,
     pub key: Vec<u8>,
+    /// The files that they are from. What has no file stays as it is.
+    pub files: IdentityFiles,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct IdentityFiles {
+    pub certificates: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 impl fmt::Debug for TlsSettings {
@@ -46,7 +55,7 @@ impl fmt::Debug for TlsSettings {
     }
 }
 
-/// Who is believed to be the server.
+/// How the server must prove itself.
 pub(crate) struct Trust {
     roots: RootCerts,
     insecure: bool,
@@ -54,7 +63,7 @@ pub(crate) struct Trust {
 
 impl Trust {
     /// # Errors
-    /// Whatever is not what it should be, by the name of the kubeconfig's setting.
+    /// An authority cannot be used. The message has the name of the setting in the kubeconfig.
     pub fn new(settings: &TlsSettings) -> Result<Trust, ConfigError> {
         let roots = match &settings.authorities {
             Some(pem) => RootCerts::new_with_certs(&authorities(pem)?),
@@ -63,7 +72,7 @@ impl Trust {
         Ok(Trust { roots, insecure: settings.insecure })
     }
 
-    /// What ureq is to use, for a client with this certificate.
+    /// The setting of ureq for a client with this certificate.
     pub fn tls_config(&self, client: Option<ClientCert>) -> TlsConfig {
         TlsConfig::builder()
             .root_certs(self.roots.clone())
@@ -84,10 +93,10 @@ fn authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ConfigError> {
     Ok(to_ureq(&certificates))
 }
 
-/// A certificate that the client can use.
+/// The certificate of the client, as ureq takes it.
 ///
 /// # Errors
-/// Whatever is not what it should be, by the name of the kubeconfig's setting.
+/// Certificate or key cannot be used. The message has the name of the setting in the kubeconfig.
 pub(crate) fn client_cert(identity: &ClientIdentity) -> Result<ClientCert, ConfigError> {
     let chain = certificates(&identity.certificates, "client-certificate")?;
     let key = PrivateKeyDer::from_pem_slice(&identity.key)
@@ -101,7 +110,7 @@ pub(crate) fn client_cert(identity: &ClientIdentity) -> Result<ClientCert, Confi
     Ok(ClientCert::new_with_certs(&ureq_chain, key))
 }
 
-/// All certificates of a PEM text, of which there must be one.
+/// All certificates of a PEM text. There must be one at least.
 fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()

@@ -1,4 +1,4 @@
-//! Requests on their way: one deadline for each, and the two cases in which one is sent a second time.
+//! Sends requests: each has one deadline, and in two cases one is sent a second time.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::request::{Method, Request};
 #[derive(Debug)]
 pub(crate) struct Transport {
     agents: Agents,
-    /// Scheme, host, port and what the paths are below, without a slash at the end.
+    /// Scheme, host, port, and perhaps the beginning of all paths, without a slash at the end.
     base: String,
     credentials: Credentials,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Transport {
 impl Transport {
     pub(crate) fn new(config: Config, options: &ClientOptions) -> Result<Transport, ConfigError> {
         let Config { server, tls_server_name, tls, proxy, credentials, namespace: _ } = config;
-        let agents = Agents::new(&tls, proxy, tls_server_name, options)?;
+        let agents = Agents::new(tls, proxy, tls_server_name, options)?;
         Ok(Transport { agents, base: server, credentials })
     }
 
@@ -42,14 +42,14 @@ impl Transport {
         if reply.status() == 401
             && let Some(renewed) = self.credentials.renewed(&login, deadline)
         {
-            // Read to its end, the reply gives its connection back.
+            // The reply is read to its end so that its connection can be used again.
             reply::refusal(reply);
             reply = self.exchange_as(request, &renewed, deadline)?;
         }
         if reply.status().is_success() { Ok(reply) } else { Err(reply::refusal(reply)) }
     }
 
-    /// Once more where the connection was closed just as the request went out. ureq leaves that to us.
+    /// Sends the request a second time where the connection was closed just as the request went out. ureq leaves that to us.
     fn exchange_as(&self, request: &Request, login: &Login, deadline: Instant) -> Result<Reply, Kind> {
         let first = self.exchange_once(request, login, deadline);
         match first {
@@ -66,23 +66,23 @@ impl Transport {
         let url = format!("{}{}", self.base, request.path);
         let agent = self.agents.of(login);
         let time_left = deadline.saturating_duration_since(Instant::now());
-        // Whatever took so long (this process may have been stopped), the caller counts on nothing being sent any more.
+        // Something took very long: this process may have been stopped. The caller takes it that nothing is sent any more.
         if time_left.is_zero() {
             return Err(ureq::Error::Timeout(Timeout::Global));
         }
         let parts = Parts { request, login, time_left };
         let with_body = match request.method {
             Method::Get => return parts.add_to(agent.get(url)).call(),
+            Method::Delete => return parts.add_to(agent.delete(url)).call(),
             Method::Post => agent.post(url),
             Method::Put => agent.put(url),
             Method::Patch => agent.patch(url),
-            Method::Delete => agent.delete(url).force_send_body(),
         };
         parts.add_to(with_body).header(CONTENT_TYPE, request.content_type).send(&request.body[..])
     }
 }
 
-/// What all methods have in common.
+/// The parts of a request that all methods have.
 struct Parts<'a> {
     request: &'a Request<'a>,
     login: &'a Login,
@@ -118,7 +118,7 @@ mod tests {
     use crate::config::Config;
     use crate::tls::TlsSettings;
 
-    /// As where this process was stopped, and the connection closed meanwhile.
+    /// This happens where the process was stopped, and the connection was closed meanwhile.
     #[test]
     fn nothing_is_sent_when_time_is_up() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

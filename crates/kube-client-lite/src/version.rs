@@ -1,4 +1,4 @@
-//! Which Kubernetes the server is.
+//! The version of the server.
 
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether the server is of this version or a newer one. A version that cannot be read counts as older.
+    /// Whether the server has this version or a newer one. A version that cannot be read counts as older.
     pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
         match (number(&self.major), number(&self.minor)) {
             (Some(ours), Some(theirs)) => (ours, theirs) >= (major, minor),

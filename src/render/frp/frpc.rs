@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{Auth, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL};
+use crate::service::port::Port;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, SERVER_NAME};
-use crate::tunnel::lane::Lane;
+use crate::tunnel::lane::{Forward, Lane};
 
 /// Where the pod has its ConfigMap and its Secret.
 pub const CONFIG_FOLDER: &str = "/etc/frpc";
@@ -59,7 +60,7 @@ struct Tls {
 #[serde(rename_all = "camelCase")]
 struct Proxy {
     name: String,
-    r#type: &'static str,
+    r#type: String,
     #[serde(rename = "localIP")]
     local_ip: IpAddr,
     local_port: u16,
@@ -105,17 +106,19 @@ pub fn configuration(lane: &Lane) -> String {
                 trusted_ca_file: key(SERVER_CERTIFICATE),
             },
         },
-        proxies: recipe
-            .ports
-            .iter()
-            .map(|port| Proxy {
-                name: format!("tcp-{port}"),
-                r#type: "tcp",
-                local_ip: recipe.cluster_ip,
-                local_port: *port,
-                remote_port: *port,
-                load_balancer: Group { group: format!("tcp-{port}"), group_key: token.clone() },
-            })
-            .collect(),
+        proxies: recipe.forwards.iter().map(|forward| proxy(forward, &token)).collect(),
     })
+}
+
+fn proxy(forward: &Forward, token: &str) -> Proxy {
+    let Port { protocol, number } = forward.port;
+    let name = format!("{protocol}-{number}");
+    Proxy {
+        name: name.clone(),
+        r#type: protocol.to_string(),
+        local_ip: forward.to,
+        local_port: number,
+        remote_port: number,
+        load_balancer: Group { group: name, group_key: token.to_owned() },
+    }
 }

@@ -14,7 +14,7 @@ pub const FOLDER: &str = "/etc/fly-tunnel-operator";
 struct Frps<'a> {
     bind_addr: &'a str,
     bind_port: u16,
-    /// What went wrong is nobody's business outside.
+    /// Nobody outside has to know what went wrong.
     detailed_errors_to_client: bool,
     allow_ports: Vec<Port>,
     auth: Auth<'a>,
@@ -53,7 +53,7 @@ pub fn configuration(lane: &Lane, token: &str) -> String {
         bind_addr: "0.0.0.0",
         bind_port: lane.control_port,
         detailed_errors_to_client: false,
-        allow_ports: lane.recipe.ports.iter().map(|port| Port { single: *port }).collect(),
+        allow_ports: lane.recipe.forwards.iter().map(|forward| Port { single: forward.port.number }).collect(),
         auth: Auth::by(token),
         log: LOG,
         transport: Transport {

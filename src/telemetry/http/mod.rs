@@ -1,7 +1,7 @@
 //! The HTTP port: `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus.
 //!
-//! It is made to answer a probe within a moment whoever else connects: there are a few places, each is lost after
-//! [`DEADLINE`], and the newest connection takes that of the oldest. One request a connection; nothing is kept of it.
+//! It is made to answer a probe within a moment, whoever else connects: there are a few places, a connection loses its place
+//! after [`DEADLINE`], and the newest takes that of the oldest. A connection serves one request; nothing is kept of it.
 
 mod places;
 mod request;
@@ -20,46 +20,44 @@ use super::metrics;
 use places::Places;
 use request::{LONGEST_HEAD, Refusal, Request};
 
-/// What a connection is given from first to last. A probe takes milliseconds; the kubelet waits for one second.
+/// The time that a connection has from first to last. A probe takes milliseconds; the kubelet waits for one second, and the
+/// chart lets it wait for five.
 const DEADLINE: Duration = Duration::from_secs(2);
-
-/// Connections at once. Each has a thread for as long as it lasts.
-const PLACES: usize = 16;
 
 /// Enough for what a connection's thread calls, several times over.
 const STACK: usize = 128 << 10;
 
-/// How long nobody is accepted after that failed: out of file descriptors, say. Long enough to cost nothing, and short
-/// enough that a probe behind a hundred others is in time.
+/// How long nobody is accepted after that failed (out of file descriptors, say), or while threads are still to leave. Long
+/// enough to cost nothing, and short enough that a probe behind a hundred others is in time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often it is said that nobody can be accepted.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// What a client may still send after its answer before the connection is closed on it.
+/// A client may still send so many bytes after its answer before the connection is closed on it.
 const LONGEST_REST: usize = 64 << 10;
 
 /// Metrics go out in pieces of this size.
 const PIECE: usize = 4 << 10;
 
 /// Starts to serve at `address` (`127.0.0.1:8080`, `[::]:8080`, or `:8080` for all addresses of both families), on threads
-/// of its own and until the process ends. Returns where it listens.
+/// of its own and until the process ends. Returns the address on which it listens.
 ///
 /// # Errors
 /// The address is none, or it is taken.
 pub fn serve(address: &str, telemetry: Arc<Telemetry>) -> io::Result<SocketAddr> {
     let listeners = listen(address)?;
     let local = listeners.first().ok_or(ErrorKind::AddrNotAvailable)?.local_addr()?;
-    let places = Arc::new(Places::new(PLACES));
+    let places = Places::default();
     for listener in listeners {
-        let (places, telemetry) = (Arc::clone(&places), Arc::clone(&telemetry));
+        let (places, telemetry) = (places.clone(), Arc::clone(&telemetry));
         let thread = thread::Builder::new().name(thread_name(local)).stack_size(STACK);
         thread.spawn(move || accept(&listener, &places, &telemetry))?;
     }
     Ok(local)
 }
 
-/// As `top` shows it: `http:8080`.
+/// `top` shows the threads by this name: `http:8080`.
 fn thread_name(local: SocketAddr) -> String {
     format!("http:{}", local.port())
 }
@@ -79,9 +77,12 @@ fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn accept(listener: &TcpListener, places: &Arc<Places>, telemetry: &Arc<Telemetry>) {
+fn accept(listener: &TcpListener, places: &Places, telemetry: &Arc<Telemetry>) {
     let mut said: Option<Instant> = None;
     loop {
+        while places.are_crowded() {
+            thread::sleep(ACCEPT_PAUSE);
+        }
         match take_in(listener, places, telemetry) {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
@@ -90,30 +91,27 @@ fn accept(listener: &TcpListener, places: &Arc<Places>, telemetry: &Arc<Telemetr
                     log::warn!("the HTTP port cannot take a connection: {error}");
                     said = Some(Instant::now());
                 }
-                places.free_one();
+                places.free_oldest();
                 thread::sleep(ACCEPT_PAUSE);
             }
         }
     }
 }
 
-fn take_in(listener: &TcpListener, places: &Arc<Places>, telemetry: &Arc<Telemetry>) -> io::Result<()> {
+fn take_in(listener: &TcpListener, places: &Places, telemetry: &Arc<Telemetry>) -> io::Result<()> {
     let (stream, _) = listener.accept()?;
-    if !places.offer(stream, Instant::now() + DEADLINE) {
-        return Ok(());
-    }
+    let place = places.take(stream);
+    let end = Instant::now() + DEADLINE;
     let name = thread::current().name().unwrap_or_default().to_owned();
-    let (theirs, telemetry) = (Arc::clone(places), Arc::clone(telemetry));
-    let started = thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
-        while let Some(place) = theirs.next() {
-            // What goes wrong with a client is the client's: it has gone, is too slow, or had to make room.
-            let _ = converse(Connection { stream: &place.stream, end: place.end }, &telemetry);
-        }
-    });
-    started.map(|_| ()).inspect_err(|_| places.no_thread())
+    let telemetry = Arc::clone(telemetry);
+    thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
+        // An error here is the client's: it has gone, is too slow, or had to make room.
+        let _ = converse(Connection { stream: &place.stream, end }, &telemetry);
+    })?;
+    Ok(())
 }
 
-/// A connection that comes to its end at a fixed time, however little is waited for each byte.
+/// A connection that ends at a fixed time, however short the wait for each byte is.
 struct Connection<'a> {
     stream: &'a TcpStream,
     end: Instant,
@@ -146,15 +144,12 @@ impl Write for Connection<'_> {
 
 fn converse(mut connection: Connection, telemetry: &Telemetry) -> io::Result<()> {
     let mut head = Vec::new();
-    let parsed = match read_head(&mut connection, &mut head)? {
-        true => request::parse(&head),
-        false => Err(Refusal::TooLarge),
-    };
-    match parsed {
+    let complete = read_head(&mut connection, &mut head)?;
+    match if complete { request::parse(&head) } else { Err(Refusal::TooLarge) } {
         Ok(request) => answer(&mut connection, &request, telemetry)?,
         Err(refusal) => refuse(&mut connection, refusal)?,
     }
-    // To close while something is unread would reset the connection, and the client might lose its answer.
+    // Closing a connection while something is unread resets it, and the client might lose its answer.
     connection.stream.shutdown(Shutdown::Write)?;
     let mut rest = [0; 512];
     let mut read = 0;
@@ -167,7 +162,7 @@ fn converse(mut connection: Connection, telemetry: &Telemetry) -> io::Result<()>
     Ok(())
 }
 
-/// Reads until the head is complete; `false`: it is too large.
+/// Reads until the head is complete. Returns `false` if it is too large.
 fn read_head(connection: &mut Connection, head: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; 512];
     let mut read = 0;
@@ -223,8 +218,8 @@ fn reply(connection: &mut Connection, status: &str, more: &str, text: &str, head
     connection.write_all(reply.as_bytes())
 }
 
-/// In chunks, so that they need not be held as a whole, and a scrape that breaks off is known for one. Without them
-/// (HTTP/1.0) the end of the connection is the end.
+/// Sends the metrics in chunks, so that the text need not be held as a whole, and the client can tell a scrape that broke
+/// off. HTTP/1.0 has no chunks: the end of the connection is the end of the text.
 fn show_metrics(connection: &mut Connection, request: &Request, telemetry: &Telemetry) -> io::Result<()> {
     let encoding = if request.old { "" } else { "Transfer-Encoding: chunked\r\n" };
     let content_type = metrics::CONTENT_TYPE;

@@ -1,20 +1,20 @@
-//! The little of HTTP that a probe needs: the first line of a request. Headers are read and not looked at.
+//! The little of HTTP that a probe needs: the first line of a request. Headers are read, and nothing is done with them.
 
-/// Longest head that is read.
+/// The longest head that is read, in bytes.
 pub(super) const LONGEST_HEAD: usize = 8 << 10;
 
-/// What is asked for.
+/// A request, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request<'a> {
-    /// GET or HEAD.
+    /// HEAD, not GET.
     pub(super) head_only: bool,
-    /// Without the query.
+    /// The path does not include the query.
     pub(super) path: &'a str,
-    /// HTTP/1.0, which knows no chunks.
+    /// The client speaks HTTP/1.0, which has no chunks.
     pub(super) old: bool,
 }
 
-/// Why there is no answer but an error.
+/// The reason why the answer is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
@@ -23,12 +23,13 @@ pub(super) enum Refusal {
     Version,
 }
 
-/// Adds what was read to the head of a request. Returns whether it is complete: an empty line ends it. Empty lines before
-/// it do not count, since clients may send some (RFC 9112, 2.2).
+/// Adds bytes to the head of a request. Returns whether the head is complete: an empty line ends it. Empty lines before it
+/// do not count, since clients may send some (RFC 9112, 2.2).
 pub(super) fn extend(head: &mut Vec<u8>, read: &[u8]) -> bool {
-    let start = match head.is_empty() {
-        true => read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(read.len()),
-        false => 0,
+    let start = if head.is_empty() {
+        read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(read.len())
+    } else {
+        0
     };
     let searched = head.len().saturating_sub(2);
     head.extend_from_slice(read.get(start..).unwrap_or_default());

@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::cost::PRICES_OF;
+use crate::telemetry::cost::Cents;
 use crate::tunnel::TunnelId;
 use crate::tunnel::names::Owner;
-use crate::tunnel::plan::Reason;
 pub use text::CONTENT_TYPE;
 use text::{Exposition, Histogram, Kind};
 pub use tunnels::TunnelState;
@@ -32,10 +31,7 @@ const FLY_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// A new tunnel takes some ten seconds where nothing is in the way.
 const ADDRESS_SECONDS: &[f64] = &[2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0];
 
-/// How many tunnels are copied at once to be shown: some 3 KiB.
-const PAGE: usize = 32;
-
-/// All metrics of the process. Methods take some microseconds; none waits for who reads.
+/// All metrics of the process. A method that counts something takes some microseconds, and waits for nobody who reads.
 pub struct Metrics {
     started: SystemTime,
     owner: OnceLock<Owner>,
@@ -44,6 +40,8 @@ pub struct Metrics {
     retries: AtomicU64,
     time_to_address: Mutex<Histogram>,
     tunnels: Mutex<Tunnels>,
+    /// Apps of this owner that no Service asks for, and what each costs in a month.
+    orphans: Mutex<Vec<(String, Cents)>>,
 }
 
 #[derive(Clone)]
@@ -56,14 +54,14 @@ struct Polls {
 
 #[derive(Clone, Default)]
 struct FlyRequests {
-    /// By operation and result.
+    /// The key is operation and result.
     counts: BTreeMap<(&'static str, &'static str), u64>,
-    /// By operation.
+    /// The key is the operation.
     durations: BTreeMap<&'static str, Histogram>,
 }
 
 impl Metrics {
-    /// Of a process that just started.
+    /// The metrics of a process that just started.
     pub fn new() -> Metrics {
         Metrics {
             started: SystemTime::now(),
@@ -78,10 +76,11 @@ impl Metrics {
             retries: AtomicU64::new(0),
             time_to_address: Mutex::new(Histogram::new(ADDRESS_SECONDS)),
             tunnels: Mutex::default(),
+            orphans: Mutex::default(),
         }
     }
 
-    /// Whose tunnels these are: their Apps' names follow from it. Only the first call counts.
+    /// Tells whose tunnels these are: their Apps' names follow from it. Only the first call counts.
     pub fn owned_by(&self, owner: Owner) {
         let _ = self.owner.set(owner);
     }
@@ -90,12 +89,11 @@ impl Metrics {
     pub fn polled(&self, succeeded: bool, took: Duration) {
         let mut polls = locked(&self.polls);
         polls.duration.observe(took);
-        match succeeded {
-            true => {
-                polls.succeeded += 1;
-                polls.last_success = Some(SystemTime::now());
-            }
-            false => polls.failed += 1,
+        if succeeded {
+            polls.succeeded += 1;
+            polls.last_success = Some(SystemTime::now());
+        } else {
+            polls.failed += 1;
         }
     }
 
@@ -112,7 +110,7 @@ impl Metrics {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// This process leads, or does not any more: then nothing is told of tunnels. Until it is said, it does not.
+    /// This process leads, or does not any more: then nothing is told of tunnels. It begins as one that does not lead.
     pub fn leading(&self, leading: bool) {
         locked(&self.tunnels).lead(leading);
     }
@@ -127,22 +125,29 @@ impl Metrics {
         locked(&self.tunnels).gone(id);
     }
 
+    /// These Apps are this owner's, and no Service asks for them; with an estimate of the bill of each for a month.
+    pub fn orphans(&self, orphans: Vec<(String, Cents)>) {
+        *locked(&self.orphans) = orphans;
+    }
+
     /// A Service that was first seen without an address shows one now: how long after.
     pub fn address_shown(&self, after: Duration) {
         locked(&self.time_to_address).observe(after);
     }
 
-    /// Writes all of them in Prometheus' text format. What it writes to may be slow: nothing is locked meanwhile.
+    /// Writes all of them in Prometheus' text format. The reader behind `out` may be slow: nothing is locked meanwhile.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// `out` cannot be written.
     pub fn render(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut text = Exposition::new(out);
         text.family(Kind::Gauge, "fly_tunnel_operator_build_info", "The operator's version; the value is 1.")?;
         text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1)?;
         self.render_polls(&mut text)?;
-        self.render_tunnels(&mut text)?;
-        self.render_costs(&mut text)?;
+        let tunnels = locked(&self.tunnels).clone();
+        tunnels.render(&mut text, self.owner.get())?;
+        self.render_orphans(&mut text)?;
+        self.render_work(&mut text)?;
         self.render_fly(&mut text)?;
         process::render(&mut text, self.started)
     }
@@ -163,52 +168,23 @@ impl Metrics {
         )
     }
 
-    fn render_tunnels(&self, text: &mut Exposition) -> io::Result<()> {
-        let totals = locked(&self.tunnels).totals();
-        let help = "Whether this process leads (1) or stands by (0).";
-        text.single(Kind::Gauge, "fly_tunnel_operator_leader", help, u8::from(totals.leading))?;
-        let help = "How often this process began to lead or ceased to.";
-        text.single(Kind::Counter, "fly_tunnel_operator_leader_transitions_total", help, totals.transitions)?;
-        let help = "Tunnels by what their Services show: the reason of the condition fly-tunnel-operator.dev/Ready.";
-        text.family(Kind::Gauge, "fly_tunnel_operator_tunnels", help)?;
-        for (reason, number) in Reason::ALL.iter().zip(totals.by_reason) {
-            text.sample(&[("state", &reason.to_string())], number)?;
-        }
-        let help = "Lanes (a Fly Machine and its frpc each). serving: users reach the backend. cordoned: takes no new \
-                    connections. unready: on its way, or broken.";
-        text.family(Kind::Gauge, "fly_tunnel_operator_lanes", help)?;
-        text.sample(&[("state", "serving")], totals.serving)?;
-        text.sample(&[("state", "cordoned")], totals.cordoned)?;
-        text.sample(&[("state", "unready")], totals.unready)?;
+    fn render_orphans(&self, text: &mut Exposition) -> io::Result<()> {
+        let orphans = locked(&self.orphans).clone();
+        let help = "Apps of this owner that no Service asks for.";
+        text.single(Kind::Gauge, "fly_tunnel_operator_orphans", help, orphans.len())?;
+        let help = "Estimate of what Fly bills in a month for Apps of this owner that no Service asks for.";
+        let cents: Cents = orphans.iter().map(|(_, cents)| cents).sum();
+        let dollars = format_args!("{}.{:02}", cents / 100, cents % 100).to_string();
+        text.single(Kind::Gauge, "fly_tunnel_operator_orphans_estimated_cost_dollars_per_month", help, dollars)
+    }
+
+    fn render_work(&self, text: &mut Exposition) -> io::Result<()> {
         let help = "How long it took from the first sight of a new Service until it showed its address.";
         text.family(Kind::Histogram, "fly_tunnel_operator_time_to_address_seconds", help)?;
         text.histogram(&[], &locked(&self.time_to_address).clone())?;
         let help = "Passes over a tunnel that did not work out and were tried again.";
         let retries = self.retries.load(Ordering::Relaxed);
         text.single(Kind::Counter, "fly_tunnel_operator_retries_total", help, retries)
-    }
-
-    fn render_costs(&self, text: &mut Exposition) -> io::Result<()> {
-        let help = format!(
-            "Estimate of what Fly bills for the tunnel in a month as it is now: Machines and address, prices of \
-             {PRICES_OF}, regions taken as equal, without egress."
-        );
-        text.family(Kind::Gauge, "fly_tunnel_operator_tunnel_estimated_cost_dollars_per_month", &help)?;
-        let mut last: Option<Box<str>> = None;
-        loop {
-            let page = locked(&self.tunnels).after(last.as_deref(), PAGE);
-            for (key, known) in &page {
-                let (namespace, name) = key.split_once('/').unwrap_or_default();
-                let app = self.owner.get().map(|owner| owner.app(namespace, name)).unwrap_or_default();
-                let cents = known.holdings.cost;
-                let dollars = format_args!("{}.{:02}", cents / 100, cents % 100);
-                text.sample(&[("namespace", namespace), ("name", name), ("app", &app)], dollars)?;
-            }
-            match page.into_iter().next_back() {
-                Some((key, _)) => last = Some(key),
-                None => return Ok(()),
-            }
-        }
     }
 
     fn render_fly(&self, text: &mut Exposition) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! What Prometheus' own clients tell of every process, by the names that they use.
+//! Metrics of the process as such, by the names that Prometheus' own clients use for them.
 
 use std::io;
 use std::time::SystemTime;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::tunnel::condition::Reason;
 
 #[derive(Debug, PartialEq)]
 struct Sample {
@@ -93,7 +94,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// What the format and Prometheus' rules for names ask for beyond the grammar.
+/// Asserts the rules of the format, and Prometheus' rules for names, that go beyond the grammar.
 fn check(families: &BTreeMap<String, Family>) {
     let mut series = BTreeSet::new();
     for (name, Family { kind, samples }) in families {
@@ -161,7 +162,7 @@ fn serving(cost: u32) -> TunnelState {
 }
 
 #[test]
-fn what_nothing_happened_to_is_well_formed_and_zero() {
+fn a_new_process_tells_of_all_families_and_nothing_happened() {
     let families = rendered(&Metrics::new());
     assert_eq!(value(&families, "polls_total", &[("result", "success")]), Some(0.0));
     assert_eq!(value(&families, "last_successful_poll_timestamp_seconds", &[]), Some(0.0));
@@ -174,7 +175,7 @@ fn what_nothing_happened_to_is_well_formed_and_zero() {
 }
 
 #[test]
-fn what_happened_is_told() {
+fn everything_that_happened_is_told() {
     let metrics = Metrics::new();
     metrics.owned_by(Owner { cluster_name: "home".into(), class: "a/lb".into() });
     metrics.leading(true);
@@ -192,7 +193,7 @@ fn what_happened_is_told() {
     metrics.tunnel_gone(&id("default", "old"));
 
     let families = rendered(&metrics);
-    let app = Owner { cluster_name: "home".into(), class: "a/lb".into() }.app("default", "web");
+    let app = Owner { cluster_name: "home".into(), class: "a/lb".into() }.app(&id("default", "web"));
     for (name, labels, expected) in [
         ("polls_total", &[("result", "success")][..], 2.0),
         ("polls_total", &[("result", "failure")], 1.0),
@@ -237,7 +238,7 @@ fn a_thing_that_took_just_as_long_as_a_bound_is_within_it() {
     assert_eq!(values, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0]);
 }
 
-/// Kubernetes allows none of these, but the text would be broken for all tunnels.
+/// Kubernetes allows none of these names, but one of them would break the text for all tunnels.
 #[test]
 fn hostile_names_break_nothing() {
     let hostile = ["\"", "\\", "\n", "\\n", "a\"} 1\nx{b=\"", "{},=# HELP", "ü\u{2028}\0", " ", "\\\"", ""];
@@ -253,7 +254,7 @@ fn hostile_names_break_nothing() {
     }
 }
 
-/// More than a page, and while others write.
+/// Others write meanwhile.
 #[test]
 fn each_of_many_tunnels_is_told_once() {
     let metrics = Metrics::new();

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// What the text is called over HTTP.
+/// The name of the format over HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A label and its value.
@@ -16,7 +16,7 @@ pub struct Exposition<'a> {
     family: &'static str,
 }
 
-/// What a family is made of.
+/// The type of a family.
 #[derive(Clone, Copy)]
 pub enum Kind {
     Counter,
@@ -95,14 +95,14 @@ impl<'a> Exposition<'a> {
     }
 }
 
-/// How long things took.
+/// A count of things by how long they took.
 #[derive(Clone)]
 pub struct Histogram {
     /// Upper ends of the buckets, in seconds.
     bounds: &'static [f64],
-    /// One a bucket, not cumulative.
+    /// One number for each bucket, not cumulative.
     counts: Vec<u64>,
-    /// Above the last bound.
+    /// The number of those above the last bound.
     beyond: u64,
     sum: Duration,
 }

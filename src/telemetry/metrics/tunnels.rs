@@ -1,52 +1,53 @@
-//! What is told of tunnels. A thousand of them are to fit beside everything else, so of each only a few dozen bytes are
-//! kept, and text is made when somebody asks.
+//! The state of each tunnel, for metrics. A thousand tunnels are to fit beside everything else, so only a few dozen bytes
+//! are kept of each, and text is made when somebody asks.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::io;
+use std::sync::Arc;
 
-use crate::telemetry::cost::{self, Cents};
+use super::text::{Exposition, Kind};
+use crate::telemetry::cost::{self, Cents, PRICES_OF};
+use crate::tunnel::condition::{Read, Reason};
+use crate::tunnel::machines;
+use crate::tunnel::names::Owner;
 use crate::tunnel::observed::{App, Observed};
-use crate::tunnel::plan::Reason;
-use crate::tunnel::{Tunnel, TunnelId, Wanted};
+use crate::tunnel::{Tunnel, TunnelId};
 
 /// How a tunnel is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelState {
-    /// What its Service shows.
+    /// The reason of the condition that its Service shows.
     pub reason: Reason,
-    /// What it has at Fly; `None`: Fly was not looked at, and it has what it had.
+    /// `None` means that Fly was not looked at: the tunnel then has what it had.
     pub holdings: Option<Holdings>,
 }
 
-/// What a tunnel has at Fly.
+/// The things of a tunnel that exist at Fly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     pub lanes: Lanes,
-    /// An estimate, for a month.
+    /// An estimate of the bill for a month.
     pub cost: Cents,
 }
 
 /// Numbers of lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lanes {
-    /// Users who reach them reach the backend.
+    /// Users who reach these reach the backend.
     pub serving: u8,
-    /// They take no new connections: they are being replaced, or their door is closed.
+    /// These take no new connections: they are being replaced, or their door is closed.
     pub cordoned: u8,
-    /// On their way, or broken.
+    /// These are on their way, or broken.
     pub unready: u8,
 }
 
 impl TunnelState {
     /// How the tunnel is doing, as far as it was looked at.
     pub fn of(tunnel: &Tunnel, seen: &Observed) -> TunnelState {
-        let shown = seen.service.as_ref().and_then(|service| service.condition());
-        let reason = shown.and_then(|condition| Reason::named(&condition.reason));
-        // Nothing is shown yet, or nobody is there any more to show it.
-        let reason = reason.unwrap_or(match (&tunnel.wanted, &seen.service) {
-            (Wanted::Removed | Wanted::Drained, _) | (_, None) => Reason::Deleting,
-            (Wanted::Served(_) | Wanted::Refused { .. }, Some(_)) => Reason::Provisioning,
-        });
+        // The Service may show nothing yet, or may be gone.
+        let going = tunnel.is_to_go() || seen.services.is_empty();
+        let unshown = if going { Reason::Deleting } else { Reason::Provisioning };
+        let reason = seen.service().and_then(Read::of).map_or(unshown, |read| read.reason);
         TunnelState { reason, holdings: holdings(seen) }
     }
 }
@@ -56,77 +57,110 @@ fn holdings(seen: &Observed) -> Option<Holdings> {
         App::Ours(app) => app,
         App::Absent | App::Foreign(_) => return Some(Holdings::default()),
     };
-    let mut holdings = Holdings { lanes: Lanes::default(), cost: cost::addresses(&app.addresses) };
-    for machine in app.machines.iter().filter(|machine| machine.exists()) {
-        holdings.cost += cost::machine(machine);
-        let lanes = &mut holdings.lanes;
-        let count = match () {
-            () if machine.ours.is_none() => continue,
-            () if machine.cordoned => &mut lanes.cordoned,
-            () if seen.serves(machine) => &mut lanes.serving,
-            () => &mut lanes.unready,
+    let machines = machines::machines(seen);
+    let all = machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+    let cost = cost::addresses(&app.addresses) + all.map(cost::machine).sum::<Cents>();
+    let mut lanes = Lanes::default();
+    for lane in &machines.ours {
+        let count = if lane.machine.cordoned {
+            &mut lanes.cordoned
+        } else if lane.serves {
+            &mut lanes.serving
+        } else {
+            &mut lanes.unready
         };
         *count = count.saturating_add(1);
     }
-    Some(holdings)
+    Some(Holdings { lanes, cost })
 }
 
-/// All tunnels that this process leads.
-#[derive(Default)]
+/// All tunnels that this process leads. A copy costs next to nothing, and the first change after it copies the tunnels.
+#[derive(Clone, Default)]
 pub(super) struct Tunnels {
-    /// By `namespace/name`.
-    known: BTreeMap<Box<str>, Known>,
-    leading: bool,
-    transitions: u64,
+    /// The key is `namespace/name`.
+    known: Arc<BTreeMap<Box<str>, Known>>,
+    pub(super) leading: bool,
+    pub(super) transitions: u64,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Known {
-    pub(super) reason: Reason,
-    pub(super) holdings: Holdings,
+struct Known {
+    reason: Reason,
+    holdings: Holdings,
 }
 
-/// What all tunnels together are.
+/// The sums over all tunnels.
 #[derive(Default)]
 pub(super) struct Totals {
-    pub(super) leading: bool,
-    pub(super) transitions: u64,
-    pub(super) by_reason: [u32; Reason::ALL.len()],
+    pub(super) by_reason: [u32; Reason::COUNT],
     pub(super) serving: u32,
     pub(super) cordoned: u32,
     pub(super) unready: u32,
 }
 
 impl Tunnels {
-    /// Nothing is told of tunnels that another replica leads.
+    /// Writes the metrics of leadership, of tunnels and of lanes. Names of Apps follow from their owner.
+    pub(super) fn render(&self, text: &mut Exposition, owner: Option<&Owner>) -> io::Result<()> {
+        let totals = self.totals();
+        let help = "Whether this process leads (1) or stands by (0).";
+        text.single(Kind::Gauge, "fly_tunnel_operator_leader", help, u8::from(self.leading))?;
+        let help = "How often this process began to lead or ceased to.";
+        text.single(Kind::Counter, "fly_tunnel_operator_leader_transitions_total", help, self.transitions)?;
+        let help = "Tunnels by what their Services show: the reason of the condition fly-tunnel-operator.dev/Ready.";
+        text.family(Kind::Gauge, "fly_tunnel_operator_tunnels", help)?;
+        for (reason, number) in Reason::ALL.iter().zip(totals.by_reason) {
+            text.sample(&[("state", &reason.to_string())], number)?;
+        }
+        let help = "Lanes (a Fly Machine and its frpc each). serving: users reach the backend. cordoned: takes no new \
+                    connections. unready: on its way, or broken.";
+        text.family(Kind::Gauge, "fly_tunnel_operator_lanes", help)?;
+        text.sample(&[("state", "serving")], totals.serving)?;
+        text.sample(&[("state", "cordoned")], totals.cordoned)?;
+        text.sample(&[("state", "unready")], totals.unready)?;
+        self.render_costs(text, owner)
+    }
+
+    fn render_costs(&self, text: &mut Exposition, owner: Option<&Owner>) -> io::Result<()> {
+        let help = format!(
+            "Estimate of what Fly bills for the tunnel in a month as it is now: Machines and address, prices of \
+             {PRICES_OF}, regions taken as equal, without egress."
+        );
+        text.family(Kind::Gauge, "fly_tunnel_operator_tunnel_estimated_cost_dollars_per_month", &help)?;
+        for (id, cents) in self.costs() {
+            let app = owner.map(|owner| owner.app(&id)).unwrap_or_default();
+            let dollars = format_args!("{}.{:02}", cents / 100, cents % 100);
+            text.sample(&[("namespace", &id.namespace), ("name", &id.name), ("app", &app)], dollars)?;
+        }
+        Ok(())
+    }
+
+    /// This process leads from now on, or does not. Another replica tells of the tunnels that it leads.
     pub(super) fn lead(&mut self, leading: bool) {
         if self.leading != leading {
             self.leading = leading;
             self.transitions += 1;
         }
         if !leading {
-            self.known.clear();
+            self.known = Arc::default();
         }
     }
 
     pub(super) fn note(&mut self, id: &TunnelId, state: TunnelState) {
         if !self.leading {
-            return; // the end of a pass that began before
+            return; // a pass that began before has ended
         }
-        let key = key(id);
         let TunnelState { reason, holdings } = state;
-        match self.known.get_mut(&key) {
-            Some(known) => *known = Known { reason, holdings: holdings.unwrap_or(known.holdings) },
-            None => drop(self.known.insert(key, Known { reason, holdings: holdings.unwrap_or_default() })),
-        }
+        let known =
+            Arc::make_mut(&mut self.known).entry(key(id)).or_insert(Known { reason, holdings: Holdings::default() });
+        *known = Known { reason, holdings: holdings.unwrap_or(known.holdings) };
     }
 
     pub(super) fn gone(&mut self, id: &TunnelId) {
-        self.known.remove(&key(id));
+        Arc::make_mut(&mut self.known).remove(&key(id));
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals { leading: self.leading, transitions: self.transitions, ..Totals::default() };
+        let mut totals = Totals::default();
         for Known { reason, holdings } in self.known.values() {
             totals.by_reason[*reason as usize] += 1;
             totals.serving += u32::from(holdings.lanes.serving);
@@ -136,11 +170,12 @@ impl Tunnels {
         totals
     }
 
-    /// At most `number` tunnels after that key, in order.
-    pub(super) fn after(&self, key: Option<&str>, number: usize) -> Vec<(Box<str>, Known)> {
-        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = self.known.range::<str, _>((from, Bound::Unbounded)).take(number);
-        page.map(|(key, known)| (key.clone(), *known)).collect()
+    /// Each tunnel with the estimate of its bill.
+    pub(super) fn costs(&self) -> impl Iterator<Item = (TunnelId, Cents)> {
+        self.known.iter().map(|(key, known)| {
+            let (namespace, name) = key.split_once('/').unwrap_or_default();
+            (TunnelId { namespace: namespace.into(), name: name.into() }, known.holdings.cost)
+        })
     }
 }
 
@@ -151,48 +186,36 @@ fn key(id: &TunnelId) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube_client_lite::Condition;
-
+    use crate::examples::{self, id, removed};
     use crate::service::machine_size::MachineSize;
-    use crate::service::{CONDITION, Service};
-    use crate::tunnel::desired;
-    use crate::tunnel::names::Owner;
-    use crate::tunnel::observed::{Address, Machine, OurApp, Ours, State};
-
-    fn removed(name: &str) -> Tunnel {
-        let owner = Owner { cluster_name: "home".into(), class: "a/lb".into() };
-        desired::removed(id(name), &owner)
-    }
-
-    fn id(name: &str) -> TunnelId {
-        TunnelId { namespace: "default".into(), name: name.into() }
-    }
-
-    fn refused() -> Tunnel {
-        Tunnel { wanted: Wanted::Refused { message: "no".into(), close: false }, ..removed("web") }
-    }
+    use crate::service::port::Port;
+    use crate::service::{CONDITION, Service, StatusCondition};
+    use crate::tunnel::lane::SlotId;
+    use crate::tunnel::observed::{Address, Exposed, Machine, OurApp, Ours, State};
 
     fn service(reason: Option<&str>) -> Service {
-        let mut service = Service::default();
-        service.status.conditions = reason
-            .map(|reason| Condition { r#type: CONDITION.into(), reason: reason.into(), ..Condition::default() })
-            .into_iter()
-            .collect();
+        let mut service = examples::service();
+        let condition = |reason: &str| StatusCondition {
+            r#type: CONDITION.into(),
+            reason: reason.into(),
+            ..StatusCondition::default()
+        };
+        service.status.conditions = reason.map(condition).into_iter().collect();
         service
     }
 
     #[test]
     fn the_reason_is_what_the_service_shows() {
         for (tunnel, service, expected) in [
-            (refused(), Some(service(Some("Serving"))), Reason::Serving),
-            (refused(), Some(service(Some("FlyCapacity"))), Reason::FlyCapacity),
-            (refused(), Some(service(Some("SomebodyElses"))), Reason::Provisioning),
-            (refused(), Some(service(None)), Reason::Provisioning),
+            (examples::tunnel(), Some(service(Some("Serving"))), Reason::Serving),
+            (examples::tunnel(), Some(service(Some("FlyCapacity"))), Reason::FlyCapacity),
+            (examples::tunnel(), Some(service(Some("SomebodyElses"))), Reason::Provisioning),
+            (examples::tunnel(), Some(service(None)), Reason::Provisioning),
             (removed("web"), Some(service(Some("LegacyTunnel"))), Reason::LegacyTunnel),
             (removed("web"), Some(service(None)), Reason::Deleting),
             (removed("web"), None, Reason::Deleting),
         ] {
-            let seen = Observed { service: service.map(Box::new), ..Observed::default() };
+            let seen = Observed::members(service);
             let state = TunnelState::of(&tunnel, &seen);
             assert_eq!(state, TunnelState { reason: expected, holdings: None }, "{seen:?}");
         }
@@ -206,11 +229,20 @@ mod tests {
             host_ok: true,
             cordoned: false,
             created_at: String::new(),
-            ours: Some(Ours { generation: "a".into(), lane: 0, control_port: 7000, draining_since: None }),
-            size: MachineSize::parse("shared-cpu-2x").ok(),
-            ports: vec![443, 7000],
-            checked: true,
-            passing: vec![443],
+            ours: Some(Ours {
+                generation: "a".into(),
+                slot: SlotId::tcp(0),
+                control_port: 7000,
+                retiring_since: None,
+                recipe: None,
+            }),
+            version: String::new(),
+            image: String::new(),
+            guest: MachineSize::parse("shared-cpu-2x").ok().map(MachineSize::guest),
+            exposed: [443, 7000]
+                .map(|number| Exposed { port: Port::tcp(number), internal: number, checked: true })
+                .into(),
+            passing: vec![Port::tcp(443)],
         }
     }
 
@@ -223,7 +255,7 @@ mod tests {
             machines: vec![
                 machine("serves", State::Started),
                 Machine { passing: vec![], ..machine("starts", State::Pending) },
-                Machine { cordoned: true, ..machine("drains", State::Started) },
+                Machine { cordoned: true, ..machine("retires", State::Started) },
                 Machine { ours: None, ..machine("strange", State::Started) },
                 machine("failed", State::Failed),
                 machine("gone", State::Gone),
@@ -243,7 +275,7 @@ mod tests {
         let held = Holdings { lanes: Lanes { serving: 2, ..Lanes::default() }, cost: 604 };
         let serving = TunnelState { reason: Reason::Serving, holdings: Some(held) };
         tunnels.note(&id("web"), serving);
-        assert_eq!(tunnels.after(None, 9).len(), 0, "it does not lead");
+        assert_eq!(tunnels.costs().count(), 0, "it does not lead");
 
         tunnels.lead(true);
         tunnels.note(&id("web"), serving);
@@ -255,27 +287,22 @@ mod tests {
         tunnels.lead(true);
         tunnels.lead(false);
         tunnels.lead(false);
-        let totals = tunnels.totals();
-        assert_eq!((totals.serving, totals.leading, totals.transitions), (0, false, 2));
+        assert_eq!((tunnels.totals().serving, tunnels.leading, tunnels.transitions), (0, false, 2));
     }
 
     #[test]
-    fn pages_show_each_tunnel_once_and_in_order() {
+    fn a_copy_stays_as_it_is_while_others_write() {
         let mut tunnels = Tunnels::default();
         tunnels.lead(true);
-        for number in 0..10 {
-            let state = TunnelState { reason: Reason::Serving, holdings: None };
-            tunnels.note(&id(&format!("s{number}")), state);
-        }
-        tunnels.gone(&id("s4"));
-        let mut names = Vec::new();
-        let mut last: Option<Box<str>> = None;
-        loop {
-            let page = tunnels.after(last.as_deref(), 3);
-            let Some((key, _)) = page.last() else { break };
-            last = Some(key.clone());
-            names.extend(page.into_iter().map(|(key, _)| key.into_string()));
-        }
-        assert_eq!(names, [0, 1, 2, 3, 5, 6, 7, 8, 9].map(|number| format!("default/s{number}")));
+        let state = TunnelState { reason: Reason::Serving, holdings: None };
+        tunnels.note(&id("old"), state);
+        tunnels.note(&id("web"), state);
+        let copy = tunnels.clone();
+        tunnels.gone(&id("old"));
+        tunnels.note(&id("shop"), TunnelState { holdings: Some(Holdings { cost: 1, ..Holdings::default() }), ..state });
+        assert_eq!(copy.costs().collect::<Vec<_>>(), [(id("old"), 0), (id("web"), 0)]);
+        assert_eq!(tunnels.costs().collect::<Vec<_>>(), [(id("shop"), 1), (id("web"), 0)]);
+        tunnels.lead(false);
+        assert_eq!((copy.totals().by_reason[Reason::Serving as usize], tunnels.costs().count()), (2, 0));
     }
 }

@@ -1,270 +1,292 @@
-//! The lanes of a tunnel that serves: made, connected, waited for; then those they replace are cordoned, drained and
+//! The lanes of a tunnel that serves: made, connected, waited for; then those they replace are cordoned, given time and
 //! destroyed. Make before break, with one exception: a port of the Service on which a live lane is controlled.
 
+use super::step::{GivenUp, Look, Step, Waiting};
 use std::time::Duration;
 
-use super::{BELIEVED, Context, Frpc, Go, Halt, Look, Next, Step, Waiting, act, all, wait, wait_for};
-use crate::tunnel::lane::{Lane, Recipe, control_port};
+use super::{BELIEVED, Context, Go, Halt, Next, Why, act, all, settled, wait, wait_for};
+use crate::service::port::Port;
+use crate::tunnel::lane::{Frpc, Lane, control_port};
+use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::names;
 use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
+use crate::tunnel::situation::{Leaving, Situation, Slot, SlotState};
 
-/// How long Fly may fail to reach a host before its Machine is replaced. Fly's own pings take some seconds; a short
-/// outage is cheaper than a move.
-const HOST_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a Machine may be on its way before it counts as failed (flyctl calls it stuck after five minutes).
-const START_PATIENCE: Duration = Duration::from_secs(300);
-
-/// The only lane there is, as long as a tunnel has one.
-const INDEX: u8 = 0;
+/// A new lane beside one that serves is given up when nobody was reached through it for so long. Pulling frpc's image to a small
+/// node may take some minutes.
+const UNREACHED_PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) struct Lanes<'a> {
     context: &'a Context<'a>,
+    situation: &'a Situation<'a>,
     objects: &'a Objects,
-    recipe: Recipe,
-    generation: String,
-    secret: &'a str,
     app: &'a OurApp,
-    /// Our Machines that exist.
-    machines: Vec<&'a Machine>,
-    /// Every Machine that exists in the App, whoever made it.
-    all: Vec<&'a Machine>,
-    /// The lane's Machine, if there is one that can serve or will.
-    current: Option<&'a Machine>,
+    /// Name of the Secret with the current keys.
+    secret: &'a str,
 }
 
 impl<'a> Lanes<'a> {
-    pub(super) fn new(
-        context: &'a Context<'a>,
-        app: &'a OurApp,
-        objects: &'a Objects,
-        recipe: Recipe,
-        secret: &'a str,
-    ) -> Lanes<'a> {
-        let all: Vec<&Machine> = app.machines.iter().filter(|machine| machine.exists()).collect();
-        let machines: Vec<&Machine> = all.iter().copied().filter(|machine| machine.ours.is_some()).collect();
-        let generation = recipe.generation();
-        let mut lanes = Lanes { context, objects, recipe, generation, secret, app, machines, all, current: None };
-        // Of two Machines for one lane the one in service stays, else the older.
-        lanes.current = lanes
-            .machines
-            .iter()
-            .copied()
-            .filter(|machine| lanes.can_serve(machine))
-            .min_by_key(|machine| (machine.cordoned, !context.seen.serves(machine), machine.created_at.clone()));
-        lanes
+    pub(super) fn new(context: &'a Context<'a>, app: &'a OurApp, objects: &'a Objects, secret: &'a str) -> Lanes<'a> {
+        Lanes { context, situation: &context.situation, objects, app, secret }
     }
 
     /// Machines that serve nobody and never will are destroyed: those that failed, and, as long as another serves, those
     /// of lanes that were given up before they served.
-    pub(super) fn discard(&self) -> Go<()> {
-        let is_current = |machine: &Machine| self.current.is_some_and(|current| current.id == machine.id);
-        let replaced = || self.machines.iter().copied().filter(|machine| !is_current(machine));
-        let another_serves = replaced().any(|machine| self.context.seen.serves(machine));
-        let useless = |machine: &&Machine| {
-            let never_served = machine.state != State::Started || machine.checked && machine.passing.is_empty();
-            self.has_failed(machine) || machine.host_ok && never_served && another_serves
+    pub(super) fn discard_useless(&self) -> Go<()> {
+        let leaving = &self.situation.leaving;
+        let another_serves = leaving.iter().any(|leaving| leaving.lane.serves);
+        let useless = |leaving: &&Leaving| {
+            let Machine { state, passing, host_ok, .. } = leaving.lane.machine;
+            let never_served = *state != State::Started || leaving.lane.machine.is_checked() && passing.is_empty();
+            leaving.failed || *host_ok && never_served && another_serves
         };
-        all(replaced().filter(useless).map(|machine| Step::DestroyMachine(machine.id.clone())))
+        all(leaving.iter().filter(useless).map(|leaving| Step::DestroyMachine(leaving.lane.machine.id.clone())))
     }
 
     /// The port on which a live lane is controlled is wanted by the Service itself: Fly would send users to that lane's
     /// frps. This lane is cordoned first, and no other made before the edges have heard of it.
-    pub(super) fn free_the_control_port(&self) -> Go<()> {
-        if self.current.is_some() {
+    pub(super) fn free_control_ports(&self) -> Go<()> {
+        if self.situation.slots.iter().all(|slot| slot.machine.is_some()) {
             return Ok(());
         }
-        let clashes = |machine: &&&Machine| {
-            machine.ours.as_ref().is_some_and(|ours| self.recipe.ports.contains(&ours.control_port))
-        };
-        for machine in self.machines.iter().filter(clashes) {
-            if !machine.cordoned {
-                return Err(Halt(act(Step::Cordon(machine.id.clone()))));
+        let clashes = |lane: &LaneMachine| self.is_wished_for(lane.ours.control_port);
+        for lane in self.situation.lanes().filter(clashes) {
+            if !lane.machine.cordoned {
+                return Err(act(Step::Cordon(lane.machine.id.clone())));
             }
-            self.wait_until_cordon_is_known(machine)?;
+            self.wait_until_cordon_is_known(lane.machine)?;
         }
         Ok(())
     }
 
-    /// The lane's Machine is there, runs and is not cordoned.
-    pub(super) fn make(&self) -> Go<()> {
-        let Some(machine) = self.current else {
-            let pause = self.context.memory.pause(self.context.now);
-            return Err(Halt(match self.lane_to_make() {
-                Some(_) if !pause.is_zero() => wait_for(Waiting::MachineStart, Look::Everything, pause),
-                Some(lane) => act(Step::CreateMachine(Box::new(lane))),
-                None => Next::Settled, // every port is taken: the Service would need all 64,512 of them
-            }));
+    /// A new lane through which nobody is reached for some minutes is not left billed, as long as another serves: the cluster does
+    /// not run its frpc, say. It is made again later.
+    pub(super) fn give_up_unreached(&self) -> Go<()> {
+        if !self.situation.lanes().any(|lane| lane.takes_users()) {
+            return Ok(());
+        }
+        let Context { memory, now, .. } = *self.context;
+        let unreached = |slot: &&Slot| {
+            let machine = slot.machine.filter(|_| slot.state == SlotState::Unreached).map(|lane| &lane.machine.id);
+            let long = machine.and_then(|id| memory.sightings.unreached.elapsed(id, now));
+            long.is_some_and(|long| long >= UNREACHED_PATIENCE)
         };
-        if machine.cordoned {
-            let marked = machine.ours.as_ref().is_some_and(|ours| ours.draining_since.is_some());
-            let unmark = marked.then(|| Step::StopDraining(machine.id.clone()));
+        let given_up = self.situation.slots.iter().filter(unreached).filter_map(|slot| {
+            let machine = slot.machine?.machine.id.clone();
+            let why = self.context.seen.deployment(&machine).and_then(|deployment| deployment.trouble.clone());
+            let (slot, generation) = (slot.id, slot.generation.clone());
+            Some(Step::GiveUpMachine(Box::new(GivenUp { slot, generation, machine, why })))
+        });
+        all(given_up)
+    }
+
+    /// Each wanted lane has a Machine that runs and is not cordoned.
+    pub(super) fn make_machines(&self) -> Go<()> {
+        self.situation.slots.iter().try_for_each(|slot| self.make_machine(slot))
+    }
+
+    fn make_machine(&self, slot: &Slot) -> Go<()> {
+        let Some(LaneMachine { machine, ours, serves }) = slot.machine else { return Err(self.create_machine(slot)) };
+        if slot.state == SlotState::Cordoned {
+            let unmark = ours.retiring_since.map(|_| Step::StopRetiring(machine.id.clone()));
             return all(unmark.into_iter().chain([Step::Uncordon(machine.id.clone())]));
         }
-        if self.shares_its_control_port(machine) && !self.context.seen.serves(machine) {
-            return Err(Halt(act(Step::DestroyMachine(machine.id.clone()))));
+        if self.shares_its_control_port(machine, ours.control_port) && !serves {
+            return Err(act(Step::DestroyMachine(machine.id.clone())));
         }
-        match machine.state {
-            State::Started => Ok(()),
-            State::Stopped => Err(Halt(act(Step::StartMachine(machine.id.clone())))),
-            State::Pending | State::Failed | State::Gone => {
-                Err(Halt(wait(Waiting::MachineStart, Look::Machines(vec![machine.id.clone()]))))
+        match slot.state {
+            SlotState::Stopped => Err(act(Step::StartMachine(machine.id.clone()))),
+            SlotState::Booting => Err(wait(Waiting::MachineStart, Look::Machines(vec![machine.id.clone()]))),
+            SlotState::Missing { .. } | SlotState::Cordoned | SlotState::Unreached | SlotState::Serving => Ok(()),
+        }
+    }
+
+    fn create_machine(&self, slot: &Slot) -> Halt {
+        let Some(lane) = self.lane_to_make(slot) else {
+            return settled(); // every port is taken: the Service would need all 64,512 of them
+        };
+        match slot.state {
+            SlotState::Missing { pause } if !pause.is_zero() => {
+                wait_for(Waiting::MachineStart, Look::Everything, pause)
             }
+            _ => Halt(Next::Act(vec![Step::CreateMachine(Box::new(lane))]), self.why_made(slot)),
         }
     }
 
-    /// The lane's frpc is there, as it should be.
-    pub(super) fn connect(&self) -> Go<()> {
-        let Some(frpc) = self.frpc() else { return Ok(()) };
-        let deployed = self.context.seen.deployment(&frpc.machine);
-        let applied = deployed.is_some_and(|d| self.context.memory.applied.get(&d.object.name) == Some(&d.version));
-        let configured = self.objects.config_maps.iter().any(|map| map.machine == frpc.machine);
-        let create = (!configured).then(|| Step::CreateConfigMap(Box::new(frpc.clone())));
-        let apply = (!applied).then(|| Step::ApplyDeployment(Box::new(frpc)));
-        all(create.into_iter().chain(apply))
-    }
-
-    /// Traffic passes through the lane.
-    pub(super) fn serve(&self) -> Go<()> {
-        match self.current {
-            Some(machine) if !self.context.seen.serves(machine) => Err(Halt(wait(
-                Waiting::Traffic,
-                if machine.checked { Look::Machines(vec![machine.id.clone()]) } else { Look::Objects },
-            ))),
-            _ => Ok(()),
+    /// Why another Machine is made for the slot; `None` where it is the first.
+    fn why_made(&self, slot: &Slot) -> Option<Why> {
+        let leaving = self.situation.leaving.iter().map(|leaving| leaving.lane);
+        let before = leaving.filter(|lane| lane.ours.slot == slot.id).max_by_key(|lane| &lane.machine.created_at);
+        if let Some(LaneMachine { machine, ours, .. }) = before {
+            let deviations = slot.recipe.deviations(machine);
+            return Some(if ours.generation == slot.generation && deviations.is_empty() {
+                Why::MachineLost { machine: machine.id.clone() }
+            } else if ours.generation == slot.generation {
+                Why::MachineEdited { machine: machine.id.clone(), deviations }
+            } else {
+                Why::differs(&machine.id, ours.recipe.as_deref(), &slot.recipe)
+            });
         }
+        // A Machine that Fly does not list any more leaves its frpc behind.
+        let lost = self.objects.deployments.first()?;
+        Some(Why::MachineLost { machine: lost.object.machine.clone() })
     }
 
-    /// Lanes that are not wanted any more are cordoned once the edges know the one that serves, drained and destroyed.
-    pub(super) fn replace(&self) -> Go<()> {
-        let Some(current) = self.current else { return Ok(()) };
-        let old: Vec<&Machine> = self.machines.iter().copied().filter(|machine| machine.id != current.id).collect();
-        let mut waits = Vec::new();
-        for machine in old {
-            match self.retire(machine, current) {
-                Err(Halt(Next::Wait(wait))) => waits.push(wait),
-                other => other?,
+    /// Each wanted lane's frpc is there, as it should be.
+    pub(super) fn connect_frpc(&self) -> Go<()> {
+        for slot in &self.situation.slots {
+            let Some(frpc) = self.frpc(slot) else { continue };
+            let deployed = self.context.seen.deployment(&frpc.machine);
+            let applied = |name| self.context.memory.deeds.applied.get(name);
+            let as_applied = deployed.is_some_and(|d| applied(&d.object.name) == Some(&d.version));
+            let edited = deployed.filter(|d| applied(&d.object.name).is_some_and(|version| *version != d.version));
+            let why = edited.map(|d| Why::DeploymentEdited { deployment: d.object.name.clone() });
+            let configured = self.objects.config_maps.iter().any(|map| map.object.machine == frpc.machine);
+            let create = (!configured).then(|| Step::CreateConfigMap(Box::new(frpc.clone())));
+            let apply = (!as_applied).then(|| Step::ApplyDeployment(Box::new(frpc)));
+            all(create.into_iter().chain(apply)).map_err(|Halt(next, _)| Halt(next, why))?;
+        }
+        Ok(())
+    }
+
+    /// Traffic passes through each wanted lane.
+    pub(super) fn wait_for_traffic(&self) -> Go<()> {
+        let silent = self.situation.slots.iter().filter_map(|slot| slot.machine).find(|lane| !lane.serves);
+        match silent.map(|lane| lane.machine) {
+            Some(machine) if machine.is_checked() => {
+                Err(wait(Waiting::Traffic, Look::Machines(vec![machine.id.clone()])))
             }
-        }
-        match waits.into_iter().min_by_key(|wait| wait.after) {
-            Some(wait) => Err(Halt(Next::Wait(wait))),
+            Some(_) => Err(wait(Waiting::Traffic, Look::Objects)),
             None => Ok(()),
         }
     }
 
-    /// frpc objects whose Machine is gone are deleted: at once if this process destroyed it, else when it was missing
-    /// for a while, since one list alone may lag.
-    pub(super) fn clear(&self) -> Go<()> {
-        let mut steps = Vec::new();
-        let mut unsure = false;
-        let mut orphan = |object: &LaneObject, step: fn(String) -> Step| {
-            if self.all.iter().any(|machine| machine.id == object.machine) {
-                return;
+    /// Lanes that are not wanted any more are cordoned once the edges know those that serve, given time and destroyed.
+    pub(super) fn retire_replaced(&self) -> Go<()> {
+        let mut waits = Vec::new();
+        for leaving in &self.situation.leaving {
+            match self.retire(leaving.lane) {
+                Err(Halt(Next::Wait(wait), _)) => waits.push(wait),
+                other => other?,
             }
-            let context = self.context;
-            let missing = context.memory.unlisted.elapsed(&object.machine, context.now).unwrap_or_default();
-            let destroyed = context.destroyed(&object.machine);
-            if destroyed || missing >= BELIEVED { steps.push(step(object.name.clone())) } else { unsure = true }
-        };
-        self.objects.deployments.iter().for_each(|d| orphan(&d.object, Step::DeleteDeployment));
-        self.objects.config_maps.iter().for_each(|map| orphan(map, Step::DeleteConfigMap));
-        all(steps.into_iter())?;
-        match unsure {
-            true => Err(Halt(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED))),
-            false => Ok(()),
+        }
+        match waits.into_iter().min_by_key(|wait| wait.after) {
+            Some(wait) => Err(Halt(Next::Wait(wait), None)),
+            None => Ok(()),
         }
     }
 
-    /// One step on the way out for a lane that is replaced by a lane that serves.
-    fn retire(&self, machine: &Machine, current: &Machine) -> Go<()> {
-        let Context { settings, memory, now, .. } = *self.context;
-        let destroy = || Err(Halt(act(Step::DestroyMachine(machine.id.clone()))));
-        // What its frpc lost, or never had, it has no connections of. It may end early.
-        let reached = !machine.checked || !machine.passing.is_empty();
-        if machine.state != State::Started || !machine.host_ok || !reached {
+    /// One step on the way out for a lane that is replaced by lanes that serve.
+    fn retire(&self, lane: LaneMachine) -> Go<()> {
+        let machine = lane.machine;
+        let Context { settings, now, .. } = *self.context;
+        let destroy = || Err(act(Step::DestroyMachine(machine.id.clone())));
+        if !lane.may_have_connections() {
             return destroy();
         }
         if !machine.cordoned {
-            let healthy = memory.in_service.elapsed(&current.id, now).unwrap_or_default();
-            let settle_time = settings.lanes.settle_time;
-            if healthy >= settle_time {
-                return Err(Halt(act(Step::Cordon(machine.id.clone()))));
-            }
-            let look = Look::Machines(vec![current.id.clone()]);
-            return Err(Halt(wait_for(Waiting::Settling, look, settle_time - healthy)));
+            self.wait_until_successors_are_known()?;
+            return Err(act(Step::Cordon(machine.id.clone())));
         }
-        let Some(since) = machine.ours.as_ref().and_then(|ours| ours.draining_since) else {
-            return Err(Halt(act(Step::StartDraining(machine.id.clone(), now.wall))));
+        let Some(since) = lane.ours.retiring_since else {
+            return Err(act(Step::StartRetiring(machine.id.clone(), now.wall)));
         };
         self.wait_until_cordon_is_known(machine)?;
-        let drained = now.wall.duration_since(since).unwrap_or_default();
-        let timeout = settings.lanes.drain_timeout;
-        if drained >= timeout {
+        let retiring = now.wall.duration_since(since).unwrap_or_default();
+        if retiring >= settings.drain_timeout {
             return destroy();
         }
-        Err(Halt(wait_for(Waiting::Draining, Look::Everything, timeout - drained)))
+        Err(wait_for(Waiting::Retiring, Look::Everything, settings.drain_timeout - retiring))
+    }
+
+    /// frpc objects whose Machine is gone are deleted: at once if this process destroyed it, else when it was missing
+    /// for a while, since one list alone may lag.
+    pub(super) fn clear_orphans(&self) -> Go<()> {
+        let mut steps = Vec::new();
+        let mut unsure = false;
+        let mut orphan = |object: &LaneObject, step: fn(String) -> Step| {
+            if self.situation.machines().any(|machine| machine.id == object.machine) {
+                return;
+            }
+            let Context { memory, now, .. } = *self.context;
+            let missing = memory.sightings.missing_machines.elapsed(&object.machine, now).unwrap_or_default();
+            if self.saw_destroyed(&object.machine) || missing >= BELIEVED {
+                steps.push(step(object.name.clone()));
+            } else {
+                unsure = true;
+            }
+        };
+        self.objects.deployments.iter().for_each(|d| orphan(&d.object, Step::DeleteDeployment));
+        self.objects.config_maps.iter().for_each(|map| orphan(&map.object, Step::DeleteConfigMap));
+        let copies = &self.objects.copies;
+        steps.extend(copies.deployments.iter().map(|name| Step::DeleteDeployment(name.clone())));
+        steps.extend(copies.config_maps.iter().map(|name| Step::DeleteConfigMap(name.clone())));
+        all(steps.into_iter())?;
+        if unsure { Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED)) } else { Ok(()) }
+    }
+
+    /// Whether this process saw the Machine destroyed.
+    fn saw_destroyed(&self, machine: &str) -> bool {
+        self.app.machines.iter().any(|known| known.id == machine && !known.exists())
+    }
+
+    /// Fly's edges had the time to learn that the wanted lanes are there.
+    fn wait_until_successors_are_known(&self) -> Go<()> {
+        let Context { settings, memory, now, .. } = *self.context;
+        for lane in self.situation.slots.iter().filter_map(|slot| slot.machine) {
+            let id = &lane.machine.id;
+            let healthy = memory.sightings.in_service.elapsed(id, now).unwrap_or_default();
+            if healthy < settings.settle_time {
+                let look = Look::Machines(vec![id.clone()]);
+                return Err(wait_for(Waiting::Settling, look, settings.settle_time - healthy));
+            }
+        }
+        Ok(())
     }
 
     fn wait_until_cordon_is_known(&self, machine: &Machine) -> Go<()> {
-        let context = self.context;
-        let settle_time = context.settings.lanes.settle_time;
-        let known = context.memory.cordoned.elapsed(&machine.id, context.now).unwrap_or_default();
-        if known >= settle_time {
+        let Context { settings, memory, now, .. } = *self.context;
+        let known = memory.sightings.cordoned.elapsed(&machine.id, now).unwrap_or_default();
+        if known >= settings.settle_time {
             return Ok(());
         }
         let look = Look::Machines(vec![machine.id.clone()]);
-        Err(Halt(wait_for(Waiting::Settling, look, settle_time - known)))
+        Err(wait_for(Waiting::Settling, look, settings.settle_time - known))
     }
 
-    /// A Machine of the wanted generation that serves, or will.
-    fn can_serve(&self, machine: &Machine) -> bool {
-        let context = self.context;
-        let lost = context.memory.host_lost.elapsed(&machine.id, context.now).is_some_and(|lost| lost >= HOST_PATIENCE);
-        machine.ours.as_ref().is_some_and(|ours| ours.generation == self.generation && ours.lane == INDEX)
-            && !self.has_failed(machine)
-            && !lost
-    }
-
-    /// It will not come to run by itself.
-    fn has_failed(&self, machine: &Machine) -> bool {
-        let context = self.context;
-        let stuck = context.memory.pending.elapsed(&machine.id, context.now).is_some_and(|long| long >= START_PATIENCE);
-        machine.state == State::Failed || stuck && machine.host_ok
+    fn is_wished_for(&self, port: u16) -> bool {
+        self.situation.slots.iter().any(|slot| slot.recipe.serves(Port::tcp(port)))
     }
 
     /// Should two Machines have been given one control port (Fly's lists lag), an frpc may reach the wrong one.
-    fn shares_its_control_port(&self, machine: &Machine) -> bool {
-        let port = machine.ours.as_ref().map(|ours| ours.control_port);
-        self.machines.iter().any(|other| {
-            other.id != machine.id && !other.cordoned && other.ours.as_ref().map(|ours| ours.control_port) == port
-        })
+    fn shares_its_control_port(&self, machine: &Machine, port: u16) -> bool {
+        self.situation
+            .lanes()
+            .any(|other| other.machine.id != machine.id && !other.machine.cordoned && other.ours.control_port == port)
     }
 
-    fn lane_to_make(&self) -> Option<Lane> {
-        let taken = |port| self.recipe.ports.contains(&port) || self.all.iter().any(|m| m.ports.contains(&port));
-        // Also one that is being destroyed holds its name for a while.
+    fn lane_to_make(&self, slot: &Slot) -> Option<Lane> {
+        let exposed = |port| self.situation.machines().any(|machine| machine.exposes(Port::tcp(port)));
+        // Somebody may have taken the control port out of a Machine by hand.
+        let controls = |port| self.situation.lanes().any(|lane| lane.ours.control_port == port);
+        let taken = |port| self.is_wished_for(port) || exposed(port) || controls(port);
+        // A Machine that is being destroyed holds its name for a while.
         let holders = self.app.machines.iter().filter(|machine| {
-            machine.ours.as_ref().is_some_and(|ours| ours.generation == self.generation && ours.lane == INDEX)
+            machine.ours.as_ref().is_some_and(|ours| ours.generation == slot.generation && ours.slot == slot.id)
         });
         let attempt = holders.filter_map(|machine| names::attempt(&machine.name)).max().unwrap_or(0) + 1;
-        Some(Lane {
-            recipe: self.recipe.clone(),
-            generation: self.generation.clone(),
-            index: INDEX,
-            name: names::machine(&self.generation, INDEX, attempt),
-            control_port: control_port(self.context.settings.lanes.control_port_base, taken)?,
-        })
+        let control_port = control_port(self.context.settings.control_port_base, taken)?;
+        Some(lane(slot, names::machine(&slot.generation, slot.id, attempt), control_port))
     }
 
-    fn frpc(&self) -> Option<Frpc> {
-        let machine = self.current?;
-        let lane = Lane {
-            recipe: self.recipe.clone(),
-            generation: self.generation.clone(),
-            index: INDEX,
-            name: machine.name.clone(),
-            control_port: machine.ours.as_ref()?.control_port,
-        };
+    fn frpc(&self, slot: &Slot) -> Option<Frpc> {
+        let LaneMachine { machine, ours, .. } = slot.machine?;
+        let lane = lane(slot, machine.name.clone(), ours.control_port);
         Some(Frpc { lane, machine: machine.id.clone(), secret: self.secret.to_owned() })
     }
+}
+
+/// The lane of this slot, with a Machine of this name.
+fn lane(slot: &Slot, name: String, control_port: u16) -> Lane {
+    Lane { slot: slot.id, recipe: slot.recipe.clone(), generation: slot.generation.clone(), name, control_port }
 }

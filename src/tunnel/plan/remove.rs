@@ -1,138 +1,128 @@
 //! The plan of a tunnel that is to go, in reverse: frpc, address, Machine, App; the finalizer last, and only when
-//! nothing billed can be left. Before an uninstall the address goes first: what Fly does not let go goes on serving.
+//! nothing billed can be left.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait, wait_for};
-use crate::tunnel::Wanted;
+use super::step::{Look, ServiceStep, Step, Waiting};
+use super::{Context, Draft, Go, Halt, Next, READS_LAG, act, all, for_service, look, settled, wait, wait_for};
+use crate::tunnel::condition::{Condition, Read, Reason, Shown};
 use crate::tunnel::observed::{App, Objects, OurApp};
 
-pub(super) fn plan(context: &Context) -> Plan {
-    let next = match context.remove() {
-        Ok(()) => Next::Gone,
-        Err(Halt(next)) => next,
-    };
-    let legacy = context.tunnel.legacy.is_some() && context.seen.our_app().is_none();
-    if let Some(message) = context.guarded().filter(|_| next == Next::Settled && !legacy) {
-        return match context.drains() {
-            true => Plan { next: Next::Left(message), shown: None },
-            false => context.halted(Reason::NameConflict, message),
-        };
+pub(super) fn plan(context: &Context) -> Draft {
+    if context.is_only_legacy() {
+        return context.halted(Condition::legacy_tunnel_of_a_deleted_service());
     }
-    let shown = Shown {
-        addresses: context.addresses_left(),
-        reason: if legacy { Reason::LegacyTunnel } else { Reason::Deleting },
-        message: match legacy {
-            true => "the Go operator's App may still be there: delete it, then take away the finalizer by hand".into(),
-            false => "the tunnel is being taken down".into(),
-        },
-    };
-    let untouched = context.drains() && (legacy || context.undecided());
-    let last = next == act(Step::RemoveFinalizer) && (!context.drains() || context.seen.shown().is_empty());
-    let writes = next != Next::Gone && !last && !untouched;
-    Plan { shown: writes.then_some(shown), next }
+    let Halt(next, why) = context.remove().err().unwrap_or(Halt(Next::Gone, None));
+    if next == Next::Settled
+        && let Some(other) = context.guarded()
+    {
+        return context.halted(Condition::other_owner(&other));
+    }
+    let keeps = context.may_be_another_owners();
+    let addresses = if keeps { context.seen.shown_addresses() } else { context.addresses_left() };
+    let shown = (!context.is_last(&next)).then(|| Shown::new(addresses, Condition::deleting()));
+    Draft { next, why, shown }
+}
+
+pub(super) fn removes_the_finalizer(next: &Next) -> bool {
+    matches!(next, Next::Act(steps) if matches!(steps[..], [Step::For(_, ServiceStep::RemoveFinalizer)]))
 }
 
 impl Context<'_> {
     fn remove(&self) -> Go<()> {
         let app = self.app()?;
-        if self.tunnel.legacy.is_some() && !matches!(app, App::Ours(_)) {
-            return Err(Halt(Next::Settled)); // its finalizer may guard an App that we know nothing of
-        }
-        let objects = self.seen.objects.as_ref().ok_or(Halt(Next::Look(Look::Objects)))?;
-        match self.drains() {
-            true => release(app).and_then(|()| remove_objects(objects))?,
-            false => remove_objects(objects).and_then(|()| release(app))?,
-        }
+        self.remove_objects()?;
+        release(app)?;
         match app {
             App::Ours(app) => self.remove_app(app)?,
-            _ if self.guarded().is_some() => return Err(Halt(Next::Settled)),
-            App::Absent => self.app_is_gone()?,
+            _ if self.guarded().is_some() => return Err(settled()),
+            App::Absent => self.wait_until_absence_is_believed()?,
             App::Foreign(_) => {}
         }
-        match &self.seen.service {
-            Some(service) if self.has_finalizer() || self.drains() && service.condition().is_some() => {
-                Err(Halt(act(Step::RemoveFinalizer)))
-            }
+        match self.service() {
+            Some(service) if self.has_finalizer() => Err(act(for_service(service, ServiceStep::RemoveFinalizer))),
             _ => Ok(()),
         }
     }
 
-    /// The address is shown for as long as Fly lists it, where the Service stays.
-    fn addresses_left(&self) -> Vec<IpAddr> {
-        let mut shown = self.seen.shown();
-        if self.drains() {
-            let listed = self.seen.our_app().map(|app| &app.addresses);
-            shown.retain(|ip| listed.is_some_and(|listed| listed.iter().any(|address| address.ip == *ip)));
-        }
+    /// Whether nothing is shown any more: the condition goes together with the finalizer. Released addresses go before, since
+    /// somebody else's finalizer may keep the Service.
+    pub(super) fn is_last(&self, next: &Next) -> bool {
+        let finalizer_goes = removes_the_finalizer(next) && self.seen.shown_addresses().is_empty();
+        *next == Next::Gone || finalizer_goes
+    }
+
+    /// The addresses that the Service may show: each as long as Fly lists it.
+    pub(super) fn addresses_left(&self) -> Vec<IpAddr> {
+        let listed = self.seen.our_app().map(|app| app.addresses.as_slice()).unwrap_or_default();
+        let mut shown = self.seen.shown_addresses();
+        shown.retain(|ip| listed.iter().any(|address| address.ip == *ip));
         shown
     }
 
-    /// The App is not there, and the address that the Service shows may yet tell whose it is.
-    fn undecided(&self) -> bool {
-        let absent = matches!(self.seen.app, Some(App::Absent)) && self.memory.app_deleted.is_none();
-        absent && self.has_finalizer() && self.seen.unlisted.as_ref().is_none_or(|list| list.holder.is_some())
+    /// The App is not there, and the address that the Service shows may yet tell that it is another owner's.
+    pub(super) fn may_be_another_owners(&self) -> bool {
+        let absent = matches!(self.seen.app, Some(App::Absent)) && self.memory.deeds.app_deleted.is_none();
+        absent && self.has_finalizer() && self.seen.absence.as_ref().is_none_or(|absence| absence.holder.is_some())
     }
 
-    /// Before an uninstall the Service stays; after any other removal it is gone, or somebody else's.
-    fn drains(&self) -> bool {
-        self.tunnel.wanted == Wanted::Drained
+    /// The Service carries annotations of the Go operator, and no App of ours exists or existed: our finalizer may guard an App
+    /// that we know nothing of.
+    pub(super) fn is_only_legacy(&self) -> bool {
+        let no_app = matches!(self.seen.app, Some(App::Absent | App::Foreign(_)));
+        self.tunnel.legacy().is_some() && no_app && !self.had_a_tunnel()
     }
 
-    /// The finalizer may guard another owner's App: who changed the cluster name would never hear of it again.
-    fn guarded(&self) -> Option<String> {
-        self.other_owner().filter(|_| self.has_finalizer())
+    /// A tunnel of ours was made for the Service: this process deleted its App, or the condition is one that only such a Service
+    /// shows.
+    fn had_a_tunnel(&self) -> bool {
+        use Reason::*;
+        let shown = self.service().and_then(Read::of).map(|read| read.reason);
+        self.memory.deeds.app_deleted.is_some() || matches!(shown, Some(Serving | Provisioning | Updating | Deleting))
     }
 
-    fn has_finalizer(&self) -> bool {
-        self.seen.service.as_ref().is_some_and(|service| service.has_finalizer(&self.settings.finalizer))
+    /// Our objects in the cluster go: Deployments first, so that nothing runs with what goes after them.
+    pub(super) fn remove_objects(&self) -> Go<()> {
+        let objects: &Objects = self.seen.objects.as_ref().ok_or(look(Look::Objects))?;
+        let Objects { deployments, config_maps, keys, useless_keys, copies, .. } = objects;
+        let deployments = deployments.iter().map(|d| &d.object.name).chain(&copies.deployments);
+        let config_maps = config_maps.iter().map(|map| &map.object.name).chain(&copies.config_maps);
+        let secrets = keys.iter().map(|secret| &secret.name).chain(useless_keys);
+        let deployments = deployments.map(|name| Step::DeleteDeployment(name.clone()));
+        let config_maps = config_maps.map(|name| Step::DeleteConfigMap(name.clone()));
+        all(deployments.chain(config_maps).chain(secrets.map(|name| Step::DeleteSecret(name.clone()))))
     }
 
-    fn remove_app(&self, app: &OurApp) -> Go<()> {
+    /// The Machines go, and then the App with all that is left in it.
+    pub(super) fn remove_app(&self, app: &OurApp) -> Go<()> {
         let machines = app.machines.iter().filter(|machine| machine.exists());
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
-        let asked = self.memory.app_deleted.map(|at| self.now.since(at));
-        Err(Halt(match asked {
+        match self.memory.deeds.app_deleted.map(|at| self.now.since(at)) {
+            Some(ago) if ago < READS_LAG => Err(wait(Waiting::AppGone, Look::App)),
             // A deletion that was accepted and takes so long is asked for again.
-            Some(ago) if ago < READS_LAG => wait(Waiting::AppGone, Look::App),
-            _ => act(Step::DeleteApp),
-        }))
+            Some(_) | None => Err(act(Step::DeleteApp)),
+        }
     }
 
     /// "Not found" means gone at once where this process saw the DELETE accepted. Otherwise the App may have been made
     /// a moment ago, and Fly's reads lag.
-    fn app_is_gone(&self) -> Go<()> {
-        if self.memory.app_deleted.is_some() {
+    pub(super) fn wait_until_absence_is_believed(&self) -> Go<()> {
+        if self.memory.deeds.app_deleted.is_some() {
             return Ok(());
         }
-        // Nothing is made before the finalizer is there; one look more than none is for whoever took it away by hand.
-        if self.drains() && !self.has_finalizer() {
-            return Ok(());
-        }
-        let absent = self.memory.absent.map(|since| self.now.since(since)).unwrap_or_default();
+        let absent = self.memory.sightings.absent.map(|since| self.now.since(since)).unwrap_or_default();
         if absent < READS_LAG {
             // Looked at all the while: an App that appears is taken down at once.
             let after = (READS_LAG - absent).min(Duration::from_secs(5));
-            return Err(Halt(wait_for(Waiting::AppGone, Look::App, after)));
+            return Err(wait_for(Waiting::AppGone, Look::App, after));
         }
-        self.unlisted().map(|_| ())
-    }
-
-    /// Whether this process saw the Machine destroyed.
-    pub(super) fn destroyed(&self, machine: &str) -> bool {
-        self.seen.our_app().is_some_and(|app| app.machines.iter().any(|m| m.id == machine && !m.exists()))
+        self.confirmed_absence().map(|_| ())
     }
 }
 
-fn release(app: &App) -> Go<()> {
+/// All addresses of the App are given back.
+pub(super) fn release(app: &App) -> Go<()> {
     let App::Ours(app) = app else { return Ok(()) };
     all(app.addresses.iter().map(|address| Step::ReleaseAddress(address.ip)))
-}
-
-fn remove_objects(objects: &Objects) -> Go<()> {
-    let deployments = objects.deployments.iter().map(|d| Step::DeleteDeployment(d.object.name.clone()));
-    let config_maps = objects.config_maps.iter().map(|map| Step::DeleteConfigMap(map.name.clone()));
-    let secrets = objects.keys.iter().map(|secret| &secret.name).chain(&objects.broken_keys);
-    all(deployments.chain(config_maps).chain(secrets.map(|name| Step::DeleteSecret(name.clone()))))
 }

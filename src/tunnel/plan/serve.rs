@@ -1,83 +1,54 @@
-//! The plan of a tunnel that is to serve, and of one that must not.
+//! The plan of a tunnel that is to serve.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::lanes::Lanes;
-use super::{
-    BELIEVED, Context, Go, Halt, Look, Next, Plan, READS_LAG, Reason, Shown, Step, Waiting, act, all, wait_for,
-};
-use crate::tunnel::Ask;
-use crate::tunnel::lane::Recipe;
-use crate::tunnel::observed::{App, KeysSecret, Machine, Objects, OurApp};
+use super::step::{Look, ServiceStep, Step, Waiting};
+use super::{BELIEVED, Context, Draft, Go, Halt, Next, READS_LAG, act, all, for_service, look, settled, wait_for};
+use crate::service::request::Wish;
+use crate::tunnel::condition::{Condition, Shown};
+use crate::tunnel::failure::{Cause, Trouble};
+use crate::tunnel::observed::{App, Family, KeysSecret, Objects, OurApp};
 
 /// The way to a tunnel that serves.
-pub(super) fn plan(context: &Context, ask: &Ask) -> Plan {
-    if context.tunnel.legacy.is_some() && context.seen.app.is_none() {
-        return Plan { next: Next::Look(Look::Everything), shown: None };
+pub(super) fn plan(context: &Context, wish: &Wish) -> Draft {
+    if context.tunnel.legacy().is_some() && context.seen.app.is_none() {
+        return Draft::new(Next::Look(Look::Everything), None);
     }
-    if let Some((reason, message)) = context.in_the_way() {
-        return context.halted(reason, message);
+    if let Some(condition) = context.in_the_way() {
+        return context.halted(condition);
     }
-    let next = match context.serve(ask) {
-        Ok(()) => Next::Settled,
-        Err(Halt(next)) => next,
-    };
-    match &context.seen.app {
-        None => Plan { next, shown: None },
-        Some(_) => Plan { shown: context.shown(ask), next },
-    }
-}
-
-/// A Service that cannot be served: what runs stays as it is, but a door that is to be closed is closed.
-pub(super) fn refuse(context: &Context, message: &str, close: bool) -> Plan {
-    let live = context.seen.service.as_ref().is_some_and(|s| s.has_finalizer(&context.settings.finalizer));
-    let next = match &context.seen.app {
-        None if close && live => return Plan { next: Next::Look(Look::Everything), shown: None },
-        Some(App::Ours(app)) if close => {
-            let open = app.machines.iter().filter(|m| m.exists() && m.ours.is_some() && !m.cordoned);
-            let steps: Vec<Step> = open.map(|machine| Step::Cordon(machine.id.clone())).collect();
-            if steps.is_empty() { Next::Settled } else { Next::Act(steps) }
-        }
-        _ => Next::Settled,
-    };
-    Plan { next, ..context.halted(Reason::InvalidService, message.to_owned()) }
-}
-
-/// Fly routes a port to all Machines that expose it: the lane goes first.
-const BREAKS_FIRST: &str = "the Service asks for the very port on which its lane is controlled, so that lane is closed first: new \
-                            connections fail until the new lane serves";
-
-fn fails_to_start(app: &str) -> String {
-    format!("Machines of the App {app} do not come to serve and are made again; `fly logs --app {app}` may tell why")
+    let Halt(next, why) = context.serve().err().unwrap_or(settled());
+    let shown = context.seen.app.as_ref().and_then(|_| context.shown(&wish.warnings));
+    Draft { next, why, shown }
 }
 
 impl Context<'_> {
     /// The steps to a tunnel that serves, in their order.
-    fn serve(&self, ask: &Ask) -> Go<()> {
-        self.finalizer()?;
+    pub(super) fn serve(&self) -> Go<()> {
+        self.add_finalizer()?;
         self.app()?; // looked for first: whose it is decides on all the rest
-        // What the cluster refuses it refuses here, before anything is billed.
+        // If the cluster refuses something, it does so here, before anything is billed.
         let objects = self.objects()?;
         let keys = self.keys(objects)?;
         let app = self.own_app()?;
-        let address = self.address(app)?;
-        let recipe = self.recipe(ask, address, keys);
-        let lanes = Lanes::new(self, app, objects, recipe, &keys.name);
-        lanes.discard()?;
-        lanes.free_the_control_port()?;
-        lanes.make()?;
-        lanes.connect()?;
-        lanes.serve()?;
-        lanes.replace()?;
-        lanes.clear()?;
-        self.release_surplus(app, address)?;
+        self.address(app)?;
+        let lanes = Lanes::new(self, app, objects, &keys.name);
+        lanes.discard_useless()?;
+        lanes.give_up_unreached()?;
+        lanes.free_control_ports()?;
+        lanes.make_machines()?;
+        lanes.connect_frpc()?;
+        lanes.wait_for_traffic()?;
+        lanes.retire_replaced()?;
+        lanes.clear_orphans()?;
+        self.release_surplus()?;
         self.delete_old_keys(objects, keys)
     }
 
-    fn finalizer(&self) -> Go<()> {
-        match &self.seen.service {
-            Some(service) if !service.has_finalizer(&self.settings.finalizer) => Err(Halt(act(Step::AddFinalizer))),
+    fn add_finalizer(&self) -> Go<()> {
+        match self.service() {
+            Some(service) if !self.has_finalizer() => Err(act(for_service(service, ServiceStep::AddFinalizer))),
             _ => Ok(()),
         }
     }
@@ -85,108 +56,68 @@ impl Context<'_> {
     fn own_app(&self) -> Go<&OurApp> {
         match self.app()? {
             App::Ours(app) => Ok(app),
-            App::Absent => match self.address_is_lost() {
-                true => {
-                    if !self.seen.shown().is_empty() {
-                        self.unlisted()?;
-                    }
-                    Err(Halt(act(Step::CreateApp)))
+            App::Absent if self.address_is_lost() => {
+                if !self.seen.shown_addresses().is_empty() {
+                    self.confirmed_absence()?;
                 }
-                false => Err(Halt(wait_for(Waiting::SecondLook, Look::App, BELIEVED))),
-            },
-            App::Foreign(_) => Err(Halt(Next::Settled)),
+                Err(act(Step::CreateApp))
+            }
+            App::Absent => Err(wait_for(Waiting::SecondLook, Look::App, BELIEVED)),
+            App::Foreign(_) => Err(settled()),
         }
     }
 
     fn objects(&self) -> Go<&Objects> {
-        self.seen.objects.as_ref().ok_or(Halt(Next::Look(Look::Objects)))
+        self.seen.objects.as_ref().ok_or(look(Look::Objects))
     }
 
-    /// The oldest complete Secret is current.
+    /// The oldest complete Secret is current. The first is also the first object of a tunnel in the cluster: where it was
+    /// refused for want of the namespace, that is made.
     fn keys<'o>(&self, objects: &'o Objects) -> Go<&'o KeysSecret> {
-        objects.keys.first().ok_or(Halt(act(Step::CreateKeys)))
+        objects.keys.first().ok_or_else(|| {
+            let missing = |trouble: &Trouble| trouble.failure.cause == Cause::NamespaceMissing;
+            let namespace = self.memory.trouble.as_ref().filter(|trouble| missing(trouble));
+            let steps = namespace.map(|_| Step::CreateNamespace).into_iter().chain([Step::CreateKeys]);
+            Halt(Next::Act(steps.collect()), None)
+        })
     }
 
     /// Fly bills every address that is asked for, so a list without one is believed at once only where nobody can have
     /// asked.
-    fn address(&self, app: &OurApp) -> Go<Ipv4Addr> {
-        if let Some(address) = app.address(&self.seen.shown()) {
-            return Ok(address);
+    fn address(&self, app: &OurApp) -> Go<()> {
+        if app.address(&self.seen.shown_addresses()).is_some() {
+            return Ok(());
         }
-        let nobody_asked = self.memory.app_created || self.listed_none() >= BELIEVED;
-        Err(Halt(match nobody_asked && self.address_is_lost() {
-            true => act(Step::AllocateAddress),
-            false => wait_for(Waiting::SecondLook, Look::Everything, BELIEVED),
-        }))
+        let nobody_asked = self.memory.deeds.app_created || self.unlisted_for() >= BELIEVED;
+        if nobody_asked && self.address_is_lost() {
+            Err(act(Step::AllocateAddress(Family::V4)))
+        } else {
+            Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED))
+        }
     }
 
     /// An address that people use is given up only when Fly listed neither it nor another for as long as its reads may
     /// lag.
-    fn address_is_lost(&self) -> bool {
-        self.seen.shown().is_empty() || self.listed_none() >= READS_LAG
+    pub(super) fn address_is_lost(&self) -> bool {
+        self.seen.shown_addresses().is_empty() || self.unlisted_for() >= READS_LAG
     }
 
     /// For how long Fly has listed no address of the tunnel.
-    fn listed_none(&self) -> Duration {
-        self.memory.no_address.map(|since| self.now.since(since)).unwrap_or_default()
+    pub(super) fn unlisted_for(&self) -> Duration {
+        self.memory.sightings.no_address.map(|since| self.now.since(since)).unwrap_or_default()
     }
 
-    fn recipe(&self, ask: &Ask, address: Ipv4Addr, keys: &KeysSecret) -> Recipe {
-        Recipe::new(ask, &self.settings.lanes, address, &keys.keys.fingerprint())
-    }
-
-    fn release_surplus(&self, app: &OurApp, kept: Ipv4Addr) -> Go<()> {
-        let surplus = app.addresses.iter().filter(|address| address.dedicated && address.ip != kept);
-        all(surplus.map(|address| Step::ReleaseAddress(address.ip)))
+    fn release_surplus(&self) -> Go<()> {
+        all(self.situation.addresses.surplus.iter().map(|ip| Step::ReleaseAddress(*ip)))
     }
 
     fn delete_old_keys(&self, objects: &Objects, current: &KeysSecret) -> Go<()> {
         let old = objects.keys.iter().map(|secret| &secret.name).filter(|name| **name != current.name);
-        all(old.chain(&objects.broken_keys).map(|name| Step::DeleteSecret(name.clone())))
+        all(old.chain(&objects.useless_keys).map(|name| Step::DeleteSecret(name.clone())))
     }
 
-    /// What the Service shows: its address from the moment that a lane of the wanted generation serves, and no other,
-    /// for as long as Fly lists it. A lane of another generation may lead to another place: to the ClusterIP of a
-    /// Service that was deleted and made again, say. `None`, and all stays as it is, where one look shows no address.
-    fn shown(&self, ask: &Ask) -> Option<Shown> {
-        let app = self.seen.our_app();
-        let address = app.and_then(|app| app.address(&self.seen.shown()));
-        if address.is_none() && !self.address_is_lost() {
-            let message = "Fly lists no address of the tunnel; another is asked for if it does not for a minute";
-            let shown = Shown { addresses: self.seen.shown(), reason: Reason::Degraded, message: message.to_owned() };
-            return (self.listed_none() >= BELIEVED).then_some(shown);
-        }
-        let keys = self.seen.objects.as_ref().and_then(|objects| objects.keys.first());
-        let generation = address.zip(keys).map(|(address, keys)| self.recipe(ask, address, keys).generation());
-
-        let machines = || app.into_iter().flat_map(|app| &app.machines).filter(|machine| machine.exists());
-        let ours = || machines().filter_map(|machine| Some((machine, &machine.ours.as_ref()?.generation)));
-        let open = || ours().filter(|(machine, _)| !machine.cordoned);
-        let serves =
-            open().any(|(machine, made_from)| Some(made_from) == generation.as_ref() && self.seen.serves(machine));
-        let serving = serves && open().count() == 1;
-        let taking_over = ours().any(|(machine, _)| machine.cordoned || self.seen.serves(machine));
-
-        let in_the_way =
-            |machine: &Machine| machine.ours.as_ref().is_some_and(|ours| ask.ports.contains(&ours.control_port));
-        let breaks_first = ours().any(|(machine, _)| in_the_way(machine));
-
-        let was_shown = |ip: &IpAddr| self.seen.shown().contains(ip);
-        let addresses: Vec<IpAddr> =
-            address.map(IpAddr::V4).into_iter().filter(|ip| serving || was_shown(ip)).collect();
-        let (reason, message) = match addresses.first() {
-            None if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
-            None => (Reason::Provisioning, "the tunnel is being made".to_owned()),
-            Some(address) if serving => (Reason::Serving, format!("serving at {address}")),
-            Some(_) if taking_over && breaks_first => (Reason::Updating, BREAKS_FIRST.to_owned()),
-            Some(_) if taking_over => (Reason::Updating, "a new lane takes over from the old one".to_owned()),
-            Some(_) if self.memory.fails_to_start() => (Reason::Degraded, fails_to_start(&self.tunnel.app)),
-            Some(_) => (Reason::Degraded, "no lane serves at the moment; it is being repaired".to_owned()),
-        };
-        let other = self.other_owner();
-        // From here they are read again after a restart, so that each is told once.
-        let parts: Vec<&str> =
-            std::iter::once(message.as_str()).chain(ask.warnings.iter().copied()).chain(other.as_deref()).collect();
-        Some(Shown { addresses, reason, message: parts.join("; ") })
+    /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
+    pub(super) fn halted(&self, condition: Condition) -> Draft {
+        Draft::new(Next::Settled, Some(Shown::new(self.seen.shown_addresses(), condition)))
     }
 }

@@ -1,130 +1,189 @@
-//! What a Service shows: its addresses and our condition.
+//! Decides what a Service shows, and when it is written.
 
-use std::fmt;
-use std::net::IpAddr;
-
+use super::remove::removes_the_finalizer;
+use super::step::{Look, ServiceStep, Step, Waiting};
+use super::{BELIEVED, Context, Draft, Halt, Next, Plan, act, for_service, wait_for};
 use crate::service::Service;
+use crate::service::port::Port;
+use crate::service::request::Warning;
+use crate::tunnel::condition::{Condition, Note, Read, Ready, Reason, Shown};
+use crate::tunnel::failure::{Attempt, Cause, Failure, Trouble};
+use crate::tunnel::situation::SlotState;
 
-/// The whole of what we write into a Service's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
-    pub addresses: Vec<IpAddr>,
-    pub reason: Reason,
-    /// What to do, or what is going on. It holds nothing that changes by itself: no times, counts or request ids.
-    pub message: String,
-}
+/// Fly and clusters have a bad moment now and then. The Service shows it from this many failures in a row on.
+const WORTH_A_WORD: u32 = 3;
 
-/// Reason of the condition. `Serving` is the one that means True.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    Serving,
-    Provisioning,
-    Updating,
-    Degraded,
-    InvalidService,
-    LegacyTunnel,
-    FlyUnauthorized,
-    FlyCapacity,
-    FlyQuota,
-    FlyUnavailable,
-    NameConflict,
-    Deleting,
-}
-
-impl Reason {
-    /// All of them, in order.
-    pub const ALL: [Reason; Reason::Deleting as usize + 1] = {
-        use Reason::*;
-        [
-            Serving,
-            Provisioning,
-            Updating,
-            Degraded,
-            InvalidService,
-            LegacyTunnel,
-            FlyUnauthorized,
-            FlyCapacity,
-            FlyQuota,
-            FlyUnavailable,
-            NameConflict,
-            Deleting,
-        ]
-    };
-
-    /// The reason that a condition names.
-    pub fn named(name: &str) -> Option<Reason> {
-        Reason::ALL.into_iter().find(|reason| reason.to_string() == name)
+impl Context<'_> {
+    /// The status is written before the next thing is begun, but after the finalizer, and after all that has
+    /// to be looked at first. Where the API server does not take it, the next thing is begun all the same.
+    pub(super) fn show_first(&self, draft: Draft) -> Plan {
+        let Draft { next, why, shown } = draft;
+        let (Some(service), Some(shown)) = (self.service(), shown) else { return Plan { next, why } };
+        let shown = self.completed(shown);
+        let later = match &next {
+            Next::Look(_) => true,
+            Next::Act(steps) => adds_the_finalizer(steps) || may_wait(&shown, service),
+            Next::Wait(_) if self.memory.trouble.as_ref().is_some_and(Trouble::is_unsolved) => {
+                may_wait(&shown, service)
+            }
+            Next::Wait(_) | Next::TryAgain | Next::Settled | Next::LeftAlone(_) | Next::MadeAgain | Next::Gone => false,
+        };
+        if later || shown.is_shown_by(service) {
+            return Plan { next, why };
+        }
+        if let Some(left) = self.memory.write_waits(self.now) {
+            let Halt(later, _) = wait_for(Waiting::Write, Look::Everything, left);
+            // Once our finalizer is gone nobody would take the released address out of the status.
+            let must_wait = next == Next::Settled || removes_the_finalizer(&next) && !shown.condition_alone;
+            let next = if must_wait { later } else { next };
+            return Plan { next, why };
+        }
+        let Halt(next, why) = act(for_service(service, ServiceStep::Show(shown)));
+        Plan { next, why }
     }
 
-    /// The condition's status.
-    pub fn status(self) -> &'static str {
-        if self == Reason::Serving { "True" } else { "False" }
+    /// A Service that became no load balancer, or one of another class, keeps only our condition, until our finalizer goes.
+    fn completed(&self, shown: Shown) -> Shown {
+        let condition_alone = self.tunnel.member().is_some_and(|member| !member.is_load_balancer);
+        // Without an address nobody comes: a lane may lead to a Service that was deleted and made again.
+        let ready = if shown.addresses.is_empty() { Ready::False } else { self.ready() };
+        Shown { condition_alone, ready, ..shown }
     }
 
-    /// Whether the Service's condition has it.
-    pub fn is_shown_by(self, service: &Service) -> bool {
-        service.condition().is_some_and(|condition| condition.reason == self.to_string())
-    }
-
-    /// Whether somebody has to do something, or Fly has to get well.
-    pub fn is_failure(self) -> bool {
-        use Reason::*;
-        match self {
-            Serving | Provisioning | Updating | Deleting => false,
-            Degraded | InvalidService | LegacyTunnel | FlyUnauthorized | FlyCapacity | FlyQuota | FlyUnavailable
-            | NameConflict => true,
+    /// Whether users are served, as far as anybody can tell. It is no question of the reason: what hinders a new lane does not
+    /// hinder the old.
+    fn ready(&self) -> Ready {
+        let served = match &self.seen.app {
+            _ if self.tunnel.is_to_go() => Some(false),
+            Some(_) => Some(self.situation.lanes().any(|lane| lane.takes_users())),
+            // A step failed, and all is looked at again: what was seen before it still tells.
+            None if self.memory.trouble.as_ref().is_some_and(|trouble| trouble.attempt != Attempt::Look) => {
+                self.memory.sightings.users_served
+            }
+            None => None,
+        };
+        match served {
+            Some(true) => Ready::True,
+            Some(false) => Ready::False,
+            None => Ready::unknown(self.service().and_then(Service::condition), self.now.wall),
         }
     }
-}
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-impl Shown {
-    /// Whether the Service shows that a step failed, and this says nothing worse. There is something to do first, and it may
-    /// fail again: who shows it in between tells people the same things again and again.
-    pub fn may_wait(&self, service: &Service) -> bool {
-        use Reason::*;
-        let no_worse = matches!(self.reason, Serving | Provisioning | Updating | Degraded | Deleting);
-        let failures = [Degraded, FlyUnauthorized, FlyCapacity, FlyQuota, FlyUnavailable, InvalidService];
-        let failed = failures.into_iter().any(|reason| reason.is_shown_by(service));
-        no_worse && failed && self.addresses == service.addresses()
+    /// A look or a step of this pass failed. The Service is told, where it is worth a word, and nothing more is tried before
+    /// some time has passed. The addresses stay, whatever fails.
+    pub(super) fn after_failure(&self, trouble: &Trouble) -> Draft {
+        let condition = if trouble.untold { None } else { self.trouble_shown(trouble) };
+        let shown = condition.map(|condition| Shown::new(self.seen.shown_addresses(), condition));
+        Draft::new(Next::TryAgain, shown)
     }
 
-    /// Whether the Service shows just this.
-    pub fn is_shown_by(&self, service: &Service) -> bool {
-        self.addresses == service.addresses()
-            && service.condition().is_some_and(|condition| {
-                condition.status == self.reason.status()
-                    && condition.reason == self.reason.to_string()
-                    && condition.message == self.message
-            })
+    /// Our finalizer could not be written in an earlier pass. The Service was read again since, so it can be told now.
+    pub(super) fn tell_of_a_failed_write(&self) -> Option<Plan> {
+        let trouble = self.memory.trouble.as_ref()?;
+        let told = trouble.fresh || trouble.unread || !trouble.untold || trouble.attempt != Attempt::Finalizer;
+        let told = told || self.memory.write_waits(self.now).is_some();
+        let condition = if told { None } else { self.trouble_shown(trouble) };
+        let (service, shown) = (self.service()?, Shown::new(self.seen.shown_addresses(), condition?));
+        let shown = self.completed(shown);
+        let Halt(next, why) = act(for_service(service, ServiceStep::Show(shown)));
+        Some(Plan { next, why })
     }
-}
 
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.addresses.is_empty() {
-            let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
-            write!(f, "[{}] ", addresses.join(", "))?;
+    /// The condition of a failure. What passes by itself is shown only where it does not.
+    fn trouble_shown(&self, trouble: &Trouble) -> Option<Condition> {
+        let worth_a_word = match trouble.failure.cause {
+            Cause::Outdated | Cause::NamespaceMissing => false,
+            Cause::Refused if matters_to_the_service(trouble.attempt) => true,
+            Cause::Refused | Cause::Unavailable | Cause::Cluster => trouble.times >= WORTH_A_WORD,
+            Cause::Early | Cause::NameTaken => trouble.lasts_too_long_for_early(),
+            Cause::ObjectRefused | Cause::TokenUnreadable | Cause::TokenRefused | Cause::TokenTooWeak => true,
+            Cause::OtherOrganisation | Cause::Capacity | Cause::Quota => true,
+        };
+        worth_a_word.then(|| condition(&trouble.failure, trouble.attempt, &self.tunnel.app))
+    }
+
+    /// The status of a Service that is to be served: its address from the moment that a wanted lane serves, and no
+    /// other, for as long as Fly lists it. `None`, and all stays as it is, where one look shows no address.
+    pub(super) fn shown(&self, warnings: &[Warning]) -> Option<Shown> {
+        let situation = &self.situation;
+        if situation.addresses.kept.is_none() && !self.address_is_lost() {
+            let shown = Shown::new(self.seen.shown_addresses(), Condition::no_address_listed());
+            return (self.unlisted_for() >= BELIEVED).then_some(shown);
         }
-        write!(f, "{}: {}", self.reason, self.message)
+        let app = &self.tunnel.app;
+        let serving = situation.is_serving();
+        let was_shown = self.seen.shown_addresses();
+        let address = situation.addresses.kept.filter(|ip| serving || was_shown.contains(&(*ip).into()));
+        let taking_over = situation.lanes().any(|lane| lane.machine.cordoned || lane.serves);
+        let on_a_port_of_the_service = |port| situation.slots.iter().any(|slot| slot.recipe.serves(Port::tcp(port)));
+        let breaks_first = situation.lanes().any(|lane| on_a_port_of_the_service(lane.ours.control_port));
+        let fails_to_start =
+            situation.slots.iter().any(|slot| self.memory.deeds.fails_to_start(slot.id, &slot.generation));
+        let frpc = self.frpc_trouble();
+        let condition = match (address, frpc) {
+            (Some(address), _) if serving => Condition::serving(address),
+            (_, Some(why)) if situation.lanes().any(|lane| lane.takes_users()) => Condition::new_frpc_unavailable(&why),
+            (_, Some(why)) => Condition::frpc_unavailable(&why),
+            (None, _) if fails_to_start => Condition::fails_to_start(app),
+            (None, _) => Condition::provisioning(),
+            (Some(_), _) if taking_over && breaks_first => Condition::breaking_first(),
+            (Some(_), _) if taking_over && fails_to_start => Condition::new_lane_fails_to_start(app),
+            (Some(_), _) if taking_over => Condition::taking_over(),
+            (Some(_), _) if fails_to_start => Condition::fails_to_start(app),
+            (Some(_), _) => Condition::no_lane_serves(),
+        };
+        let warnings = warnings.iter().copied().map(Note::Warning);
+        let notes = warnings.chain(self.other_owner().map(Note::OtherOwner)).collect();
+        Some(Shown { notes, ..Shown::new(address.into_iter().map(Into::into).collect(), condition) })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_reasons_are_in_order_and_known_by_name() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-            assert_eq!(Reason::named(&reason.to_string()), Some(reason));
-        }
-        assert_eq!(Reason::named("Other"), None);
+impl Context<'_> {
+    /// Why the cluster does not run the frpc of a lane that is wanted, in its own words; or why it did not before that lane was
+    /// given up.
+    fn frpc_trouble(&self) -> Option<String> {
+        self.situation.slots.iter().find_map(|slot| match (slot.machine, slot.state) {
+            (Some(lane), SlotState::Unreached) => self.seen.deployment(&lane.machine.id)?.trouble.clone(),
+            (None, _) => self.memory.deeds.why_given_up(slot.id, &slot.generation).map(str::to_owned),
+            (Some(_), _) => None,
+        })
     }
+}
+
+/// The wishes of a Service are in its address and its Machines: if one is refused there, it must hear of it at once.
+fn matters_to_the_service(attempt: Attempt) -> bool {
+    matches!(attempt, Attempt::AllocateAddress | Attempt::CreateMachine)
+}
+
+/// The condition of a failure that is worth a word.
+pub fn condition(failure: &Failure, attempt: Attempt, app: &str) -> Condition {
+    let (text, sentence) = (&failure.text, failure.to_string());
+    match (failure.cause, attempt) {
+        (Cause::TokenUnreadable, _) => Condition::token_unreadable(text),
+        (Cause::TokenRefused, _) => Condition::token_refused(&sentence),
+        (Cause::TokenTooWeak, _) => Condition::token_too_weak(&sentence),
+        (Cause::OtherOrganisation, _) => Condition::other_organisation(text),
+        (Cause::Capacity, _) => Condition::no_capacity(&sentence),
+        // Accounts on trial get no dedicated IPv4, and are told so by a 400.
+        (Cause::Quota, _) | (Cause::Refused, Attempt::AllocateAddress) => Condition::over_quota(text),
+        (Cause::Refused, Attempt::CreateMachine) => Condition::machine_refused(&sentence),
+        (Cause::Refused, Attempt::DeleteApp) => Condition::app_not_deleted(app, text),
+        (Cause::ObjectRefused, _) => Condition::deployment_refused(&sentence),
+        (Cause::Cluster, _) => Condition::cluster_fails(text),
+        (Cause::Refused | Cause::Unavailable | Cause::Early, _) => Condition::fly_unavailable(&sentence),
+        (Cause::NameTaken | Cause::NamespaceMissing | Cause::Outdated, _) => Condition::fly_unavailable(&sentence),
+    }
+}
+
+fn adds_the_finalizer(steps: &[Step]) -> bool {
+    matches!(steps.first(), Some(Step::For(_, ServiceStep::AddFinalizer)))
+}
+
+/// Keeps showing an earlier failure while the step that failed is tried again: otherwise the condition would flap, with an
+/// event each time.
+fn may_wait(shown: &Shown, service: &Service) -> bool {
+    use Reason::*;
+    let no_worse = matches!(shown.condition.reason, Serving | Provisioning | Updating | Degraded | Deleting);
+    let failed = Read::of(service).is_some_and(|read| read.reason.is_failure());
+    no_worse && failed && shown.addresses == service.addresses()
 }

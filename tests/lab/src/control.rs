@@ -1,13 +1,14 @@
-//! What `scripts/lab` serves at `LAB_URL`: what exists, what was asked, and levers to break things by.
+//! The HTTP server that `scripts/lab` runs at `LAB_URL`. It shows what exists and what was asked, and breaks things on
+//! request.
 //!
 //! | request | |
 //! |---|---|
 //! | `GET /state` | Apps with addresses and Machines, as they are now |
 //! | `GET /requests` | every request through the recorder, in order |
 //! | `PUT /faults` | a list of faults ([`crate::recorder::Rule`]); `[]` clears |
-//! | `PUT /capacity` | `{"ord": 0}`: Machines that a region takes; those not named take any number |
+//! | `PUT /capacity` | `{"ord": 0}`: how many Machines a region takes; regions not named take any number |
 //! | `POST /machines/ID/crash` | the Machine's main process dies |
-//! | `POST /hosts/ID/down`, `/up` | the host of Machine ID is lost, or back |
+//! | `POST /hosts/ID/down`, `/up` | the host of Machine ID is lost, or is back |
 //! | `POST /nodes/NAME/down`, `/up` | the same for a node of the cluster |
 
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ async fn set_capacity(State(lab): Lab, body: Bytes) -> Answer {
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reads a body whatever its type says it is: `curl -d` says that it is a form.
+/// Reads a body as JSON, whatever its `Content-Type` says: `curl -d` says that it is a form.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, String)> {
     serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))
 }
@@ -104,7 +105,7 @@ async fn node(State(lab): Lab, Path((name, way)): Path<(String, String)>) -> Sta
     if !lab.cluster().node_names().contains(&name) || !matches!(way.as_str(), "down" | "up") {
         return StatusCode::NOT_FOUND;
     }
-    // The cluster's calls block, which tasks of the runtime must not.
+    // The cluster's calls block, and a task of the runtime must not.
     let act = move || if way == "down" { lab.cluster().node_down(&name) } else { lab.cluster().node_up(&name) };
     match tokio::task::spawn_blocking(act).await {
         Ok(()) => StatusCode::NO_CONTENT,

@@ -1,4 +1,4 @@
-//! The real helm.
+//! The real helm, for tests of the chart.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::parts::{self, HELM};
 
 /// Helm with a home of its own, where it may keep its caches: it sees no plugin, repository or kubeconfig of the user.
-/// Who needs a cluster sets `KUBECONFIG`.
+/// Set `KUBECONFIG` if it needs a cluster.
 ///
 /// # Panics
-/// It cannot be built.
+/// It panics if helm cannot be built.
 pub fn helm(home: &Path) -> Command {
     let program = parts::on_first_use(HELM).expect("helm can be built");
     let mut helm = Command::new(program);
@@ -21,7 +21,7 @@ pub fn helm(home: &Path) -> Command {
 mod tests {
     use super::*;
 
-    /// Charts may ask for it.
+    /// Charts may ask helm for its version.
     #[test]
     fn it_tells_the_version_that_it_was_built_from() {
         let output = helm(Path::new("/nowhere")).args(["version", "--template", "{{.Version}}"]).output();

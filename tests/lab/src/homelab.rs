@@ -1,7 +1,7 @@
-//! What one test sees: the cluster, a Fly of its own, and recorders before both.
+//! A homelab as one test sees it: the cluster, a Fly of its own, and recorders before both.
 //!
-//! The cluster may be shared; all else is the test's: its organisation at Fly, log and faults, namespaces, load
-//! balancer class and cluster name. So tests run side by side, and each sees only what it did itself.
+//! The cluster may be shared. All else belongs to the one test: its organisation at Fly, log and faults, namespaces,
+//! load balancer class and cluster name. So tests run side by side, and each sees only its own actions.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::service::ServiceBuilder;
 /// How much of an operator's log is shown when a test fails.
 const LOG_LINES: usize = 60;
 
-/// A homelab with its Fly. Everything of it goes when it is dropped; drop operators first.
+/// A homelab with its Fly. Dropping it removes everything that belongs to it; drop operators first.
 pub struct Homelab {
     fly: Fly,
     recorder: Recorder,
@@ -34,12 +34,12 @@ pub struct Homelab {
     namespace: OnceLock<String>,
     operator_namespace: OnceLock<String>,
     account: OnceLock<Account>,
-    /// All that were created.
+    /// All namespaces that were created, to be removed with the lab.
     namespaces: Mutex<Vec<String>>,
     cluster: Arc<Cluster>,
 }
 
-/// How a homelab is to be.
+/// The settings of a homelab that is about to be started.
 pub struct Builder {
     settings: Settings,
     traffic: bool,
@@ -47,22 +47,22 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How its Fly behaves.
+    /// Sets how its Fly behaves.
     pub fn fly(self, settings: Settings) -> Builder {
         Builder { settings, ..self }
     }
 
-    /// Whether Machines run frps and the edge listens. It should be as in the cluster.
+    /// Whether Machines run frps and the edge listens. Give the value that the cluster has.
     pub fn traffic(self, traffic: bool) -> Builder {
         Builder { traffic, ..self }
     }
 
-    /// Another cluster than [`Cluster::shared`].
+    /// Uses another cluster than [`Cluster::shared`].
     pub fn cluster(self, cluster: &Arc<Cluster>) -> Builder {
         Builder { cluster: Some(cluster.clone()), ..self }
     }
 
-    /// Starts it.
+    /// Starts the homelab.
     ///
     /// # Panics
     /// A part of the lab does not start.
@@ -96,7 +96,7 @@ impl Builder {
 }
 
 impl Homelab {
-    /// One on the shared cluster, with a quick Fly.
+    /// Starts a homelab on the shared cluster, with a quick Fly.
     pub fn new() -> Homelab {
         Homelab::builder().start()
     }
@@ -122,7 +122,7 @@ impl Homelab {
         format!("http://{}", self.fly_address)
     }
 
-    /// The API server, through the recorder.
+    /// The API server's address, through the recorder.
     pub fn api_server(&self) -> SocketAddr {
         self.api_server
     }
@@ -159,7 +159,7 @@ impl Homelab {
         &self.directory
     }
 
-    /// What the operators of this lab are told as `CLUSTER_NAME`.
+    /// The value of `CLUSTER_NAME` for the operators of this lab.
     pub fn cluster_name(&self) -> &str {
         &self.name
     }
@@ -183,7 +183,7 @@ impl Homelab {
         })
     }
 
-    /// Creates another namespace; it goes with the lab. Gives its whole name.
+    /// Creates another namespace, which is removed with the lab. Returns its whole name.
     pub fn new_namespace(&self, name: &str) -> String {
         let namespace = format!("{}-{name}", self.name);
         self.cluster.create_namespace(&namespace);
@@ -201,16 +201,16 @@ impl Homelab {
         self.recorder.requests()
     }
 
-    /// Waits until `holds` does of the log.
+    /// Waits until `holds` is true of the log.
     ///
     /// # Panics
-    /// It does not after `deadline`.
+    /// It panics if that takes longer than `deadline`.
     pub fn wait_requests(&self, deadline: Duration, holds: impl Fn(&[Request]) -> bool) {
         let found = self.recorder.wait_requests(deadline, |requests| holds(requests).then_some(()));
         found.expect("the requests were made in time");
     }
 
-    /// An operator that is told all about this lab; start it when it is told the rest.
+    /// An operator whose settings fit this lab. Change its settings as the test needs, then start it.
     pub fn operator(&self, binary: &Path) -> Operator<'_> {
         Operator::new(self, binary)
     }
@@ -223,7 +223,7 @@ impl Homelab {
     /// The address that a Service shows.
     ///
     /// # Panics
-    /// It shows none after `deadline`.
+    /// It panics if the Service shows none after `deadline`.
     pub fn address_of(&self, namespace: &str, name: &str, deadline: Duration) -> IpAddr {
         let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
         let shown = |service: &Value| service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned);
@@ -232,7 +232,7 @@ impl Homelab {
         shown(&service).and_then(|ip| ip.parse().ok()).expect("the status holds an IP address")
     }
 
-    /// For whoever asks why a test failed: the directory goes with the lab.
+    /// Prints the end of the operators' logs after a failed test, since the directory is removed with the lab.
     fn print_operator_logs(&self) {
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -245,14 +245,14 @@ impl Homelab {
         }
     }
 
-    /// Lets go of whatever in a namespace waits for an operator that will not come, and deletes it.
+    /// Deletes a namespace. First removes the finalizers of its Services: they wait for an operator that will not come.
     fn remove_namespace(&self, namespace: &str) {
         let kube = self.cluster.kube();
         let services = format!("/api/v1/namespaces/{namespace}/services");
         for service in kube.list(&services).unwrap_or_default() {
             let name = service["metadata"]["name"].as_str().unwrap_or_default();
             if service["metadata"]["finalizers"].is_array() {
-                // What fails here fails again below, and keeps nobody from going on.
+                // An error here may be ignored: the deletion below would fail too, and nothing depends on either.
                 let _ = kube.merge_patch(&format!("{services}/{name}"), &json!({ "metadata": { "finalizers": null } }));
             }
         }

@@ -3,11 +3,11 @@
 //! `README.md` beside this crate says how to use it, from a test and by hand. This is the map:
 //!
 //! ```text
-//!  homelab ── what one test has: operator, service, fly, recorders; on a cluster that tests share
+//!  homelab ── one test's homelab: operator, service, fly, recorders; on a cluster that tests share
 //!  control, main.rs ── the same for a person: `scripts/lab`, `LAB_URL`
 //!     │
-//!     ├── bounds ── what benches and tests hold the operator to
-//!     ├── rights ── what the operator may
+//!     ├── bounds ── bounds that benches and tests check
+//!     ├── rights ── the operator's RBAC rights
 //!     ├── recorder ── log and faults, before the API server and before Fly
 //!     ├── fly ── the Machines API, Machines that run frps, checks, the edge
 //!     └── cluster ── control plane, nodes, pods, service proxy
@@ -19,7 +19,7 @@
 //!            └── parts ── builds the real programs, once; promlint, helm and promql run one each
 //! ```
 //!
-//! Arrows point down: nothing below knows of what is above it.
+//! Arrows point down: no module knows of those above it.
 
 use std::sync::OnceLock;
 
@@ -47,7 +47,7 @@ pub mod root_fs;
 pub mod service;
 pub mod slot;
 
-/// The one runtime of the crate. What the crate offers to tests is blocking; all its servers and nodes are tasks here.
+/// The one runtime of the crate. All servers and nodes are tasks on it; the functions that tests call are blocking.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime can be started"))

@@ -1,4 +1,4 @@
-//! `scripts/lab`: a homelab for a person, in the foreground until Ctrl-C or SIGTERM.
+//! `scripts/lab` runs a homelab for a person, in the foreground until Ctrl-C or SIGTERM.
 
 use std::fs;
 use std::io;
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 fn parse(arguments: Vec<String>) -> Result<Options, String> {
     let mut options = Options {
         directory: PathBuf::from("lab"),
-        // Named by scripts/lab, which has just built it.
+        // scripts/lab has just built the operator and sets this variable to its path.
         cluster: ClusterOptions { operator: std::env::var_os("LAB_OPERATOR").map(PathBuf::from), ..Default::default() },
         fly: Settings { machine_boot: Duration::from_secs(1), ..Settings::default() },
     };
@@ -94,7 +94,7 @@ fn run(options: Options) -> io::Result<()> {
     let signals = signals();
     fs::create_dir_all(&options.directory)?;
     let environment = options.directory.join("env");
-    // One that an earlier lab left would be sourced by whoever waits for ours.
+    // Remove the file that an earlier lab left: somebody who waits for ours would source the old one.
     remove(&environment)?;
     let traffic = options.cluster.traffic;
     let cluster = Arc::new(Cluster::try_start(options.cluster)?);
@@ -111,11 +111,11 @@ fn run(options: Options) -> io::Result<()> {
     remove(&environment)
 }
 
-/// Whether the lab is there, to be taken down in order.
+/// Whether the lab is up. If so, a signal takes it down in order.
 static UP: AtomicBool = AtomicBool::new(false);
 
-/// The names of the signals that tell the lab to end. One that comes before it is up ends the process, and with it
-/// all that it has started.
+/// Receives the names of signals that tell the lab to end. A signal that comes before the lab is up ends the process,
+/// and with it all that it has started.
 fn signals() -> Receiver<&'static str> {
     let (sender, receiver) = channel();
     thread::spawn(move || tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(listen(sender)));
@@ -142,7 +142,7 @@ fn remove(file: &std::path::Path) -> io::Result<()> {
     }
 }
 
-/// `export` lines for a shell.
+/// The text of `lab/env`: `export` lines for a shell.
 fn environment_file(lab: &Homelab, control: &Control) -> String {
     let variables = [
         ("KUBECONFIG", lab.kubeconfig().display().to_string()),

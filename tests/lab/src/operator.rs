@@ -1,4 +1,4 @@
-//! The built operator as a process beside the cluster, as its users run it to debug.
+//! The built operator as a process outside of the cluster, as users run it to debug.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crate::homelab::Homelab;
 use crate::process::{Process, Spawn};
 
-/// It serves its health before it asks the cluster for anything.
+/// The deadline for the operator to log its HTTP address. It serves its health before it asks the cluster for anything.
 const SAID_DEADLINE: Duration = Duration::from_secs(30);
 
-/// An operator that is about to be started. Its environment tells it of its lab, asks for short intervals, and leaves
-/// the election of a leader out. It has the rights of [`crate::rights`].
+/// An operator that is about to be started. Its environment has the settings of its lab, short intervals, and no
+/// election of a leader. It has the rights of [`crate::rights`].
 pub struct Operator<'a> {
     lab: &'a Homelab,
     binary: PathBuf,
@@ -45,10 +45,10 @@ impl<'a> Operator<'a> {
         Operator { lab, binary: binary.to_owned(), arguments: Vec::new(), environment }
     }
 
-    /// Gives it proxies of its own, so that its requests are logged as from this client, and faults can be for it alone.
+    /// Gives it proxies of its own: its requests are logged as those of this client, and faults can strike it alone.
     ///
     /// # Panics
-    /// Its kubeconfig is not the lab's.
+    /// It panics if its kubeconfig is not the lab's.
     pub fn named(self, client: &str) -> Self {
         let (lab, recorder) = (self.lab, self.lab.recorder());
         let fly = recorder.before_fly(lab.fly().address(), client);
@@ -60,7 +60,7 @@ impl<'a> Operator<'a> {
         self.env("FLY_FLAPS_BASE_URL", &format!("http://{fly}")).env("KUBECONFIG", &file.display().to_string())
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
@@ -72,22 +72,22 @@ impl<'a> Operator<'a> {
         self
     }
 
-    /// Takes a variable out of its environment.
+    /// Removes a variable from its environment.
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
     }
 
-    /// With all rights, as a person may have who tries it by hand.
+    /// Gives it all rights, as a person may have who tries it by hand.
     pub fn as_admin(self) -> Self {
         let kubeconfig = self.lab.kubeconfig().display().to_string();
         self.env("KUBECONFIG", &kubeconfig)
     }
 
-    /// Starts it.
+    /// Starts the operator.
     ///
     /// # Panics
-    /// The binary cannot be run.
+    /// It panics if the binary cannot be run.
     pub fn start(self) -> RunningOperator {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -104,23 +104,23 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// An operator at work. Killed when dropped.
+/// A running operator. It is killed when dropped.
 pub struct RunningOperator {
     process: Process,
     log: PathBuf,
 }
 
 impl RunningOperator {
-    /// Where it serves its health and its metrics, by its own word: it takes any free port.
+    /// The address at which it serves health and metrics. It takes any free port, so this is read from its log.
     ///
     /// # Panics
-    /// It does not say so in time.
+    /// It panics if the operator does not log the address in time.
     pub fn http_address(&self) -> SocketAddr {
         let end = Instant::now() + SAID_DEADLINE;
         loop {
             let log = self.log();
             let said = log.split_once("health and metrics are served at ").map(|(_, rest)| rest);
-            // A line that is still being written ends in no line break.
+            // A line without a line break is still being written: wait for the rest of it.
             let line = said.and_then(|rest| rest.split_once('\n')).map(|(line, _)| line);
             let address = line.and_then(|line| line.split(['"', ' ']).next()?.parse().ok());
             if let Some(address) = address {
@@ -135,12 +135,12 @@ impl RunningOperator {
         self.process.pid()
     }
 
-    /// Ends it with SIGKILL, between two of its instructions.
+    /// Ends it with SIGKILL, wherever in its work it is.
     pub fn kill(self) {
         self.process.kill();
     }
 
-    /// Stops it in the middle of whatever it does, until [`RunningOperator::resume`].
+    /// Stops it (SIGSTOP), wherever in its work it is, until [`RunningOperator::resume`].
     pub fn pause(&self) {
         self.process.signal(libc::SIGSTOP);
     }
@@ -159,12 +159,12 @@ impl RunningOperator {
         self.process.signal(libc::SIGINT);
     }
 
-    /// What it has printed so far, both streams.
+    /// Everything that it has printed so far, on both streams.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// How it ended, or `None` while it runs.
+    /// Its exit status, or `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.exit_status()
     }

@@ -1,9 +1,9 @@
 //! The real parts of the lab, built from the Go modules in `tools/` into a cache outside of git.
 //!
-//! Each module has a folder `${XDG_CACHE_HOME:-~/.cache}/fly-tunnel-operator/HASH/`, where the hash is that of all
-//! that goes into the build. A build writes into a folder beside its results and moves them into place when all is
-//! done, so one that was interrupted is never taken for a finished one; and one lab builds at a time, while others
-//! wait for it. Modules are built side by side, and what only some tests need when it is asked for ([`on_first_use`]).
+//! Each module has a folder `${XDG_CACHE_HOME:-~/.cache}/fly-tunnel-operator/HASH/`, where the hash is over everything
+//! that goes into the build. A build writes into a folder beside its results and moves them into place at its end, so
+//! an interrupted build is never taken for a finished one. One lab builds at a time, while others wait for it. Modules
+//! are built side by side; those that only some tests need are built when they are asked for ([`on_first_use`]).
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,14 +17,14 @@ use ring::digest::{Context, SHA256};
 
 use crate::process::{Process, Spawn, tail};
 
-/// Programs of the multi-call binary, which runs what it is called as.
+/// The programs of the multi-call binary, which runs the one that it is called as.
 const CONTROL_PLANE_NAMES: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "promlint"];
 
 const KUBERNETES: Module = Module {
     what: "the control plane (once, some 5 minutes)",
     folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/kubernetes"),
-    // Without the version, the API server reports none. It is that of go.mod.
+    // Without this flag the API server reports no version. The version is that of go.mod.
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
               -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
     packages: &["."],
@@ -41,18 +41,18 @@ const FRP: Module = Module {
     dependencies: 445,
 };
 
-/// The chart's installer, by the name that [`on_first_use`] knows.
+/// The name of helm, for [`on_first_use`].
 pub const HELM: &str = "helm";
 
-/// Prometheus' query engine, likewise.
+/// The name of Prometheus' query engine, for [`on_first_use`].
 pub const PROMETHEUS: &str = "prometheus";
 
-/// What no lab needs to run: each is built when it is first asked for, by its program's name.
+/// Modules that no lab needs to run. Each is built when its program is first asked for by name.
 const ON_FIRST_USE: [Module; 2] = [
     Module {
         what: "helm (once, 2 minutes)",
         folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/helm"),
-        // Without the version, it tells of none that a chart could ask for. It is that of go.mod.
+        // Without this flag helm has no version, which a chart may ask for. The version is that of go.mod.
         ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
         packages: &["helm.sh/helm/v4/cmd/helm"],
         programs: &[HELM],
@@ -77,7 +77,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// All that a lab runs, built if it is not in the cache. Progress goes to standard error.
+    /// The programs that every lab runs, built if they are not in the cache. Progress goes to standard error.
     ///
     /// # Errors
     /// Go is missing or too old, or a build fails; the message tells which.
@@ -97,8 +97,8 @@ impl Parts {
         })
     }
 
-    /// Fills a folder for `PATH`: kubectl, kube-scheduler and the others, frpc, frps, the operator if given, and a
-    /// `helm` that builds itself on first use.
+    /// Fills a folder for `PATH` with kubectl, kube-scheduler and the others, frpc, frps, the operator if given, and a
+    /// `helm` that is built on first use.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -118,10 +118,10 @@ impl Parts {
     }
 }
 
-/// A program that no lab needs to run, such as [`HELM`]: built if it is not in the cache.
+/// The path of a program that no lab needs to run, such as [`HELM`]. It is built if it is not in the cache.
 ///
 /// # Errors
-/// There is no such program; else as [`Parts::get`].
+/// There is no such program, or a build fails as in [`Parts::get`].
 pub fn on_first_use(program: &str) -> io::Result<PathBuf> {
     let cache = cache_folder()?;
     let module = module_of(program)?;
@@ -129,7 +129,7 @@ pub fn on_first_use(program: &str) -> io::Result<PathBuf> {
     module.program(&cache)
 }
 
-/// Builds what a lab runs and these programs besides, side by side.
+/// Builds the programs that every lab runs, and these besides, side by side.
 ///
 /// # Errors
 /// As [`on_first_use`].
@@ -146,7 +146,8 @@ fn module_of(program: &str) -> io::Result<&'static Module> {
     module.ok_or_else(|| io::Error::other(format!("there is no part {program}")))
 }
 
-/// A script, since it has to work for whoever has the folder in `PATH`, long after the test or lab that made it.
+/// The text of the `helm` in `PATH`. It is a script, since it may be called long after the test or lab that made the
+/// folder has ended.
 fn helm_wrapper(helm: &Path) -> String {
     format!(
         "#!/bin/sh\n\
@@ -159,20 +160,20 @@ fn helm_wrapper(helm: &Path) -> String {
     )
 }
 
-/// A Go module and what is built from it.
+/// A Go module and the programs that are built from it.
 struct Module {
     what: &'static str,
     folder: &'static str,
     ldflags: &'static str,
     packages: &'static [&'static str],
-    /// Names of the results, one a package.
+    /// The names of the programs, one for each package.
     programs: &'static [&'static str],
-    /// How many packages there are to compile (`go list -deps`), for the progress only.
+    /// The number of packages to compile (`go list -deps`). Only the progress uses it.
     dependencies: usize,
 }
 
 impl Module {
-    /// Where the results are, or will be.
+    /// The folder where the programs are, or will be.
     fn results(&self, cache: &Path) -> io::Result<PathBuf> {
         let mut inputs: Vec<PathBuf> = Vec::new();
         for entry in fs::read_dir(self.folder)? {
@@ -188,7 +189,7 @@ impl Module {
         Ok(cache.join(hex))
     }
 
-    /// Where its only program is, or will be.
+    /// The path where its only program is, or will be.
     fn program(&self, cache: &Path) -> io::Result<PathBuf> {
         Ok(self.results(cache)?.join(self.programs[0]))
     }
@@ -224,7 +225,7 @@ fn build(modules: &[&Module], cache: &Path) -> io::Result<()> {
     }
     fs::create_dir_all(cache)?;
     let _lock = wait_for_lock(&cache.join("lock"))?;
-    // Somebody else may have built them meanwhile.
+    // Look again: while we waited for the lock, another lab may have built them.
     let missing = missing()?;
     check_go(missing.first().map_or(cache, |module| Path::new(module.folder)))?;
     let mut builds = Vec::new();
@@ -255,7 +256,7 @@ fn build(modules: &[&Module], cache: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock under which one lab builds.
+/// Takes the lock, which lets only one lab build at a time.
 fn wait_for_lock(path: &Path) -> io::Result<File> {
     let lock = File::create(path)?;
     let mut progress = Progress::new();
@@ -269,7 +270,7 @@ fn wait_for_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Go itself tells, and says it well, when it is older than the module asks for.
+/// Checks that Go is there. If it is older than the module asks for, Go itself says so clearly.
 fn check_go(module: &Path) -> io::Result<()> {
     let go = Command::new("go").arg("version").current_dir(module).output().map_err(|error| {
         io::Error::other(format!("the lab builds its parts with Go 1.26 or newer, but `go` does not start: {error}"))
@@ -293,7 +294,7 @@ impl<'a> Build<'a> {
     fn start(module: &'a Module, cache: &Path) -> io::Result<Build<'a>> {
         let results = module.results(cache)?;
         let unfinished = results.join("unfinished");
-        // Of a build that was interrupted: nobody else builds while we hold the lock.
+        // A folder that is there was left by an interrupted build: nobody else builds while we hold the lock.
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
         }
@@ -321,7 +322,8 @@ impl<'a> Build<'a> {
         fs::remove_dir_all(&self.unfinished)
     }
 
-    /// With `-v`, go prints a line for each package that it compiles, and one for each module that it downloads.
+    /// The progress as text. It counts lines of the log: with `-v`, go prints a line for each package that it compiles
+    /// and for each module that it downloads.
     fn progress(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let downloads = log.lines().filter(|line| line.starts_with("go: downloading")).count();
@@ -332,7 +334,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Tells when it is time to say something.
+/// Prints progress from time to time.
 struct Progress {
     start: Instant,
     next: Duration,
@@ -358,7 +360,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// A module that builds in a second, and a cache for it.
+    /// A module that builds in a second, and an empty cache for it.
     fn tiny(name: &str, source: &str) -> (Module, PathBuf) {
         let base = std::env::temp_dir().join(format!("lab-parts-{name}-{}", std::process::id()));
         let folder = base.join("module");
@@ -374,7 +376,7 @@ mod tests {
         let (module, base) = tiny("interrupted", "package main\n\nfunc main() {}\n");
         let cache = base.join("cache");
         let results = module.results(&cache).expect("readable");
-        // As a lab leaves it that was killed while it built.
+        // A lab that was killed while it built leaves the folder like this.
         fs::create_dir_all(results.join("unfinished")).expect("writable");
         fs::write(results.join("unfinished/tiny"), "half a program").expect("writable");
         assert!(!module.is_built(&cache).expect("readable"));

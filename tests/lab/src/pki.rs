@@ -1,5 +1,5 @@
-//! The lab's certificate authority. It signs for the API server, for the recorders and for clients; pods trust it by
-//! the ConfigMap `kube-root-ca.crt`, people by the kubeconfig.
+//! The lab's certificate authority. It signs for the API server, for the recorders and for clients. Pods trust it
+//! because of the ConfigMap `kube-root-ca.crt`, people because of the kubeconfig.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Authority {
         (self.sign(params, ExtendedKeyUsagePurpose::ServerAuth, &key), key.serialize_pem())
     }
 
-    /// What a TLS server of the lab needs.
+    /// The TLS configuration of a server of the lab, with a certificate for loopback and `kubernetes.default.svc`.
     pub(crate) fn server_config(&self) -> ServerConfig {
         let (certificate, key) = self.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -63,7 +63,7 @@ impl Authority {
         (self.client_with_key(user, group, &key), key.serialize_pem())
     }
 
-    /// Likewise, for a key that is there already (PKCS#8 in PEM, of any kind).
+    /// The same certificate, for a key that exists already (PKCS#8 in PEM, of any kind).
     pub fn client_with_pem_key(&self, user: &str, group: &str, key_pem: &str) -> String {
         self.client_with_key(user, group, &KeyPair::from_pem(key_pem).expect("a private key"))
     }
@@ -84,7 +84,7 @@ impl Authority {
     }
 }
 
-/// The cryptography of all TLS in the lab.
+/// The cryptography that all TLS in the lab uses.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

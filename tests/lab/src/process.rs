@@ -1,7 +1,7 @@
 //! Child processes that cannot outlive the lab.
 //!
-//! Linux sends a child its parent-death signal when the *thread* that started it ends, not the process. So every
-//! child is started by one thread that never ends: it dies only with the lab itself, also when that is killed.
+//! Linux sends a child its parent-death signal when the *thread* that started it ends, not the process. So one thread
+//! that never ends starts every child. A child then dies with the lab, and only then, also if the lab is killed.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -15,25 +15,26 @@ use std::thread;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What to start, and how.
+/// A program to start, and how to start it.
 pub struct Spawn {
     pub program: PathBuf,
-    /// The name that the process shows and a multi-call binary goes by; the program's path if `None`.
+    /// `argv[0]`: the name that the process shows, and by which a multi-call binary chooses. `None` means the program's
+    /// path.
     pub argv0: Option<String>,
     pub args: Vec<String>,
-    /// The whole environment: nothing of the lab's own is inherited.
+    /// The whole environment. Nothing is inherited from the lab's own.
     pub env: Vec<(String, String)>,
     /// Working directory.
     pub dir: PathBuf,
-    /// Standard output and error are appended to this file.
+    /// The file to which standard output and error are appended.
     pub log: PathBuf,
 }
 
-/// A running child in a process group of its own (so that a Ctrl-C in a terminal reaches the lab alone).
-/// Killed and reaped when dropped.
+/// A running child. It is killed and reaped when dropped. It has a process group of its own, so that a Ctrl-C in a
+/// terminal reaches the lab alone.
 pub struct Process {
     child: Child,
-    /// Refers to this very process for ever, where a PID may be used again.
+    /// A pidfd refers to this very process for ever. A PID would not: it may be used again.
     pidfd: OwnedFd,
 }
 
@@ -69,14 +70,14 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, or `None` while it runs.
+    /// Its exit status, or `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child of ours can be waited for")
     }
 
     /// Sends a signal, such as `libc::SIGTERM`. Nothing happens if the process has ended.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: plain system call on a file descriptor that we own. It fails only if the process is gone already.
+        // SAFETY: a plain system call on a file descriptor that we own. It fails only if the process is gone already.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, 0, 0) };
     }
 
@@ -85,7 +86,7 @@ impl Process {
         drop(self);
     }
 
-    /// Waits until it ends. May be dropped half-way and called again.
+    /// Waits until it ends. The future may be dropped half-way, and this called again.
     pub async fn wait(&mut self) -> ExitStatus {
         // SAFETY: the descriptor is open as long as `self`, which outlives this registration.
         let ended = unsafe { AsyncFd::register_with_interest(self.pidfd.as_raw_fd(), Interest::READABLE) }
@@ -102,7 +103,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(libc::SIGKILL);
-        // Nothing can be done about a child that cannot be reaped, and nothing depends on it.
+        // An error may be ignored: nothing can be done about a child that cannot be reaped, and nothing depends on it.
         let _ = self.child.wait();
     }
 }
@@ -123,7 +124,7 @@ fn spawn_from_undying_thread(command: Command) -> io::Result<Child> {
         let (sender, requests) = mpsc::channel::<Request>();
         let body = move || {
             for (mut command, reply) in requests {
-                // Whoever asked waits for the answer.
+                // It does not fail: whoever asked waits for the answer.
                 let _ = reply.send(command.spawn());
             }
         };
@@ -135,7 +136,7 @@ fn spawn_from_undying_thread(command: Command) -> io::Result<Child> {
     answer.recv().expect("the spawner answers every request")
 }
 
-/// Runs in the child: asks for SIGKILL when the lab dies, and ends at once if that has happened already.
+/// Runs in the child. Asks for SIGKILL when the lab dies, and fails at once if it has died already.
 fn die_with(lab: u32) -> io::Result<()> {
     // SAFETY: system calls without pointers.
     unsafe {

@@ -9,10 +9,10 @@ use crate::parts::Parts;
 /// Lints metrics in Prometheus' text format with Prometheus' own linter.
 ///
 /// # Errors
-/// What is wrong with them: a line for each problem, or where the text cannot be parsed.
+/// One line for each problem, or the place where the text cannot be parsed.
 ///
 /// # Panics
-/// The linter does not start.
+/// It panics if the linter does not start.
 pub fn promlint(metrics: &str) -> Result<(), String> {
     let parts = Parts::get().expect("the parts can be built");
     let mut linter = Command::new(&parts.control_plane)
@@ -21,13 +21,10 @@ pub fn promlint(metrics: &str) -> Result<(), String> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the linter starts");
-    // One that cannot parse what comes does not read to the end, and says so below.
+    // An error may be ignored: a linter that cannot parse the text stops reading, and its output below says so.
     let _ = linter.stdin.take().expect("it is piped").write_all(metrics.as_bytes());
     let output = linter.wait_with_output().expect("the linter ends");
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-    }
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 #[cfg(test)]

@@ -14,20 +14,21 @@ struct Answer {
     error: Option<String>,
 }
 
-/// Evaluates each query over texts that were scraped one after the other, at the time of the last: the number of series
-/// that it gives. Every series has the labels `job` and `instance`, as from Prometheus.
+/// Evaluates each query over texts that were scraped one after the other, at the time of the last scrape. Returns how
+/// many series each query gives. Every series has the labels `job` and `instance`, as from Prometheus.
 ///
 /// # Errors
-/// For each query: why it cannot be evaluated, or which of its selectors finds nothing.
+/// Each query has an error of its own: why it cannot be evaluated, or which of its selectors finds nothing.
 ///
 /// # Panics
-/// The engine does not start, or a scrape cannot be parsed.
+/// It panics if the engine does not start, or if a scrape cannot be parsed.
 pub fn promql(scrapes: &[String], queries: &[String]) -> Vec<Result<usize, String>> {
     let program = parts::on_first_use(PROMETHEUS).expect("the query engine can be built");
     let mut engine = Command::new(program);
     let mut engine = engine.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the query engine starts");
     let asked = json!({ "scrapes": scrapes, "queries": queries }).to_string();
-    // One that cannot parse what comes ends early, and says why on our own standard error.
+    // An error may be ignored: an engine that cannot parse its input ends early, and says why on our own standard
+    // error.
     let _ = engine.stdin.take().expect("it is piped").write_all(asked.as_bytes());
     let output = engine.wait_with_output().expect("the query engine ends");
     assert!(output.status.success(), "the query engine fails");

@@ -1,5 +1,5 @@
-//! What the operator may: the least that works, and what its chart is to grant. RBAC is on in every cluster of the lab,
-//! and operators of tests have these rights and no other.
+//! The operator's RBAC rights: the least with which it works. Its chart is to grant the same. RBAC is on in every
+//! cluster of the lab, and operators of tests have these rights and no others.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::cluster::{Cluster, Kube};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// The API server learns of new roles from a watch of its own.
+/// The deadline for new rights to take effect: the API server learns of new roles from a watch of its own.
 const KNOWN_DEADLINE: Duration = Duration::from_secs(60);
 
-/// In seconds.
+/// The life of an account's token: a day, in seconds.
 const A_DAY: u32 = 86_400;
 
 /// Some verbs on some resources of one API group.
@@ -21,7 +21,7 @@ pub struct Rule {
     pub group: &'static str,
     pub resource: &'static str,
     pub verbs: &'static [&'static str],
-    /// The only object, where there is but one.
+    /// The name of the only object that the rule is for, if it is for a single one.
     pub name: Option<&'static str>,
 }
 
@@ -29,23 +29,25 @@ const fn rule(group: &'static str, resource: &'static str, verbs: &'static [&'st
     Rule { group, resource, verbs, name: None }
 }
 
-/// In every namespace: by a ClusterRole.
+/// Rights in every namespace, granted by a ClusterRole.
 pub const EVERYWHERE: [Rule; 3] = [
     rule("", "services", &["get", "list"]),
-    // Finalizers are written there, too.
+    // The operator writes finalizers through the status, too.
     rule("", "services/status", &["patch"]),
     rule("", "events", &["create"]),
 ];
 
-/// By a Role in `kube-system`: its UID stands for the cluster, where no `--cluster-name` is given.
+/// Rights granted by a Role in `kube-system`. That namespace's UID stands for the cluster if no `--cluster-name` is
+/// given.
 pub const IN_KUBE_SYSTEM: [Rule; 1] = [Rule { name: Some("kube-system"), ..rule("", "namespaces", &["get"]) }];
 
-/// By a Role in the namespace where frpc lives.
-pub const IN_ITS_NAMESPACE: [Rule; 4] = [
+/// Rights granted by a Role in the namespace where frpc lives.
+pub const IN_ITS_NAMESPACE: [Rule; 5] = [
     rule("", "secrets", &["list", "create", "delete"]),
     rule("", "configmaps", &["list", "create", "delete"]),
-    // They are applied, which takes both `patch` and `create`.
-    rule("apps", "deployments", &["list", "create", "patch", "delete"]),
+    // Deployments are written by server-side apply, which takes both `patch` and `create`, or whole.
+    rule("apps", "deployments", &["list", "create", "patch", "update", "delete"]),
+    rule("", "pods", &["list"]),
     rule("coordination.k8s.io", "leases", &["get", "create", "update"]),
 ];
 
@@ -61,17 +63,17 @@ impl Rule {
 
 /// A ServiceAccount with the operator's rights.
 pub struct Account {
-    /// Its name, and that of its roles and bindings.
+    /// The name of the account, and of its roles and bindings.
     name: String,
     namespace: String,
     token: String,
 }
 
 impl Account {
-    /// Makes it, and waits until the API server knows its rights.
+    /// Creates the account, and waits until the API server knows its rights.
     ///
     /// # Panics
-    /// The API server refuses something.
+    /// It panics if the API server refuses something.
     pub(crate) fn new(cluster: &Cluster, name: &str, namespace: &str) -> Account {
         let kube = cluster.kube();
         let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
@@ -94,11 +96,11 @@ impl Account {
         account
     }
 
-    /// Takes one verb of a rule away again, and waits until the API server knows. The rule is of all namespaces (`None`), or of
-    /// one.
+    /// Takes one verb of a rule away again, and waits until the API server knows. The rule is for all namespaces
+    /// (`None`) or for one.
     ///
     /// # Panics
-    /// The API server refuses it.
+    /// It panics if the API server refuses the change.
     pub fn take_away(&self, cluster: &Cluster, namespace: Option<&str>, rule: &Rule, verb: &str) {
         let kube = cluster.kube();
         let [role, _] = kinds(namespace);
@@ -109,7 +111,7 @@ impl Account {
                 held["verbs"] = rule.verbs.iter().filter(|held| **held != verb).copied().collect();
             }
         }
-        // A rule without a verb is none.
+        // Leave a rule out once it has no verb left: the API server would refuse it.
         let keeps = |rule: &Value| rule["verbs"].as_array().is_some_and(|verbs| !verbs.is_empty());
         granted["rules"] =
             granted["rules"].as_array().into_iter().flatten().filter(|rule| keeps(rule)).cloned().collect();
@@ -117,27 +119,27 @@ impl Account {
         self.wait_until(&kube, namespace, rule, verb, false);
     }
 
-    /// A bearer token of it, good for a day.
+    /// A bearer token of the account, valid for a day.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// The user that it is to the API server.
+    /// The user name by which the API server knows the account.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 
-    /// Removes what is not in a namespace of its lab.
+    /// Removes its roles and bindings outside of the lab's own namespaces.
     pub(crate) fn remove(&self, cluster: &Cluster) {
         for namespace in [None, Some("kube-system")] {
             for kind in kinds(namespace) {
-                // What stays ends with the cluster.
+                // An error may be ignored: whatever stays ends with the cluster.
                 let _ = cluster.kube().delete(&format!("{}/{}", collection(namespace, kind), self.name));
             }
         }
     }
 
-    /// In one namespace, or in all.
+    /// Grants rules in one namespace, or in all (`None`).
     fn grant(&self, kube: &Kube, namespace: Option<&str>, rules: &[Rule]) {
         let [role, binding] = kinds(namespace);
         let object = |kind: &str| json!({ "apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": { "name": self.name } });
@@ -150,7 +152,7 @@ impl Account {
         create(kube, &collection(namespace, binding), &bound);
     }
 
-    /// Waits until the API server knows that it may do that, or that it may not.
+    /// Waits until the API server knows that the account may do that (`may`), or that it may not.
     fn wait_until(&self, kube: &Kube, namespace: Option<&str>, rule: &Rule, verb: &str, may: bool) {
         let (resource, subresource) = rule.resource.split_once('/').unwrap_or((rule.resource, ""));
         let review = json!({

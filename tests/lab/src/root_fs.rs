@@ -1,8 +1,7 @@
-//! A container's root is a folder.
+//! The root of a container, which is a folder.
 //!
-//! Processes of the lab share one file system and one loopback network with everybody else. So what a container
-//! believes to be absolute paths and its own addresses is mapped, in arguments, in environment and in the text files
-//! mounted:
+//! Processes of the lab share one file system and one loopback network with everybody else. So a container's absolute
+//! paths and its own addresses are mapped, in arguments, in the environment and in mounted text files:
 //!
 //! | written | becomes |
 //! |---|---|
@@ -12,7 +11,7 @@
 //! | `:8080` as a whole argument or value | `ADDRESS:8080` |
 //! | an frps configuration without `bindAddr` | one with it |
 //!
-//! Nothing else is changed. `127.0.0.1` stays: it is the lab's own, where Fly and the API server are.
+//! Nothing else is changed. `127.0.0.1` stays: it is the lab's own address, where Fly and the API server are.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -20,12 +19,12 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// The root of one container (or Fly Machine), and how to map what it says into it.
+/// The root of one container (or Fly Machine). It maps the container's texts and paths into the folder.
 pub struct RootFs {
     dir: PathBuf,
     address: Ipv4Addr,
     udp_address: Option<Ipv4Addr>,
-    /// Guest paths, without a slash at the end.
+    /// The mounts, as paths in the container, without a slash at the end.
     mounts: Vec<String>,
 }
 
@@ -35,18 +34,18 @@ impl RootFs {
         RootFs { dir, address, udp_address: None, mounts: Vec::new() }
     }
 
-    /// Lets `fly-global-services` be this address.
+    /// Maps `fly-global-services` to this address.
     pub fn with_udp_address(self, address: Ipv4Addr) -> RootFs {
         RootFs { udp_address: Some(address), ..self }
     }
 
-    /// Maps `guest_path` and whatever is under it. Mount all before the first [`Self::write`], since each file is
-    /// written as it will be read.
+    /// Maps `guest_path` and all paths under it from now on. Mount everything before the first [`Self::write`], since a
+    /// file's text is mapped when it is written.
     pub fn mount(&mut self, guest_path: &str) {
         self.mounts.push(guest_path.trim_end_matches('/').to_owned());
     }
 
-    /// Where a path of the container really is.
+    /// The real place of a path of the container.
     ///
     /// # Errors
     /// The path is not absolute, or leaves the root by `..`.
@@ -61,7 +60,7 @@ impl RootFs {
     /// Writes a file, mapped if it is text, in one step: a reader sees the old content or the new, never a part.
     ///
     /// # Errors
-    /// As [`Self::host_path`], and whatever the file system says.
+    /// The path is wrong, as in [`Self::host_path`], or the file system fails.
     pub fn write(&self, guest_path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         let path = self.host_path(guest_path)?;
         let folder = path.parent().expect("a path in the root has a parent");
@@ -76,7 +75,8 @@ impl RootFs {
         fs::rename(&new, &path)
     }
 
-    /// Maps an argument or the value of an environment variable: as text, and `:PORT` in `:8080` or `--flag=:8080`.
+    /// Maps an argument or the value of an environment variable. It maps it as text, and also the `:PORT` of `:8080` or
+    /// `--flag=:8080`.
     pub fn map_argument(&self, argument: &str) -> String {
         let (flag, value) = match argument.rfind('=') {
             Some(at) => argument.split_at(at + 1),
@@ -107,7 +107,7 @@ impl RootFs {
         mapped
     }
 
-    /// What stands at the start of `rest` and has to be replaced: its length, and by what.
+    /// If `rest` starts with something that has to be replaced, its length and the replacement.
     fn replacement(&self, mounts: &[&str], before: Option<char>, rest: &str) -> Option<(usize, String)> {
         let is_path = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if rest.starts_with('/') && !before.is_some_and(|c| is_path(c) || c == '/') {
@@ -129,7 +129,8 @@ impl RootFs {
         Some((UDP.len(), udp_address.to_string()))
     }
 
-    /// frps listens on all addresses unless told otherwise (facts/frp.md §1). `bindPort` tells its configuration from others.
+    /// Adds `bindAddr` to a configuration of frps that lacks it: frps would listen on all addresses.
+    /// A configuration with `bindPort` is one of frps.
     fn fill_in_bind_address(&self, text: String) -> String {
         let top_level = || text.lines().map(str::trim_start).take_while(|line| !line.starts_with('['));
         let has = |key: &str| {
@@ -139,7 +140,7 @@ impl RootFs {
     }
 }
 
-/// The character of `text` before its suffix `rest`.
+/// The character of `text` that stands before its suffix `rest`.
 fn character_before(text: &str, rest: &str) -> Option<char> {
     text[..text.len() - rest.len()].chars().next_back()
 }

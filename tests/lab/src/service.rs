@@ -1,4 +1,4 @@
-//! Services to be exposed, each with a backend that answers.
+//! Services for tests to expose, each with a backend that answers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,23 +32,23 @@ impl<'a> ServiceBuilder<'a> {
         }
     }
 
-    /// In another namespace than the lab's own.
+    /// Puts it into another namespace than the lab's own.
     pub fn namespace(self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self }
     }
 
-    /// Of another class, or of none.
+    /// Gives it another load balancer class, or none.
     pub fn class(self, class: Option<&str>) -> Self {
         Self { class: class.map(str::to_owned), ..self }
     }
 
-    /// A TCP port.
+    /// Adds a TCP port.
     pub fn port(mut self, port: u16) -> Self {
         self.ports.push((port, "TCP"));
         self
     }
 
-    /// A UDP port.
+    /// Adds a UDP port.
     pub fn udp_port(mut self, port: u16) -> Self {
         self.ports.push((port, "UDP"));
         self
@@ -59,7 +59,7 @@ impl<'a> ServiceBuilder<'a> {
         self
     }
 
-    /// Any other fields of `spec`.
+    /// Sets other fields of `spec`.
     pub fn spec(self, spec: Value) -> Self {
         Self { spec, ..self }
     }
@@ -67,7 +67,7 @@ impl<'a> ServiceBuilder<'a> {
     /// Creates the Service and its backend.
     ///
     /// # Panics
-    /// The API server refuses one of them.
+    /// It panics if the API server refuses one of them.
     pub fn create(self) -> ServiceHandle<'a> {
         let kube = self.lab.cluster().kube();
         let labels = json!({ "app": self.name });
@@ -115,7 +115,7 @@ impl<'a> ServiceBuilder<'a> {
     }
 }
 
-/// `spec.ports`, each with a name of its own, leading to the backend's ports.
+/// The value of `spec.ports`: each port has a name of its own and leads to a port of the backend.
 fn service_ports(ports: &[(u16, &str)]) -> Value {
     let entry = |(port, protocol): &(u16, &str)| {
         json!({
@@ -128,7 +128,7 @@ fn service_ports(ports: &[(u16, &str)]) -> Value {
     ports.iter().map(entry).collect()
 }
 
-/// The backend's port for a Service's: the same, unless that needs a privilege.
+/// The backend's port for a port of the Service. It is the same, unless the process would need a privilege to bind it.
 fn target_port(port: u16) -> u16 {
     if port < 1024 { port + 10_000 } else { port }
 }
@@ -141,25 +141,25 @@ pub struct ServiceHandle<'a> {
 }
 
 impl ServiceHandle<'_> {
-    /// Its path in the API.
+    /// The Service's path in the API.
     pub fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/services/{}", self.namespace, self.name)
     }
 
-    /// The Service as it is; null if it is gone.
+    /// The Service as it is now; null if it is gone.
     pub fn object(&self) -> Value {
         self.lab.cluster().kube().find(&self.path()).expect("the API server answers").unwrap_or_default()
     }
 
-    /// The address that it shows.
+    /// Waits for the address that it shows.
     ///
     /// # Panics
-    /// It shows none after `deadline`.
+    /// It panics if the Service shows none after `deadline`.
     pub fn address(&self, deadline: Duration) -> IpAddr {
         self.lab.address_of(&self.namespace, &self.name, deadline)
     }
 
-    /// Replaces its TCP ports, and gives the backend those that it lacks.
+    /// Replaces its TCP ports, and adds to the backend those that it lacks.
     pub fn set_ports(&self, ports: &[u16]) {
         let tcp: Vec<(u16, &str)> = ports.iter().map(|port| (*port, "TCP")).collect();
         let kube = self.lab.cluster().kube();
@@ -172,7 +172,7 @@ impl ServiceHandle<'_> {
         kube.merge_patch(&self.path(), &ports).expect("the Service is changed");
     }
 
-    /// Asks for its deletion, and does not wait.
+    /// Deletes the Service, and does not wait until it is gone.
     pub fn delete(&self) {
         self.lab.cluster().kube().delete(&self.path()).expect("the Service is deleted");
     }
@@ -180,7 +180,7 @@ impl ServiceHandle<'_> {
     /// Waits until it is gone.
     ///
     /// # Panics
-    /// It is not after `deadline`.
+    /// It panics if the Service is still there after `deadline`.
     pub fn wait_gone(&self, deadline: Duration) {
         self.lab.cluster().kube().wait_until(&self.path(), deadline, |service| service.is_none());
     }

@@ -2,10 +2,11 @@
 //!
 //! A slot is a number from 0 to 15, held by an exclusive lock on a file, which the kernel releases when its holder
 //! dies. With the number come a /20 of each address range (`design.md`, "tests/lab") and a scratch directory. A tiny
-//! process removes the directory when the lab ends: it waits for the end of its standard input, which is a pipe that
-//! the lab alone holds open, so it notices a lab that was killed as well.
+//! process, the reaper, removes the directory when the lab ends. It waits for the end of its standard input, a pipe
+//! that the lab alone holds open, so it also notices when the lab was killed.
 //!
-//! Slots are those of one user: labs of two users on one machine do not know of each other, and would meet.
+//! Each user has slots of their own: labs of two users on one machine do not know of each other, and would use the same
+//! addresses.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -18,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Second octets of the ranges, all in 127.0.0.0/8.
+/// The second octets of the address ranges, which are all in 127.0.0.0/8.
 const CLUSTER_IPS: u8 = 96;
 const PUBLIC: u8 = 66;
 const MACHINES: u8 = 77;
@@ -26,10 +27,10 @@ const MACHINES_UDP: u8 = 78;
 const PODS: u8 = 100;
 
 const SLOTS: u8 = 16;
-/// Addresses in a /20, without the first and the last.
+/// The addresses of a /20, without the first and the last.
 const OFFSETS: std::ops::RangeInclusive<u16> = 1..=4094;
 
-/// A slot that is ours until dropped.
+/// A slot, which is ours until it is dropped.
 pub struct Slot {
     number: u8,
     directory: PathBuf,
@@ -37,7 +38,7 @@ pub struct Slot {
     public: Pool,
     machines: Pool,
     pods: Pool,
-    /// Released by the kernel when the file is closed.
+    /// The lock; the kernel releases it when the file is closed.
     _lock: File,
 }
 
@@ -63,7 +64,7 @@ impl Slot {
     }
 
     fn new(number: u8, base: &Path, lock: File) -> io::Result<Slot> {
-        // Never used twice: the reaper of the slot's last holder may still be at work.
+        // No directory's name is used twice: the reaper of the slot's last holder may still be at work.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("lab-{number}-");
         remove_leftovers(base, &prefix)?;
@@ -75,12 +76,12 @@ impl Slot {
         Ok(Slot { number, directory, reaper, public, machines, pods, _lock: lock })
     }
 
-    /// Scratch space, removed when the lab ends.
+    /// A directory for scratch files, removed when the lab ends.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the API server gives to Services, such as `127.96.16.0/20`.
+    /// The range from which the API server gives addresses to Services, such as `127.96.16.0/20`.
     pub fn cluster_ips(&self) -> String {
         format!("127.{CLUSTER_IPS}.{}.0/20", self.number * 16)
     }
@@ -99,7 +100,8 @@ impl Slot {
         self.public.release(offset(address));
     }
 
-    /// A free pair of addresses for a Fly Machine: for what binds `0.0.0.0`, and for what binds `fly-global-services`.
+    /// A free pair of addresses for a Fly Machine: the first stands for `0.0.0.0`, the second for
+    /// `fly-global-services`.
     pub fn machine_addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
         let offset = self.machines.take();
         (self.address(MACHINES, offset), self.address(MACHINES_UDP, offset))
@@ -127,7 +129,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         drop(self.reaper.stdin.take());
-        // If it cannot be waited for, it still removes the directory by itself.
+        // An error may be ignored: a reaper that we cannot wait for still removes the directory.
         let _ = self.reaper.wait();
     }
 }
@@ -138,8 +140,8 @@ fn offset(address: Ipv4Addr) -> u16 {
     u16::from_be_bytes([high % 16, low])
 }
 
-/// Which addresses of a /20 are in use. An address that was released is the last to be given out again, so that a
-/// late connection to it does not reach a stranger.
+/// The addresses of a /20 that are in use. An address that was released is the last to be given out again, so that a
+/// late connection to it does not reach somebody else.
 #[derive(Default)]
 struct Pool(Mutex<(u16, BTreeSet<u16>)>);
 
@@ -158,12 +160,12 @@ impl Pool {
     }
 }
 
-/// Removes what this slot's earlier holders left, should somebody have killed their reapers too.
+/// Removes the directories of this slot's earlier holders. There are some only if somebody killed their reapers too.
 fn remove_leftovers(base: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(base)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
-            // A reaper that is still at work may be faster.
+            // An error may be ignored: a reaper that is still at work may have been faster.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -172,7 +174,7 @@ fn remove_leftovers(base: &Path, prefix: &str) -> io::Result<()> {
 
 /// Starts the process that removes `directory` once its standard input ends.
 fn start_reaper(directory: &Path) -> io::Result<Child> {
-    // Processes of the lab that die at the same moment may still write: hence the retries.
+    // It tries several times, since processes of the lab that die at the same moment may still write files.
     let script = r#"read -r _
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     rm -rf -- "$0" 2>/dev/null && exit

@@ -3,10 +3,9 @@
 use lab::homelab::Homelab;
 use serde_json::{Value, json};
 
-use super::{EVERYTHING, MINIMAL, helm, kubectl, objects};
-use crate::DEADLINE;
+use super::{EVERYTHING, MINIMAL, helm, kubectl, manifests_to_install, objects, yaml};
 
-/// What can be on or off, each alone.
+/// Values that can be on or off. Each is tried alone.
 const TOGGLES: &[&str] = &[
     "networkPolicy.enabled=true",
     "grafanaDashboard.enabled=true",
@@ -15,31 +14,12 @@ const TOGGLES: &[&str] = &[
     "replicaCount=3",
     "serviceAccount.create=false",
     "clusterName=home",
+    "resources.limits.memory=129e6",
     "frpc.priorityClassName=high",
     "frpc.tolerations[0].operator=Exists",
 ];
 
-/// The CRD of a PodMonitor, as far as the API server has to know of it.
-fn pod_monitors() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": "podmonitors.monitoring.coreos.com" },
-        "spec": {
-            "group": "monitoring.coreos.com",
-            "scope": "Namespaced",
-            "names": { "kind": "PodMonitor", "plural": "podmonitors" },
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
-            }],
-        },
-    })
-}
-
-/// A namespace of the lab that takes only pods that are `restricted`, and warns of what would make others.
+/// A namespace of the lab that takes only pods that are `restricted`, and warns of objects that would make others.
 fn strict_namespace(lab: &Homelab) -> String {
     let namespace = lab.new_namespace("strict");
     let levels = ["enforce", "warn"].map(|what| (format!("pod-security.kubernetes.io/{what}"), json!("restricted")));
@@ -49,7 +29,7 @@ fn strict_namespace(lab: &Homelab) -> String {
     namespace
 }
 
-/// What the API server says of these objects; none is made.
+/// Asks the API server what it says of these objects. None of them is made.
 fn dry_run(lab: &Homelab, objects: &[Value]) -> Result<String, String> {
     let file = lab.directory().join("objects.json");
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
@@ -57,14 +37,15 @@ fn dry_run(lab: &Homelab, objects: &[Value]) -> Result<String, String> {
     kubectl(&["apply", "--dry-run=server", "--filename", file.to_str().expect("a path in UTF-8")])
 }
 
-/// The pod of a Deployment or Job, as its controller would make it. Pod Security refuses pods; of others it only warns.
+/// The pod of a Deployment or Job, as its controller would make it. Pod Security refuses only pods; other objects get a
+/// warning.
 fn pod(owner: &Value, namespace: &str) -> Value {
     let mut pod = owner["spec"]["template"].clone();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
     pod["metadata"]["name"] = owner["metadata"]["name"].clone();
     pod["metadata"]["namespace"] = json!(namespace);
-    // The chart's own is not there: nothing is made.
+    // The chart's own ServiceAccount does not exist, because a dry run makes nothing.
     pod["spec"]["serviceAccountName"] = json!("default");
     pod
 }
@@ -73,19 +54,10 @@ fn pod(owner: &Value, namespace: &str) -> Value {
 fn the_api_server_takes_every_manifest_at_the_strictest_pod_security() {
     let lab = Homelab::new();
     let namespace = strict_namespace(&lab);
-    let kube = lab.cluster().kube();
-    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    kube.create(crds, &pod_monitors()).expect("the CRD is new");
-    let crd = format!("{crds}/podmonitors.monitoring.coreos.com");
-    kube.wait_until(&crd, DEADLINE, |crd| {
-        let conditions = crd.and_then(|crd| crd["status"]["conditions"].as_array().cloned()).unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-    });
-
     let mut cases = vec![MINIMAL.to_vec(), EVERYTHING.to_vec()];
     cases.extend(TOGGLES.iter().map(|toggle| [MINIMAL, &["--set", toggle]].concat()));
     for values in cases {
-        let objects = objects(&namespace, &values);
+        let objects = yaml::documents(&manifests_to_install(&namespace, &values));
         let taken = dry_run(&lab, &objects).unwrap_or_else(|error| panic!("{values:?}: {error}"));
         assert_eq!(taken.lines().count(), objects.len(), "{taken}");
         let owners = objects.iter().filter(|object| object["kind"] == "Deployment" || object["kind"] == "Job");
@@ -93,10 +65,9 @@ fn the_api_server_takes_every_manifest_at_the_strictest_pod_security() {
         assert!(!pods.is_empty());
         dry_run(&lab, &pods).unwrap_or_else(|error| panic!("pods of {values:?}: {error}"));
     }
-    kube.delete(&crd).expect("the CRD is deleted");
 }
 
-/// YAML as Kubernetes reads it takes these for something else than names.
+/// YAML as Kubernetes reads it takes these names for truth values, numbers or null.
 #[test]
 fn the_api_server_takes_releases_whatever_they_are_called() {
     let lab = Homelab::new();
@@ -112,7 +83,7 @@ fn the_api_server_takes_releases_whatever_they_are_called() {
     }
 }
 
-/// Else the test above would tell nothing.
+/// If the namespace took any pod, the tests above would prove nothing.
 #[test]
 fn the_namespace_is_strict_indeed() {
     let lab = Homelab::new();

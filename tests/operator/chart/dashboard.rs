@@ -1,5 +1,5 @@
-//! The dashboard asks for what there is: Prometheus' own engine evaluates each of its queries over what an operator
-//! with a tunnel tells.
+//! The dashboard asks for metrics that exist: Prometheus' own engine evaluates each of its queries over the metrics of
+//! an operator with a tunnel.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,9 @@ use lab::recorder::{Answer, Fault, Rule, Target};
 use serde_json::Value;
 
 use super::file;
-use crate::metrics::metrics;
-use crate::{DEADLINE, binary, serving, wait_until};
+
+use crate::support::http::metrics;
+use crate::support::{DEADLINE, binary, serving, wait_until};
 
 fn panels() -> Vec<Value> {
     let board: Value = serde_json::from_str(&file("dashboards/fly-tunnel-operator.json")).expect("JSON");
@@ -21,13 +22,13 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-/// Query and legend of each.
+/// The query and the legend of each line that the panel draws.
 fn queries(panel: &Value) -> Vec<(String, String)> {
     let targets = panel["targets"].as_array().expect("targets");
     targets.iter().map(|target| (text(target, "expr").to_owned(), text(target, "legendFormat").to_owned())).collect()
 }
 
-/// As Grafana would send it.
+/// The query as Grafana would send it, with its variables filled in.
 fn filled_in(query: &str) -> String {
     query.replace("$job", "(operator)").replace("$__rate_interval", "1m").replace("$__range", "1h")
 }
@@ -39,13 +40,13 @@ fn every_query_finds_what_an_operator_tells() {
     let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "1s").start();
     wait_until("it leads", DEADLINE, || metrics(&operator).contains("fly_tunnel_operator_leader 1\n"));
     let before = metrics(&operator);
-    // So that there is an error to be seen.
+    // One request fails, so that the panels of errors have something to show.
     lab.faults([Rule::new(Fault::Answer(answer)).to(Target::Fly).method("POST").path("/machines$")]);
     let _web = serving(&lab);
     wait_until("the tunnel is told of", DEADLINE, || {
         metrics(&operator).contains("fly_tunnel_operator_tunnels{state=\"Serving\"} 1\n")
     });
-    // Rates take two samples, also of what came with the tunnel.
+    // A rate needs two samples, also of the series that came with the tunnel, so there are two scrapes after it.
     let scrapes = [before, metrics(&operator), metrics(&operator)];
 
     let queries: Vec<String> = panels().iter().flat_map(queries).map(|(query, _)| filled_in(&query)).collect();

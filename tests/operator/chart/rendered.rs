@@ -1,4 +1,4 @@
-//! What the chart makes, and whether the operator agrees with it.
+//! The manifests that the chart makes, and whether the operator agrees with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -6,9 +6,10 @@ use std::process::Command;
 use lab::rights::{EVERYWHERE, IN_ITS_NAMESPACE, IN_KUBE_SYSTEM, Rule};
 use serde_json::{Value, json};
 
-use super::{CHART, EVERYTHING, MINIMAL, file, helm, manifests, objects, only, yaml};
-use crate::binary;
-use crate::snapshot::assert_shows;
+use super::{CHART, EVERYTHING, MINIMAL, file, helm, manifests, manifests_to_install, objects, only, yaml};
+
+use crate::support::binary;
+use crate::support::snapshot::assert_shows;
 
 const NAMESPACE: &str = "fly-tunnel-operator-system";
 
@@ -22,8 +23,8 @@ fn lint_has_nothing_to_say() {
 #[test]
 fn the_manifests_are_as_they_were_seen() {
     for (name, values) in [("chart/minimal", MINIMAL), ("chart/everything", EVERYTHING)] {
-        let text = manifests(NAMESPACE, values).expect("it renders");
-        // It is long, and the same file in the chart.
+        let text = manifests_to_install(NAMESPACE, values);
+        // The dashboard is long, and is the same text as its file in the chart, so the snapshot leaves it out.
         let dashboard: String =
             file("dashboards/fly-tunnel-operator.json").lines().map(|line| format!("    {line}\n")).collect();
         assert_eq!(text.contains(&dashboard), values == EVERYTHING);
@@ -31,7 +32,7 @@ fn the_manifests_are_as_they_were_seen() {
     }
 }
 
-/// What helm says after an install; nothing is installed.
+/// The notes that helm prints after an install. Nothing is installed.
 fn notes(values: &[&str]) -> String {
     let install = ["install", "fly-tunnel-operator", CHART, "--namespace", NAMESPACE, "--dry-run=client"];
     let said = helm(&[&install, values].concat()).expect("it renders");
@@ -44,7 +45,7 @@ fn the_notes_are_as_they_were_seen() {
     assert_shows("chart/notes-drain", &notes(&[MINIMAL, &["--set", "uninstall.drain=true"]].concat()));
 }
 
-/// The Service that the notes offer is of the class that is served.
+/// The Service that the notes offer has the class that this release serves.
 #[test]
 fn the_service_in_the_notes_has_our_class() {
     for (values, class) in [(MINIMAL, "fly-tunnel-operator.dev/lb"), (EVERYTHING, "example.com/tunnel")] {
@@ -56,7 +57,7 @@ fn the_service_in_the_notes_has_our_class() {
     }
 }
 
-/// The version stands in Cargo.toml alone.
+/// Cargo.toml decides which version this is, and Chart.yaml has to say the same.
 #[test]
 fn chart_and_operator_have_one_version() {
     let chart = &yaml::documents(&file("Chart.yaml"))[0];
@@ -69,11 +70,11 @@ fn chart_and_operator_have_one_version() {
 fn an_older_kubernetes_is_refused() {
     let error = manifests(NAMESPACE, &[MINIMAL, &["--kube-version", "1.30.9"]].concat()).expect_err("refused");
     assert!(error.contains("requires kubeVersion: >=1.31.0-0"), "{error}");
-    // As managed clusters call theirs.
+    // Managed clusters call their versions like this.
     manifests(NAMESPACE, &[MINIMAL, &["--kube-version", "v1.31.0-gke.1"]].concat()).expect("new enough");
 }
 
-/// One by one: where, group, resource, verb, name.
+/// Rights, each by itself: where it is given, then group, resource, verb and name.
 type Rights = BTreeSet<[String; 5]>;
 
 fn granted(objects: &[Value]) -> Rights {
@@ -109,7 +110,7 @@ fn wanted(places: &[(&str, &[Rule])]) -> Rights {
     rules.flat_map(|(place, rule)| rule.verbs.iter().map(move |verb| one(place, rule, verb))).collect()
 }
 
-/// The operator's tests run with these rights and no other, and one of them shows that each is used.
+/// The operator's tests run with these rights and no other, and a test in `rights.rs` shows that each of them is used.
 #[test]
 fn the_operator_gets_the_rights_that_it_is_tested_with() {
     let everywhere = ("everywhere", &EVERYWHERE[..]);
@@ -151,8 +152,8 @@ fn arguments(owner: &Value) -> Vec<String> {
     arguments.iter().map(|argument| argument.as_str().expect("a text").to_owned()).collect()
 }
 
-/// The binary checks flags and values before it looks for a cluster; so when all that it misses is the kubeconfig, it
-/// takes the rest. What its pod mounts is where its pod would have it, in a folder of the test.
+/// The binary checks flags and values before it looks for a cluster. So if it complains of nothing but the kubeconfig,
+/// it has taken the rest. The files that its pod would mount are in a folder of the test.
 #[test]
 fn the_operator_takes_every_argument() {
     for (name, values) in [("minimal", MINIMAL), ("everything", EVERYTHING)] {
@@ -189,13 +190,13 @@ fn the_operator_takes_every_argument() {
 
 #[test]
 fn what_drains_is_the_operators_own_pod_but_for_what_serves() {
-    let objects = objects(NAMESPACE, EVERYTHING);
+    let objects = yaml::documents(&manifests_to_install(NAMESPACE, EVERYTHING));
     let (deployment, job) = (only(&objects, "Deployment"), only(&objects, "Job"));
     assert_eq!(arguments(job), [vec!["--drain".to_owned()], arguments(deployment)].concat());
     let essence = |owner: &Value| {
         let mut pod = owner["spec"]["template"].clone();
         pod["metadata"]["labels"]["app.kubernetes.io/component"].take();
-        // The Job does not wait for its token.
+        // The Job's pod does not wait for the Secret with its token, which is `optional` there.
         pod["spec"]["volumes"][0]["secret"].as_object_mut().expect("the token's").remove("optional");
         for field in ["restartPolicy", "topologySpreadConstraints"] {
             pod["spec"].as_object_mut().expect("a pod").remove(field);
@@ -213,9 +214,20 @@ fn what_drains_is_the_operators_own_pod_but_for_what_serves() {
     assert_eq!(job["metadata"]["annotations"]["helm.sh/hook"], "pre-delete");
 }
 
+/// Other tools apply what `helm template` makes, beside a release that serves too. To them a hook is an ordinary object.
+#[test]
+fn what_helm_template_makes_takes_nothing_down() {
+    let drains = |object: &Value| object.to_string().contains("--drain");
+    let rendered = objects(NAMESPACE, EVERYTHING);
+    assert!(!rendered.iter().any(drains), "{rendered:#?}");
+    let mut installed = yaml::documents(&manifests_to_install(NAMESPACE, EVERYTHING));
+    installed.retain(|object| !drains(object));
+    assert_eq!(installed, rendered, "nothing else differs");
+}
+
 #[test]
 fn policies_select_the_pods_that_they_are_for() {
-    let objects = objects(NAMESPACE, EVERYTHING);
+    let objects = yaml::documents(&manifests_to_install(NAMESPACE, EVERYTHING));
     let frpc = include_str!("../../../src/render/snapshots/deployment.json");
     let frpc: Value = serde_json::from_str(frpc).expect("JSON");
     let labels = |owner: &Value| owner["spec"]["template"]["metadata"]["labels"].clone();
@@ -247,7 +259,7 @@ fn several_operators_are_spread_and_disrupted_one_at_a_time() {
     assert_eq!(spread["labelSelector"], deployment["spec"]["selector"]);
 }
 
-/// frpc's settings are read once, the token is not.
+/// The operator reads frpc's settings only when it starts, but reads the token again whenever it changes.
 #[test]
 fn pods_are_made_anew_for_frpcs_settings_and_not_for_the_token() {
     let template = |more: &[&str]| {
@@ -259,8 +271,8 @@ fn pods_are_made_anew_for_frpcs_settings_and_not_for_the_token() {
     assert_eq!(template(&[]), template(&["--set", "flyApiToken=fo1_rotated"]));
 }
 
-/// What two releases in one cluster have in common: nothing, but what stands for the class that both serve. Helm refuses the
-/// second then.
+/// Two releases in one cluster share no object if they serve different classes. If both serve one class, they share the
+/// objects that are named after it, and helm refuses the second release.
 #[test]
 fn releases_live_side_by_side_if_their_classes_differ() {
     let names = |namespace: &str, class: &str| -> BTreeSet<String> {
@@ -281,7 +293,7 @@ fn releases_live_side_by_side_if_their_classes_differ() {
     assert_eq!(shared, expected);
 }
 
-/// YAML takes some names for numbers.
+/// YAML takes some names for numbers if they are not quoted.
 #[test]
 fn names_are_texts_whatever_they_look_like() {
     let long = "a.".repeat(26) + "a";

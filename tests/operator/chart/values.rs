@@ -1,14 +1,17 @@
-//! values.yaml and its schema: what is said of each value, what is taken, and what is refused with which words.
+//! values.yaml and its schema: how each value is described, which values are taken, and with which words others are
+//! refused.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{EVERYTHING, MINIMAL, file, manifests, write, yaml};
-use crate::binary;
+use super::{EVERYTHING, MINIMAL, file, manifests, manifests_to_install, write, yaml};
 
-/// Values by their paths, such as `image.tag`. What the chart leaves empty is one value, whatever may go into it.
+use crate::support::binary;
+
+/// Values by their paths, such as `image.tag`. An object that the chart leaves empty is one value, whatever may go into
+/// it.
 fn leaves(values: &Value, path: &str) -> BTreeMap<String, Value> {
     match values.as_object() {
         Some(members) if !members.is_empty() => {
@@ -43,7 +46,7 @@ fn every_value_is_documented() {
     }
 }
 
-/// What is said to be the default is what the operator says.
+/// The defaults that the chart documents are those that the operator documents.
 #[test]
 fn defaults_are_the_operators() {
     let help = Command::new(binary()).arg("--help").env_clear().output().expect("the binary runs").stdout;
@@ -69,30 +72,30 @@ fn defaults_are_the_operators() {
     assert!(helper.contains(&format!("\n{}\n", default("load-balancer-class"))));
 }
 
-/// Whoever gives every value but one gets something else than whoever gives all.
+/// All values but one make other manifests than all values do.
 #[test]
 fn every_value_makes_a_difference() {
-    let render = |values: &Value| manifests("there", &["--values", &write("difference", values)]).expect("it renders");
+    let render = |values: &Value| manifests_to_install("there", &["--values", &write("difference", values)]);
     let mut everything = everything();
     let all = render(&everything);
     for (path, default) in defaults() {
         let pointer = pointer(&path);
         let (parent, key) = pointer.rsplit_once('/').expect("it begins with one");
         match path.as_str() {
-            // Instead of the token.
+            // It is given instead of the token.
             "existingSecret" => {
                 let mut values = everything.clone();
                 values.as_object_mut().expect("values").remove("flyApiToken");
                 values["existingSecret"] = json!("mine");
                 assert_ne!(render(&values), all, "{path}");
             }
-            // The token is required, and so are these.
+            // The token, the organisation and the region are required, so they are changed and not left out.
             "flyApiToken" | "flyOrg" | "flyRegion" => {
                 let before = std::mem::replace(&mut everything[key], json!("other"));
                 assert_ne!(render(&everything), all, "{path}");
                 everything[key] = before;
             }
-            // Without it, its annotations have no place.
+            // Without a ServiceAccount its annotations have no place, so this value is changed and not left out.
             "serviceAccount.create" => {
                 everything["serviceAccount"]["create"] = json!(false);
                 assert_ne!(render(&everything), all, "{path}");
@@ -110,7 +113,8 @@ fn every_value_makes_a_difference() {
     }
 }
 
-/// Helm takes `null` for a value that is not there. Who says so gets what can be made without it, or a word.
+/// Helm takes `null` for a value that is not there. A user who writes it gets manifests that can be made without the
+/// value, or a clear refusal.
 #[test]
 fn a_value_that_is_null_breaks_no_template() {
     let mut paths: Vec<String> = defaults().into_keys().collect();
@@ -255,7 +259,7 @@ fn a_bad_value_is_refused_with_words_that_help() {
     }
 }
 
-/// A stranger who gives nothing is told all at once.
+/// A newcomer who gives no value is told of everything that is missing at once.
 #[test]
 fn all_that_is_missing_is_told_at_once() {
     let error = manifests("there", &[]).expect_err("three values are required");
@@ -289,7 +293,8 @@ fn what_users_give_is_taken() {
     }
 }
 
-/// The chart knows the sizes that the operator takes, by the words with which that refuses another.
+/// The chart takes every size of a Machine that the operator takes. The operator lists its sizes where it refuses
+/// another.
 #[test]
 fn every_size_that_the_operator_takes_is_taken() {
     let wrong = ["--fly-org=o", "--fly-region=ord", "--fly-machine-size=wrong"];
@@ -303,10 +308,10 @@ fn every_size_that_the_operator_takes_is_taken() {
     }
 }
 
-/// What the chart gives the operator nobody gives it beside.
+/// An argument that the chart itself gives the operator cannot be given a second time in `extraArgs`.
 #[test]
 fn every_argument_of_the_charts_is_refused_in_extra_args() {
-    let objects = super::objects("there", EVERYTHING);
+    let objects = yaml::documents(&manifests_to_install("there", EVERYTHING));
     for owner in ["Deployment", "Job"] {
         let container = &super::only(&objects, owner)["spec"]["template"]["spec"]["containers"][0];
         let arguments = container["args"].as_array().expect("arguments").iter().filter_map(Value::as_str);

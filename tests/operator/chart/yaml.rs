@@ -1,9 +1,9 @@
-//! What helm prints, as values.
+//! Helm's output, which is YAML, as values.
 
 use serde_json::{Map, Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// All documents that are not empty. A key that is there twice is refused.
+/// All documents in the text that are not empty. A key that is there twice is refused.
 #[track_caller]
 pub fn documents(text: &str) -> Vec<Value> {
     let documents = YamlLoader::load_from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));

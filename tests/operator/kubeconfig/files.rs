@@ -1,4 +1,4 @@
-//! What kubeconfigs refer to: certificates and keys of all kinds, a token, a plugin.
+//! The files that kubeconfigs refer to: certificates and keys of all kinds, a token, a plugin.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::relay::Relay;
 
-/// A folder with `ca.crt`, `token`, `{pkcs8,pkcs1,sec1,stranger}.{crt,key}` and `bin/plugin`, of which the certificates
-/// are those of `pkcs8-user` and so on.
+/// A folder with `ca.crt`, `token`, `{pkcs8,pkcs1,sec1,stranger}.{crt,key}` and `bin/plugin`. The certificates are
+/// those of users called `pkcs8-user` and so on; the cluster does not know the authority of `stranger`.
 pub struct Files {
     lab: Homelab,
     /// The API server at an address that its certificate does not have.
@@ -41,7 +41,8 @@ impl Files {
         files.write("stranger.key", key);
         let script = files.write("plugin.script", "#!/bin/sh\nexec cat \"$@\"\n");
         std::fs::create_dir(files.directory().join("bin")).expect("a folder");
-        // By another process: a program that any thread's child has open for writing cannot be run.
+        // Another process writes the plugin, because a program cannot be run while a child of any thread has it open
+        // for writing.
         let plugin = files.directory().join("bin/plugin");
         let installed = Command::new("install").args(["-m", "755", &script]).arg(plugin).status();
         assert!(installed.expect("install runs").success());
@@ -52,7 +53,7 @@ impl Files {
         self.lab.directory()
     }
 
-    /// Writes a file, and says where it is.
+    /// Writes a file, and gives its path.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
         let path: PathBuf = self.directory().join(name);
         std::fs::write(&path, text).expect("a folder of our own");
@@ -67,12 +68,12 @@ impl Files {
         self.lab.cluster().admin_token()
     }
 
-    /// The cluster, as kubeconfigs have it.
+    /// The entry for the cluster in a kubeconfig.
     pub fn cluster(&self) -> Value {
         json!({"server": format!("https://{}", self.lab.cluster().api_server()), "certificate-authority": "ca.crt"})
     }
 
-    /// The cluster with other or more settings; null takes one away.
+    /// The entry for the cluster with other or more settings. A setting that is null is taken away.
     pub fn cluster_with(&self, settings: Value) -> Value {
         let mut cluster = self.cluster();
         for (name, value) in settings.as_object().expect("an object") {
@@ -81,7 +82,7 @@ impl Files {
         cluster
     }
 
-    /// The cluster's URL, by way of 127.0.0.2.
+    /// The cluster's URL at 127.0.0.2, an address that its certificate does not have.
     pub fn elsewhere(&self) -> String {
         format!("https://{}", self.elsewhere.address())
     }
@@ -109,7 +110,7 @@ impl Files {
     }
 }
 
-/// JSON is YAML.
+/// A kubeconfig with this cluster and this user. It is JSON, which is YAML as well.
 pub fn kubeconfig(cluster: &Value, user: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -119,7 +120,7 @@ pub fn kubeconfig(cluster: &Value, user: &Value) -> Value {
     })
 }
 
-/// What plugins print.
+/// The output of a plugin.
 pub fn exec_credential(version: &str, status: Value) -> Value {
     json!({"kind": "ExecCredential", "apiVersion": version, "status": status})
 }
@@ -146,7 +147,7 @@ fn pkcs8(pem: &str) -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
 }
 
-/// DER's tag, length and content, of less than 64 KiB.
+/// An element of DER: tag, length and content, which is shorter than 64 KiB.
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len()).expect("a short content").to_be_bytes();
     let length = match (high, low) {

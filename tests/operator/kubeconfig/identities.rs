@@ -1,4 +1,4 @@
-//! Who the user is, without a plugin.
+//! Kubeconfigs that say who the user is without a plugin.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

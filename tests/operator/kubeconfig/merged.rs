@@ -1,4 +1,4 @@
-//! Several files, several contexts.
+//! Kubeconfigs of several files or with several contexts.
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
-//! Kubeconfigs of all kinds, read by the real kubectl and by kube-client-lite: to the API server they are the same
-//! user, or neither gets in. What we refuse by design, and kubectl does not, is told by name.
+//! Kubeconfigs of all kinds, read by the real kubectl and by kube-client-lite: the API server takes both for the same
+//! user, or lets neither in. A row says by name if we refuse by design something that kubectl takes.
 //!
-//! The rows are in `identities.rs`, `plugins.rs`, `servers.rs`, `merged.rs` and `spellings.rs`, what they refer to in
-//! `files.rs`, other ways to the API server in `relay.rs`.
+//! The rows are in `identities.rs`, `plugins.rs`, `servers.rs`, `merged.rs` and `spellings.rs`, the files that they
+//! refer to in `files.rs`, other ways to the API server in `relay.rs`.
 
 mod files;
 mod identities;
@@ -15,30 +15,30 @@ mod spellings;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kube_client_lite::{Client, Config};
+use kube_client_lite::{Client, ClientOptions, Config, Sources};
 use lab::cluster::Cluster;
 use serde_json::{Value, json};
 
 use files::Files;
 
-use crate::side_by_side;
+use crate::support::side_by_side;
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
-/// What kubectl and we are to make of a kubeconfig.
+/// The outcome that a kubeconfig is to have for kubectl and for us.
 enum Verdict {
-    /// Both are this user.
+    /// Both get in as this user.
     Both(&'static str),
-    /// Neither gets in, and our message has this in it.
+    /// Neither gets in, and our message contains this text.
     Neither(&'static str),
-    /// kubectl is this user. We refuse by design, and our message names what.
+    /// kubectl gets in as this user. We refuse by design, and our message contains this text.
     KubectlOnly(&'static str, &'static str),
 }
 
 /// One kubeconfig, which may be several files.
 struct Row {
     name: &'static str,
-    /// The files of `KUBECONFIG`: their texts. They are all written to one folder.
+    /// The texts of the files of `KUBECONFIG`, which are all written to one folder.
     texts: Vec<String>,
     context: Option<&'static str>,
     verdict: Verdict,
@@ -58,7 +58,7 @@ impl Row {
     }
 }
 
-/// Who kubectl is; else what it says.
+/// The user as whom kubectl gets in, or its complaint.
 fn kubectl(cluster: &Cluster, home: &Path, kubeconfig: &str, context: Option<&str>) -> Result<Value, String> {
     let mut command = Command::new(cluster.bin().join("kubectl"));
     command.args(["auth", "whoami", "-o", "json", "--request-timeout=60s"]);
@@ -67,21 +67,23 @@ fn kubectl(cluster: &Cluster, home: &Path, kubeconfig: &str, context: Option<&st
     let home = ("HOME", home.to_str().expect("a path in UTF-8"));
     let command = command.env_clear().envs(environment.into_iter().chain([home])).stdin(Stdio::null());
     let output = command.output().expect("kubectl runs");
-    match output.status.success() {
-        true => Ok(serde_json::from_slice(&output.stdout).expect("JSON")),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    if output.status.success() {
+        Ok(serde_json::from_slice(&output.stdout).expect("JSON"))
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 
-/// Who we are; else what we say.
+/// The user as whom we get in, or our complaint.
 fn ours(kubeconfig: &str, context: Option<&str>) -> Result<Value, String> {
-    let config = Config::load(Some(kubeconfig), context).map_err(|error| error.to_string())?;
-    let client = Client::new(config, "test/1").map_err(|error| error.to_string())?;
+    let sources = Sources { kubeconfig: Some(kubeconfig), context, ..Sources::default() };
+    let config = Config::load(&sources).map_err(|error| error.to_string())?;
+    let client = Client::new(config, &ClientOptions::new("test/1")).map_err(|error| error.to_string())?;
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     client.create(REVIEWS, &review).map_err(|error| error.to_string())
 }
 
-/// What is not as the verdict has it.
+/// Tells where the two outcomes differ from the verdict, if they do.
 fn judge(verdict: &Verdict, kubectl: Result<Value, String>, ours: Result<Value, String>) -> Option<String> {
     let user = |review: &Value| review["status"]["userInfo"].clone();
     let is = |review: &Value, name: &str| user(review)["username"] == name;
@@ -126,10 +128,10 @@ fn we_are_who_kubectl_is() {
     assert_eq!(files.proxy().carried(), 4, "both used the proxy in two rows");
 }
 
-/// In place of a text: a file that is not there.
+/// Stands in place of a text for a file that is not there.
 const MISSING: &str = "(missing)";
 
-/// `KUBERNETES_EXEC_INFO`, with and without the cluster.
+/// A plugin reads the variable `KUBERNETES_EXEC_INFO`. The test looks at it with the cluster in it and without.
 #[test]
 fn a_plugin_is_told_what_kubectl_tells() {
     let cluster = Cluster::shared();

@@ -1,4 +1,4 @@
-//! Users whom a credential plugin names.
+//! Kubeconfigs whose user gets credentials from a plugin.
 
 use serde_json::{Value, json};
 

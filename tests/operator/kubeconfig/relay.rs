@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Passes on whatever comes. It ends with the process.
+/// A server that passes on all bytes, in both directions. It ends with the process.
 pub struct Relay {
     address: SocketAddr,
-    /// How many connections it carried.
+    /// The number of connections that it has carried.
     carried: Arc<AtomicUsize>,
 }
 
 impl Relay {
-    /// At 127.0.0.2, to one address.
+    /// A relay at 127.0.0.2 that leads to one address.
     pub fn to(target: SocketAddr) -> Relay {
         Relay::start("127.0.0.2:0", move |stream| Some((stream.try_clone().ok()?, TcpStream::connect(target).ok()?)))
     }
 
-    /// To wherever a CONNECT names.
+    /// An HTTP proxy, which leads to the address that a CONNECT names.
     pub fn proxy() -> Relay {
         Relay::start("127.0.0.1:0", |stream| {
             let mut reader = BufReader::new(stream.try_clone().ok()?);
@@ -37,7 +37,7 @@ impl Relay {
         })
     }
 
-    /// To whatever IPv4 address a SOCKS5 client (RFC 1928) names.
+    /// A SOCKS5 proxy (RFC 1928), which leads to the IPv4 address that its client names.
     pub fn socks() -> Relay {
         Relay::start("127.0.0.1:0", |stream| {
             let mut stream = stream.try_clone().ok()?;
@@ -98,7 +98,7 @@ fn join(down: TcpStream, up: TcpStream) {
 }
 
 fn copy(from: &mut TcpStream, to: &mut TcpStream) {
-    // Whatever breaks, the other side learns it from the end.
+    // An error needs no handling: the other side sees that its connection ends.
     let _ = io::copy(from, to);
     let _ = to.shutdown(Shutdown::Write);
 }

@@ -1,4 +1,4 @@
-//! Where the cluster is, and how it proves itself.
+//! Kubeconfigs that say in different ways where the cluster is and how it proves its identity.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Ways to write the same.
+//! Kubeconfigs that spell the same thing in different ways.
 
 use serde_json::json;
 

@@ -1,12 +1,14 @@
-//! `helm install`, and what is there afterwards.
+//! `helm install`, and the state of the cluster afterwards.
 
 use lab::homelab::Homelab;
 use lab::recorder::Target;
 use serde_json::json;
 
-use super::Release;
-use crate::client::assert_answers;
-use crate::{DEADLINE, assert_nothing_left, assert_one_of_everything, condition, wait_for_reason};
+use crate::support::client::assert_answers;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::inventory::{assert_nothing_left, assert_one_of_everything};
+use crate::support::release::{CHART, Release};
+use crate::support::{DEADLINE, wait_until};
 
 #[test]
 fn a_release_gives_a_service_its_address_and_carries_its_traffic() {
@@ -20,13 +22,13 @@ fn a_release_gives_a_service_its_address_and_carries_its_traffic() {
     wait_for_reason(&web, "Serving");
     assert_one_of_everything(&lab);
 
-    // One pod, by the name of its release, that never had to be started again: its probes hold.
+    // The release has one pod, which was never restarted, so its probes succeed.
     let [pod] = &release.pods()[..] else { panic!("{:#?}", release.pods()) };
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
     for probe in ["livenessProbe", "readinessProbe"] {
         assert!(pod["spec"]["containers"][0][probe]["httpGet"].is_object(), "{pod:#}");
     }
-    // It is its ServiceAccount, by the projected token, and that may do what it has to.
+    // The operator logs in as its ServiceAccount by the projected token, and has the rights that it needs.
     let refused = lab.requests().into_iter().filter(|r| r.to == Target::Kubernetes && r.status == Some(403)).count();
     assert_eq!(refused, 0, "the chart grants what the operator needs");
 
@@ -35,7 +37,7 @@ fn a_release_gives_a_service_its_address_and_carries_its_traffic() {
     assert_nothing_left(&lab);
 }
 
-/// frpc's pods pass the `restricted` level as well; a namespace that enforces it would refuse them otherwise.
+/// frpc's pods meet the `restricted` level as well. The namespace enforces it and would refuse them otherwise.
 #[test]
 fn what_frpc_is_told_reaches_its_pods() {
     let lab = Homelab::new();
@@ -49,7 +51,7 @@ fn what_frpc_is_told_reaches_its_pods() {
     std::fs::write(&file, json!({ "frpc": values }).to_string()).expect("the lab's directory can be written");
     let (own, frpc) = (release.values_file(), file.display().to_string());
     let name = lab.cluster_name();
-    let more = ["upgrade", name, super::CHART, "--values", &own, "--values", &frpc, "--wait", "--timeout", "120s"];
+    let more = ["upgrade", name, CHART, "--values", &own, "--values", &frpc, "--wait", "--timeout", "120s"];
     release.helm(&more);
     let web = lab.service("web").port(8080).create();
     assert_answers(web.address(DEADLINE), 8080, "web");
@@ -63,7 +65,7 @@ fn what_frpc_is_told_reaches_its_pods() {
     assert!(tolerations.len() > 1 && tolerations.iter().any(|toleration| toleration["key"] == "edge"), "{pod:#}");
 }
 
-/// Whatever is wrong with the settings is seen where people look: the rollout does not end, and the pod says why.
+/// People see where they look that a setting is wrong: the rollout does not end, and the pod says why.
 #[test]
 fn a_bad_setting_is_told_by_the_pod_and_takes_nothing_away() {
     let lab = Homelab::new();
@@ -73,10 +75,10 @@ fn a_bad_setting_is_told_by_the_pod_and_takes_nothing_away() {
     let before = release.pod_names();
     let (name, file) = (lab.cluster_name(), release.values_file());
     let bad = "extraArgs={--workers=0}";
-    let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", bad, "--wait", "--timeout", "8s"];
+    let upgrade = ["upgrade", name, CHART, "--values", &file, "--set", bad, "--wait", "--timeout", "8s"];
     let failed = release.try_helm(&upgrade);
     assert!(!failed.status.success(), "an operator that cannot start does not count as installed");
-    assert!(release.log().contains("--workers (WORKERS): \"0\""), "{}", release.log());
+    wait_until("the pod says why", DEADLINE, || release.log().contains("--workers (WORKERS): \"0\""));
     assert!(before.iter().all(|pod| release.pod_names().contains(pod)), "the old one goes on");
     assert_answers(ip, 8080, "web");
     assert_eq!(condition(&web.object()).0, "Serving");
@@ -84,7 +86,7 @@ fn a_bad_setting_is_told_by_the_pod_and_takes_nothing_away() {
     release.wait_for_pods(1);
 }
 
-/// Two operators of one class would fight over the same Services, each with its own Apps or over the same Machines.
+/// Two operators of one class would fight over the same Services, with Apps of their own or over the same Machines.
 #[test]
 fn a_second_release_of_one_class_is_refused() {
     let lab = Homelab::new();
@@ -92,7 +94,7 @@ fn a_second_release_of_one_class_is_refused() {
     let elsewhere = lab.new_namespace("elsewhere");
     let (name, file) = (lab.cluster_name(), release.values_file());
     for (second, namespace) in [("second", lab.operator_namespace()), (name, &elsewhere)] {
-        let install = ["install", second, super::CHART, "--values", &file];
+        let install = ["install", second, CHART, "--values", &file];
         let refused = release.try_helm_in(namespace, &install);
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success());
@@ -109,7 +111,7 @@ fn a_second_release_of_one_class_is_refused() {
             .list(&format!("/apis/apps/v1/namespaces/{elsewhere}/deployments"))
             .is_ok_and(|d| d.is_empty())
     );
-    let theirs = ["install", name, super::CHART, "--values", &file, "--set", "loadBalancerClass=else.example.com/lb"];
+    let theirs = ["install", name, CHART, "--values", &file, "--set", "loadBalancerClass=else.example.com/lb"];
     let taken = release.try_helm_in(&elsewhere, &theirs);
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
     release.try_helm_in(&elsewhere, &["uninstall", name]);

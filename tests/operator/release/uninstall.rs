@@ -4,14 +4,15 @@ use lab::homelab::Homelab;
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
-use super::Release;
-use super::readme::commands;
-use crate::client::assert_answers;
-use crate::drain::ended;
-use crate::election::candidate;
-use crate::{DEADLINE, LONG_DEADLINE, assert_nothing_left, assert_one_of_everything, wait_for_reason, wait_until};
+use crate::support::client::assert_answers;
+use crate::support::conditions::wait_for_reason;
+use crate::support::documents::commands;
+use crate::support::inventory::{assert_nothing_left, assert_one_of_everything};
+use crate::support::lease::candidate;
+use crate::support::release::Release;
+use crate::support::{DEADLINE, LONG_DEADLINE, ended, wait_until};
 
-/// Kinds that a release has objects of, beside those that are there in every namespace.
+/// The kinds of objects that a release can have in its namespace.
 const KINDS: [&str; 8] = [
     "apis/apps/v1/deployments",
     "apis/batch/v1/jobs",
@@ -28,22 +29,22 @@ impl Release<'_> {
         self.helm(&["uninstall", self.lab.cluster_name(), "--wait", "--timeout", "120s"]);
     }
 
-    /// Runs the commands that README.md marks so, for this release, of which there is one revision. Gives what they printed.
-    fn follow_readme(&self, mark: &str) -> String {
-        let (namespace, name) = (self.lab.operator_namespace(), self.lab.cluster_name());
+    /// Runs the commands that a page has under this name, for this release, which has one revision. Gives their output.
+    fn follow(&self, name: &str) -> String {
+        let (namespace, release) = (self.lab.operator_namespace(), self.lab.cluster_name());
         let here = [
             ("fly-tunnel-operator-system", namespace.to_owned()),
-            ("=fly-tunnel-operator", format!("={name}-fly-tunnel-operator")),
-            ("job fly-tunnel-operator", format!("job {name}-fly-tunnel-operator")),
-            ("deployment/fly-tunnel-operator", format!("deployment/{name}-fly-tunnel-operator")),
-            ("helm rollback fly-tunnel-operator REVISION", format!("helm rollback {name} 1 --wait")),
-            ("helm uninstall fly-tunnel-operator", format!("helm uninstall {name} --wait")),
+            ("=fly-tunnel-operator", format!("={release}-fly-tunnel-operator")),
+            ("job fly-tunnel-operator", format!("job {release}-fly-tunnel-operator")),
+            ("deployment/fly-tunnel-operator", format!("deployment/{release}-fly-tunnel-operator")),
+            ("helm rollback fly-tunnel-operator REVISION", format!("helm rollback {release} 1 --wait")),
+            ("helm uninstall fly-tunnel-operator", format!("helm uninstall {release} --wait")),
             ("service hello", format!("--namespace {} service web", self.lab.namespace())),
-            // No shell takes them off.
+            // The quotes have to go, because no shell takes them off.
             ("'", String::new()),
         ];
         let mut printed = String::new();
-        for command in commands(mark) {
+        for command in commands(name).lines() {
             let command = here.iter().fold(command.to_owned(), |command, (there, here)| command.replace(there, here));
             let words: Vec<&str> = command.split(' ').collect();
             printed += &match words[0] {
@@ -65,7 +66,8 @@ impl Release<'_> {
         wait_until("the operator is gone", DEADLINE, || self.pods().is_empty());
     }
 
-    /// What is left in the release's namespace that is neither a tunnel's nor anybody's.
+    /// The names of objects that are left in the release's namespace. Those of tunnels, and those that every namespace has,
+    /// are left out.
     fn left(&self) -> Vec<String> {
         let namespace = self.lab.operator_namespace();
         let list = |kind: &&str| {
@@ -85,7 +87,7 @@ fn assert_left_behind(service: &ServiceHandle) {
     assert!(object["metadata"]["finalizers"].is_null() && !object["spec"].is_null(), "{object:#}");
 }
 
-/// The default: addresses survive a reinstall, and what was deleted meanwhile is cleared away by it.
+/// By default addresses survive a reinstall, and it clears away the tunnels of Services that were deleted meanwhile.
 fn tunnels_go_on(operator_is_up: bool) {
     let lab = Homelab::new();
     let release = Release::install(&lab, &[]);
@@ -131,7 +133,7 @@ fn with_drain_nothing_is_left_and_a_reinstall_begins_anew() {
     let lab = Homelab::new();
     let release = Release::install(&lab, &["uninstall.drain=true", "replicaCount=2"]);
     let notes = release.helm(&["get", "notes", lab.cluster_name()]);
-    assert!(notes.contains("first takes down all tunnels"), "{notes}");
+    assert!(notes.contains("takes down all tunnels of this release first"), "{notes}");
     let web = lab.service("web").port(8080).create();
     web.address(DEADLINE);
     wait_for_reason(&web, "Serving");
@@ -143,7 +145,7 @@ fn with_drain_nothing_is_left_and_a_reinstall_begins_anew() {
     assert_nothing_left(&lab);
 
     let _again = Release::install(&lab, &[]);
-    assert_answers(web.address(DEADLINE), 8080, "web");
+    assert_answers(web.address(LONG_DEADLINE), 8080, "web");
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn with_drain_nothing_is_left_also_where_no_operator_runs() {
     assert_eq!(release.left(), [""; 0]);
 }
 
-/// As after an uninstall that was given up once the tunnels were down.
+/// This is the state after an uninstall that was given up once the tunnels were down.
 #[test]
 fn after_a_drain_the_operator_serves_again_once_it_is_started_again() {
     let lab = Homelab::new();
@@ -174,11 +176,12 @@ fn after_a_drain_the_operator_serves_again_once_it_is_started_again() {
     assert_eq!(code, Some(0), "{log}");
     assert_left_behind(&web);
     wait_until("the operator stands by", DEADLINE, || release.log().contains("(--drain), and they stay down"));
-    release.follow_readme("start-again");
-    assert_answers(web.address(DEADLINE), 8080, "web");
+    release.follow("start-again");
+    assert_answers(web.address(LONG_DEADLINE), 8080, "web");
 }
 
-/// The tunnels were down, and then the API server failed: what a Job needs is gone, but not the release.
+/// The API server failed in the middle of an uninstall: the tunnels are down and the Job's ServiceAccount is gone, but
+/// the release is still there.
 #[test]
 fn an_uninstall_that_stopped_half_way_is_ended_without_another_drain() {
     let lab = Homelab::new();
@@ -193,14 +196,14 @@ fn an_uninstall_that_stopped_half_way_is_ended_without_another_drain() {
     kube.delete(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}")).expect("it is deleted");
     let failed = release.try_helm(&["uninstall", lab.cluster_name(), "--wait", "--timeout", "5s"]);
     assert!(!failed.status.success());
-    release.follow_readme("no-hooks");
+    release.follow("no-hooks");
     wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
     assert_eq!(release.left(), [""; 0]);
     assert_nothing_left(&lab);
     assert_left_behind(&web);
 }
 
-/// Its account is gone: there is nobody to ask, and nothing that is billed.
+/// The account at Fly is gone, so Fly answers nobody any more, and bills nothing.
 #[test]
 fn where_fly_can_never_be_asked_again_services_can_be_deleted_all_the_same() {
     let lab = Homelab::new();
@@ -208,15 +211,15 @@ fn where_fly_can_never_be_asked_again_services_can_be_deleted_all_the_same() {
     let web = lab.service("web").port(8080).create();
     wait_for_reason(&web, "Serving");
     lab.fly().rotate_token();
-    release.follow_readme("no-hooks");
+    release.follow("no-hooks");
     wait_until("the operator is gone", DEADLINE, || release.pods().is_empty());
     web.delete();
     assert!(!web.object().is_null(), "it hangs on its finalizer");
-    release.follow_readme("finalizer");
+    release.follow("finalizer");
     web.wait_gone(DEADLINE);
 }
 
-/// A Job that waited for its Secret would begin when somebody brings that back for the operator.
+/// If the Job waited for its Secret, it would begin to drain when somebody brings the Secret back for the operator.
 #[test]
 fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
     let lab = Homelab::new();
@@ -240,13 +243,13 @@ fn a_drain_without_its_secret_fails_at_once_and_takes_nothing_down_later() {
     assert!(job["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(has_failed)), "{job:#}");
     assert!(release.log().contains("--fly-api-token-file"), "{}", release.log());
     kube.create(&secrets, &secret).expect("it is back");
-    release.follow_readme("bring-back");
+    release.follow("bring-back");
     assert_eq!(web.address(DEADLINE), ip);
     assert_answers(ip, 8080, "web");
     assert_one_of_everything(&lab);
 }
 
-/// A release that could not be drained stays, and so does what says why.
+/// A release that could not be drained stays, and so does its Job, which says why.
 #[test]
 fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {
     let lab = Homelab::new();
@@ -259,13 +262,13 @@ fn an_uninstall_that_cannot_drain_says_so_and_can_be_tried_again() {
     let job = format!("{}-fly-tunnel-operator-drain", lab.cluster_name());
     let job: Value = release.object("apis/batch/v1/jobs", &job).expect("it stays to be looked at");
     assert!(job["status"]["failed"].as_u64().is_some_and(|failed| failed > 0), "{job:#}");
-    let printed = release.follow_readme("failed-drain");
+    let printed = release.follow("failed-drain");
     for said in ["Failed", "Fly does not take the token", "BackoffLimitExceeded"] {
         assert!(printed.contains(said), "{said}: {printed}");
     }
     assert!(!web.object()["metadata"]["finalizers"].is_null());
 
-    // The release is still there to be mended, or the Secret is.
+    // The Secret is mended, and then the release can be uninstalled.
     let secret = format!("{}-fly-tunnel-operator-fly-api-token", lab.cluster_name());
     let path = format!("/api/v1/namespaces/{}/secrets/{secret}", lab.operator_namespace());
     let mended = json!({ "stringData": { "fly-api-token": token } });

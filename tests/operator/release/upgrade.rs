@@ -1,19 +1,20 @@
-//! `helm upgrade` and `rollback`: tunnels carry their traffic all the while.
+//! `helm upgrade` and `helm rollback`: tunnels carry their traffic all the while.
 
 use lab::homelab::Homelab;
 use lab::recorder::{Request, Target};
 use serde_json::Value;
 
-use super::Release;
-use crate::change::assert_none_lost;
-use crate::client::{Stream, assert_answers};
-use crate::{DEADLINE, apps, assert_nothing_left, assert_one_of_everything, wait_for_reason, wait_until};
+use crate::support::client::{Stream, assert_answers, assert_none_lost};
+use crate::support::conditions::wait_for_reason;
+use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything};
+use crate::support::release::{CHART, Release};
+use crate::support::{DEADLINE, wait_until};
 
 fn region(lab: &Homelab) -> String {
     apps(lab)[0]["machines"][0]["region"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Image, number of operators and region; and back.
+/// The image, the number of operators and the region are changed, and then changed back.
 #[test]
 fn traffic_flows_while_the_operator_is_upgraded() {
     let lab = Homelab::new();
@@ -62,7 +63,7 @@ fn traffic_flows_while_the_operator_is_upgraded() {
     assert_nothing_left(&lab);
 }
 
-/// Another owner knows nothing of the tunnels: they would be left behind, and billed.
+/// An operator with another cluster name or class would not know the tunnels, which would be left behind and billed.
 #[test]
 fn what_would_abandon_tunnels_is_refused() {
     let lab = Homelab::new();
@@ -78,7 +79,7 @@ fn what_would_abandon_tunnels_is_refused() {
             format!("loadBalancerClass is example.com/lb, and the installed operator runs with {}", lab.class()),
         ),
     ] {
-        let upgrade = ["upgrade", name, super::CHART, "--values", &file, "--set", set];
+        let upgrade = ["upgrade", name, CHART, "--values", &file, "--set", set];
         let refused = release.try_helm(&upgrade);
         let text = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && text.contains(&said), "{set}: {text}");
@@ -92,7 +93,7 @@ fn image(release: &Release) -> Value {
     release.deployment()["spec"]["template"]["spec"]["containers"][0]["image"].clone()
 }
 
-/// The kubelet writes the Secret anew into the folder that the operator reads.
+/// The kubelet writes the changed Secret into the folder that the operator reads.
 #[test]
 fn another_token_reaches_the_operator_without_a_restart() {
     let lab = Homelab::new();
@@ -115,7 +116,7 @@ fn another_token_reaches_the_operator_without_a_restart() {
     assert!(requests.iter().rposition(accepted) > requests.iter().rposition(refused));
 }
 
-/// From External Secrets or Vault, say: the chart makes none of its own then.
+/// The user's Secret may come from External Secrets or Vault, for example. The chart makes none of its own then.
 #[test]
 fn a_secret_of_the_users_own_is_taken() {
     let lab = Homelab::new();

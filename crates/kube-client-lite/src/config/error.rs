@@ -1,22 +1,28 @@
-//! Why a configuration cannot be used, in a sentence for the person who can mend it.
+//! Errors of configurations: a sentence for the person who can mend it.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What a file may weigh, in bytes. All authorities of the public web have 250 KiB.
+/// The largest size of a file, in bytes. All authorities of the public web have 250 KiB.
 const FILE_LIMIT: u64 = 16 << 20;
 
-/// A configuration that cannot be used.
+/// A configuration that cannot be used. Its text says why, and where.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A file that is named cannot be read.
-    Read { path: PathBuf, source: io::Error },
+pub struct ConfigError(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// A file cannot be read.
+    Read {
+        /// `/home/joe/.kube/config`, or `the client-key /home/joe/key.pem of user "admin" in /home/joe/.kube/config`
+        file: String,
+        source: io::Error,
+    },
     /// Something contradicts itself, is missing, or is not what it should be.
     Invalid(String),
-    /// A setting that kubectl knows and this client does not.
+    /// kubectl knows a setting that this client does not.
     Unsupported {
         /// `auth-provider`
         setting: &'static str,
@@ -27,19 +33,35 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(crate) fn invalid(message: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid(message.into())
+        ConfigError(Kind::Invalid(message.into()))
     }
 
-    /// Says whose the trouble is: `origin` is a file, or several.
+    pub(crate) fn unsupported(setting: &'static str, place: &str) -> ConfigError {
+        ConfigError(Kind::Unsupported { setting, place: place.to_owned() })
+    }
+
+    /// Adds to the message where the setting is: `origin` is one file, or several.
     pub(crate) fn of(self, origin: &str) -> ConfigError {
-        match self {
-            ConfigError::Invalid(message) => ConfigError::Invalid(format!("{origin}: {message}")),
-            ConfigError::Unsupported { setting, place } => {
-                ConfigError::Unsupported { setting, place: format!("{place} in {origin}") }
+        ConfigError(match self.0 {
+            Kind::Invalid(message) => Kind::Invalid(format!("{origin}: {message}")),
+            Kind::Unsupported { setting, place } => {
+                Kind::Unsupported { setting, place: format!("{place} in {origin}") }
             }
-            // Its path says more.
-            read @ ConfigError::Read { .. } => read,
-        }
+            Kind::Read { file, source } => Kind::Read { file: format!("{file} in {origin}"), source },
+        })
+    }
+
+    /// Adds to the message which setting named the file that cannot be read.
+    pub(crate) fn named_by(self, setting: &'static str, place: &str) -> ConfigError {
+        ConfigError(match self.0 {
+            Kind::Read { file, source } => Kind::Read { file: format!("the {setting} {file} of {place}"), source },
+            other => other,
+        })
+    }
+
+    /// Whether a file is not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(&self.0, Kind::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Reads a whole file.
@@ -51,30 +73,26 @@ impl ConfigError {
                 Err(ConfigError::invalid(format!("{} is larger than {FILE_LIMIT} bytes", path.display())))
             }
             Ok(_) => Ok(bytes),
-            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+            Err(source) => Err(ConfigError(Kind::Read { file: path.display().to_string(), source })),
         }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Read { path, source } => {
-                write!(f, "cannot read {}: {source}", path.display())
-            }
-            ConfigError::Invalid(message) => f.write_str(message),
-            ConfigError::Unsupported { setting, place } => {
-                write!(f, "{setting} of {place} is not supported")
-            }
+        match &self.0 {
+            Kind::Read { file, source } => write!(f, "cannot read {file}: {source}"),
+            Kind::Invalid(message) => f.write_str(message),
+            Kind::Unsupported { setting, place } => write!(f, "{setting} of {place} is not supported"),
         }
     }
 }
 
 impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ConfigError::Read { source, .. } => Some(source),
-            ConfigError::Invalid(_) | ConfigError::Unsupported { .. } => None,
+        match &self.0 {
+            Kind::Read { source, .. } => Some(source),
+            Kind::Invalid(_) | Kind::Unsupported { .. } => None,
         }
     }
 }

@@ -1,10 +1,13 @@
-//! What Kubernetes gives to every pod: two variables and a directory.
+//! The things that Kubernetes gives to every pod: two variables and a directory.
 
 use std::path::Path;
 
 use super::{Config, ConfigError};
 use crate::credentials::{Credentials, TokenFile};
 use crate::tls::TlsSettings;
+
+/// The directory where a pod finds its ServiceAccount.
+const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
@@ -14,18 +17,20 @@ pub(super) fn is_pod() -> bool {
     variable(HOST).is_some() && variable(PORT).is_some()
 }
 
-pub(super) fn from_environment(service_account_dir: &Path) -> Result<Config, ConfigError> {
-    match (variable(HOST), variable(PORT)) {
-        (Some(host), Some(port)) => from_parts(&host, &port, service_account_dir),
-        _ => Err(ConfigError::invalid(format!("this is no pod: {HOST} and {PORT} are not both set"))),
-    }
+/// The configuration of this pod, whose ServiceAccount is mounted at `service_account_dir`, if not at the usual place.
+///
+/// # Errors
+/// A file is missing there.
+pub(super) fn load(service_account_dir: Option<&Path>) -> Result<Config, ConfigError> {
+    let [host, port] = [HOST, PORT].map(|name| variable(name).unwrap_or_default());
+    from_parts(&host, &port, service_account_dir.unwrap_or(Path::new(SERVICE_ACCOUNT_DIR)))
 }
 
 fn from_parts(host: &str, port: &str, directory: &Path) -> Result<Config, ConfigError> {
     // An IPv6 address is given without brackets.
     let server = if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") };
     let token = directory.join("token");
-    // Read now only to learn whether it can be.
+    // The token is read again with the first request; now it only matters whether it can be read.
     ConfigError::read(&token)?;
     let namespace = std::fs::read_to_string(directory.join("namespace")).unwrap_or_default();
     Ok(Config {
@@ -84,7 +89,7 @@ mod tests {
         for (test, file) in [("no-ca", "token"), ("no-token", "ca.crt")] {
             let mounted = Mounted::new(test, &[(file, "x")]);
             let error = from_parts("10.43.0.1", "443", &mounted.0).expect_err("a refusal");
-            assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+            assert!(error.is_missing_file(), "{error}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! kubectl's files: what may be written in them, and how several become one.
+//! The files of kubectl: their settings, and how several files become one.
 //!
-//! As client-go's `tools/clientcmd` does it: of two entries with the same name the one in the first file
-//! counts, whole; the first file that has a `current-context` sets it; a missing file is passed over as
-//! long as another is there; relative paths start at the file that they are written in. Settings
-//! that are not listed here are ignored.
+//! The rules are those of client-go's `tools/clientcmd`. Of two entries with the same name the one in the first file
+//! counts, as a whole. The first file that has a `current-context` sets it. A missing file is passed over as
+//! long as another one is there. Relative paths start at the file that they are written in. Settings
+//! that have no field here are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{ConfigError, document};
 
-/// All that is known, by name.
+/// The entries of all files, by their names.
 #[derive(Debug, Default)]
 pub(super) struct Kubeconfig {
     /// The files that were found, as `KUBECONFIG` lists them.
@@ -25,7 +25,7 @@ pub(super) struct Kubeconfig {
     pub users: BTreeMap<String, User>,
 }
 
-/// Where a server is and how it proves itself. Empty text: not set.
+/// A cluster: where its server is, and how that proves itself. An empty text is a setting that is not there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct Cluster {
@@ -39,7 +39,7 @@ pub(super) struct Cluster {
     pub extensions: Vec<Extension>,
 }
 
-/// Something that only a plugin or a tool understands.
+/// A setting that only a plugin or a tool understands.
 #[derive(Debug, Deserialize)]
 pub(super) struct Extension {
     pub name: String,
@@ -47,7 +47,7 @@ pub(super) struct Extension {
     pub extension: Value,
 }
 
-/// Which cluster, as which user.
+/// A context: one user of one cluster.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Context {
@@ -56,7 +56,7 @@ pub(super) struct Context {
     pub namespace: String,
 }
 
-/// Who the client is. Not `Debug`: most of it is secret.
+/// A user: how the client proves itself. It has no derived `Debug`, since most of it is secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct User {
@@ -78,7 +78,7 @@ pub(super) struct User {
     pub as_user_extra: BTreeMap<String, IgnoredAny>,
 }
 
-/// A credential plugin. Not `Debug`: its environment may be secret.
+/// A credential plugin. It has no `Debug`, since its environment may be secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Exec {
@@ -109,7 +109,7 @@ impl Kubeconfig {
     /// Reads and merges files, the most important first.
     ///
     /// # Errors
-    /// Where none is there, or one cannot be read or understood.
+    /// No file is there, or one cannot be read or understood.
     pub fn load<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Kubeconfig, ConfigError> {
         let mut merged = Kubeconfig::default();
         let mut missing = Vec::new();
@@ -120,9 +120,7 @@ impl Kubeconfig {
                     merged.add(File::parse(path, &bytes)?);
                     found.push(path.display().to_string());
                 }
-                Err(ConfigError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    missing.push(path.display().to_string());
-                }
+                Err(error) if error.is_missing_file() => missing.push(path.display().to_string()),
                 Err(error) => return Err(error),
             }
         }
@@ -133,7 +131,7 @@ impl Kubeconfig {
         Ok(merged)
     }
 
-    /// Adds what is not known yet.
+    /// Adds the entries whose names are new.
     fn add(&mut self, file: File) {
         let File { current_context, clusters, contexts, users, .. } = file;
         if self.current_context.is_empty() {
@@ -153,7 +151,7 @@ fn none_of(missing: &[String]) -> String {
     }
 }
 
-/// A name that one list has twice: nobody can say which of the two is meant.
+/// A name that one list has twice. Nobody can say which of the two entries is meant.
 fn twice<T: Default>(entries: &[Named<T>]) -> Option<&str> {
     let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     names.sort_unstable();
@@ -192,7 +190,7 @@ impl Default for File {
     }
 }
 
-/// An entry of one of the three lists, each of which calls the second member as it calls itself.
+/// An entry of one of the three lists. Its second member is called `cluster`, `context` or `user`, as its list is.
 #[derive(Deserialize)]
 struct Named<T: Default> {
     name: String,
@@ -200,7 +198,7 @@ struct Named<T: Default> {
     settings: T,
 }
 
-/// What is wrong with a value, without the value: it may be a token.
+/// The text of an error without the value that it speaks of, which may be a token.
 fn without_value(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(", expected ") {
@@ -237,7 +235,7 @@ impl File {
             }
         }
         let plugins = self.users.iter_mut().filter_map(|entry| entry.settings.exec.as_mut());
-        // Without a slash it is looked for in PATH.
+        // A command without a slash is looked for in PATH.
         for exec in plugins.filter(|exec| exec.command.contains('/')) {
             exec.command = directory.join(&exec.command).to_string_lossy().into_owned();
         }
@@ -282,9 +280,9 @@ mod tests {
         assert_eq!(user.token_file, Path::new(""));
     }
 
-    /// kubectl 1.32 refuses the same ones.
+    /// kubectl 1.32 refuses them, too.
     #[test]
-    fn what_kubectl_refuses_is_refused() {
+    fn files_that_kubectl_refuses_are_refused() {
         for text in [
             "users: [{name: u, user: {token: 12345}}]",
             "clusters: [{name: k, cluster: {insecure-skip-tls-verify: \"true\"}}]",

@@ -1,8 +1,8 @@
-//! How to reach a cluster, and as whom: what kubectl or a pod would use.
+//! Where a cluster is and as whom to reach it, as kubectl or a pod would.
 //!
-//! - `in_cluster.rs`: what Kubernetes gives to every pod;
-//! - `kubeconfig.rs`: what is written in the files of kubectl, and how several become one;
-//! - `resolve.rs`: one context of them, with its files read: a [`Config`];
+//! - `in_cluster.rs`: the things that Kubernetes gives to every pod;
+//! - `kubeconfig.rs`: the files of kubectl, and how several become one;
+//! - `resolve.rs`: one context of them becomes a [`Config`], and the files that it names are read;
 //! - `document.rs`: YAML and JSON.
 
 pub(crate) mod document;
@@ -23,12 +23,37 @@ use crate::tls::TlsSettings;
 
 use kubeconfig::Kubeconfig;
 
-/// All that it takes to speak to one API server. Tokens and keys in it are never printed.
+/// The places that a configuration may come from. By default a pod has its ServiceAccount, and anybody else
+/// `~/.kube/config`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// A list of files, separated by colons: the `KUBECONFIG` of kubectl. The first file that sets a value wins, and
+    /// missing files count for nothing as long as one is there. An empty list is none.
+    pub kubeconfig: Option<&'a str>,
+    /// The name of a context; `None`: the `current-context`.
+    pub context: Option<&'a str>,
+    /// The directory where the ServiceAccount of a pod is mounted; `None`: where Kubernetes mounts it.
+    pub service_account_dir: Option<&'a Path>,
+}
+
+impl Sources<'_> {
+    /// Whether the configuration is the one that Kubernetes gives to a pod: this process runs in one, and neither a kubeconfig
+    /// nor a context is named.
+    pub fn is_pod(&self) -> bool {
+        self.files().is_none() && self.context.is_none() && in_cluster::is_pod()
+    }
+
+    fn files(&self) -> Option<&str> {
+        self.kubeconfig.filter(|list| !list.is_empty())
+    }
+}
+
+/// Everything that is needed to speak to one API server. Tokens and keys in it are never printed.
 #[derive(Debug)]
 pub struct Config {
     /// `https://host:port`, perhaps with a path, without a slash at the end.
     pub(crate) server: String,
-    /// `https://` and the name that the server's certificate has, if it is another.
+    /// `https://` and the name in the server's certificate, if that is another one.
     pub(crate) tls_server_name: Option<Uri>,
     pub(crate) tls: TlsSettings,
     pub(crate) proxy: Option<Proxy>,
@@ -37,48 +62,28 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration as kubectl does.
+    /// Reads the configuration: from the kubeconfig that is named, else from the pod ([`Sources::is_pod`]), else from
+    /// `~/.kube/config`. The files mean the same as to kubectl.
     ///
-    /// `kubeconfig` is a list of files, separated by colons (kubectl's `KUBECONFIG`); the first that
-    /// sets a value wins, and missing files count for nothing as long as one is there. Without it, or empty: what the pod
-    /// has ([`Config::in_cluster`], at the usual place) if this is one, else `~/.kube/config`.
-    /// `context` is the name of one, else it is the `current-context`.
+    /// In a pod the server comes from the variables `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`. The token, the
+    /// authority and the namespace are files of the ServiceAccount's directory. The token is read again each minute, since it
+    /// changes.
     ///
     /// # Errors
-    /// Files that cannot be read or understood, names that lead nowhere, and settings that are not supported,
-    /// which the message names.
-    pub fn load(kubeconfig: Option<&str>, context: Option<&str>) -> Result<Config, ConfigError> {
-        match kubeconfig.filter(|list| !list.is_empty()) {
-            Some(list) => {
-                let files = list.split(':').filter(|file| !file.is_empty()).map(Path::new);
-                resolve::resolve(Kubeconfig::load(files)?, context)
-            }
-            // A context is a thing of kubeconfigs only.
-            None if in_cluster::is_pod() && context.is_none() => {
-                Config::in_cluster(Path::new(Config::SERVICE_ACCOUNT_DIR))
-            }
-            None => {
-                let home = std::env::home_dir().unwrap_or_default();
-                let file = home.join(".kube/config");
-                resolve::resolve(Kubeconfig::load([file.as_path()].into_iter())?, context)
-            }
+    /// A file cannot be read or understood, a name leads nowhere, or a setting is not supported. The message names it.
+    pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+        if sources.is_pod() {
+            return in_cluster::load(sources.service_account_dir);
         }
+        let kubeconfig = match sources.files() {
+            Some(list) => Kubeconfig::load(list.split(':').filter(|file| !file.is_empty()).map(Path::new))?,
+            None => {
+                let file = std::env::home_dir().unwrap_or_default().join(".kube/config");
+                Kubeconfig::load([file.as_path()].into_iter())?
+            }
+        };
+        resolve::resolve(kubeconfig, sources.context)
     }
-
-    /// Reads the configuration of a pod.
-    ///
-    /// The server comes from `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`, all else from the directory where the
-    /// ServiceAccount is mounted ([`Config::SERVICE_ACCOUNT_DIR`]): `ca.crt`, `token`, `namespace`.
-    /// The token is read again each minute, for it changes.
-    ///
-    /// # Errors
-    /// Where this is no pod, or a file is missing.
-    pub fn in_cluster(service_account_dir: &Path) -> Result<Config, ConfigError> {
-        in_cluster::from_environment(service_account_dir)
-    }
-
-    /// Where a pod finds its ServiceAccount.
-    pub const SERVICE_ACCOUNT_DIR: &'static str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
     /// The namespace of the pod or of the context, if it has one.
     pub fn namespace(&self) -> Option<&str> {

@@ -1,5 +1,5 @@
-//! From one context of a kubeconfig to a [`Config`]: its cluster and user looked up, files read, contradictions
-//! and what is not supported refused.
+//! Makes a [`Config`] of one context of a kubeconfig: looks up its cluster and its user, reads the files that they name,
+//! and refuses settings that contradict each other or are not supported.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::{Config, ConfigError};
 use crate::credentials::{Credentials, TokenFile};
 use crate::exec::{API_VERSIONS, ClusterInfo, Plugin, Settings};
 use crate::login::Secret;
-use crate::tls::{ClientIdentity, TlsSettings};
+use crate::tls::{ClientIdentity, IdentityFiles, TlsSettings};
 
 pub(super) fn resolve(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {
     let origin = std::mem::take(&mut kubeconfig.origin);
@@ -46,7 +46,7 @@ fn resolve_from(mut kubeconfig: Kubeconfig, context: Option<&str>, origin: &str)
     };
     let server = server(&cluster.server, &cluster_place)?;
     let credentials = credentials(user, user_place, &cluster, &tls)?;
-    // kubectl shows nobody its credentials in clear text.
+    // As kubectl does, we never send credentials in clear text.
     let is_encrypted = server.scheme() == Some(&Scheme::HTTPS);
     Ok(Config {
         tls_server_name: tls_server_name(&cluster.tls_server_name, &cluster_place)?,
@@ -73,13 +73,9 @@ fn refuse_unsupported(user: &User, place: &str) -> Result<(), ConfigError> {
         ("as-user-extra", !user.as_user_extra.is_empty()),
     ];
     match refused.into_iter().find(|(_, is_set)| *is_set) {
-        Some((setting, _)) => Err(unsupported(setting, place)),
+        Some((setting, _)) => Err(ConfigError::unsupported(setting, place)),
         None => Ok(()),
     }
-}
-
-fn unsupported(setting: &'static str, place: &str) -> ConfigError {
-    ConfigError::Unsupported { setting, place: place.to_owned() }
 }
 
 fn authorities(cluster: &Cluster, place: &str) -> Result<Option<Vec<u8>>, ConfigError> {
@@ -106,15 +102,16 @@ fn client_identity(user: &User, place: &str) -> Result<Option<ClientIdentity>, C
         data: &user.client_certificate_data,
     };
     let key = Setting { name: "client-key", place, file: &user.client_key, data: &user.client_key_data };
+    let files = IdentityFiles { certificates: certificate.path(), key: key.path() };
     match (certificate.read()?, key.read()?) {
         (None, None) => Ok(None),
-        (Some(certificates), Some(key)) => Ok(Some(ClientIdentity { certificates, key })),
+        (Some(certificates), Some(key)) => Ok(Some(ClientIdentity { certificates, key, files })),
         (Some(_), None) => Err(ConfigError::invalid(format!("{place} has a client-certificate and no client-key"))),
         (None, Some(_)) => Err(ConfigError::invalid(format!("{place} has a client-key and no client-certificate"))),
     }
 }
 
-/// Something in PEM that may stand in a file or, in base64, in the kubeconfig itself.
+/// A setting in PEM. It may stand in a file or, in base64, in the kubeconfig itself.
 struct Setting<'a> {
     name: &'static str,
     place: &'a str,
@@ -123,11 +120,16 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// The file that it stands in.
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.file.to_owned()).filter(|file| !file.as_os_str().is_empty())
+    }
+
     fn read(&self) -> Result<Option<Vec<u8>>, ConfigError> {
         let Setting { name, place, file, data } = self;
         match (file.as_os_str().is_empty(), data.is_empty()) {
             (true, true) => Ok(None),
-            (false, true) => ConfigError::read(file).map(Some),
+            (false, true) => ConfigError::read(file).map(Some).map_err(|error| error.named_by(name, place)),
             (true, false) => {
                 let data: String = data.split_ascii_whitespace().collect();
                 let decoded = STANDARD.decode(data);
@@ -140,7 +142,7 @@ impl Setting<'_> {
     }
 }
 
-/// The URL; without a scheme it is `http`, whatever else speaks of TLS, as in kubectl.
+/// The URL of the server. Without a scheme it is `http`, as in kubectl, even where other settings speak of TLS.
 fn server(text: &str, place: &str) -> Result<Uri, ConfigError> {
     let wrong = |reason: &str| ConfigError::invalid(format!("the server {text:?} of {place} {reason}"));
     if text.is_empty() {
@@ -175,13 +177,13 @@ fn proxy(url: &str, place: &str) -> Result<Option<Proxy>, ConfigError> {
         return Ok(None);
     }
     if !url.starts_with("http://") {
-        return Err(unsupported("a proxy-url that is not http://", place));
+        return Err(ConfigError::unsupported("a proxy-url that is not http://", place));
     }
     Proxy::new(url).map(Some).map_err(|_| ConfigError::invalid(format!("the proxy-url of {place} is not a URL")))
 }
 
-/// Of several, as kubectl has it: a file counts for more than a token beside it, which serves until the file can be
-/// read; and both, as a client certificate, count for more than a plugin.
+/// The credentials of a user. Of several kubectl takes one, and so do we: a token file counts for more than a token,
+/// which serves until the file can be read; both count for more than a plugin, and so does a client certificate.
 fn credentials(user: User, place: String, cluster: &Cluster, tls: &TlsSettings) -> Result<Credentials, ConfigError> {
     let plugin = user.exec.map(|exec| plugin(exec, place, cluster, tls)).transpose()?;
     let token = Some(user.token).filter(|token| !token.is_empty()).map(Secret::new);
@@ -195,7 +197,7 @@ fn credentials(user: User, place: String, cluster: &Cluster, tls: &TlsSettings) 
     })
 }
 
-/// A plugin that may be run without a person.
+/// The plugin of a user, if it can be run without a person at a terminal.
 fn plugin(exec: Exec, place: String, cluster: &Cluster, tls: &TlsSettings) -> Result<Plugin, ConfigError> {
     let Exec { api_version, command, args, env, install_hint, provide_cluster_info, interactive_mode } = exec;
     let wrong = |reason: String| Err(ConfigError::invalid(format!("exec of {place} {reason}")));

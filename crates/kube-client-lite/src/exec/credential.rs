@@ -1,6 +1,6 @@
-//! `ExecCredential` of client.authentication.k8s.io: what a plugin is told, and what it tells.
+//! The `ExecCredential` of client.authentication.k8s.io: a plugin is given one, and prints one.
 //!
-//! What it tells is a secret, so no message shows any of it.
+//! The one that it prints is secret, so no message shows any of it.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::config::document;
 use crate::login::{ClientCertificate, Login, Secret};
-use crate::tls::ClientIdentity;
+use crate::tls::{ClientIdentity, IdentityFiles};
 
-/// The versions that kubectl knows, too.
+/// The versions of the protocol: kubectl knows the same.
 pub(crate) const API_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 
 const KIND: &str = "ExecCredential";
 
-/// What a plugin with `provideClusterInfo` is told of the cluster.
+/// The facts of the cluster that a plugin with `provideClusterInfo` is given.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ClusterInfo {
@@ -25,14 +25,14 @@ pub(crate) struct ClusterInfo {
     pub tls_server_name: String,
     #[serde(skip_serializing_if = "is_false")]
     pub insecure_skip_tls_verify: bool,
-    /// In base64.
+    /// The authorities of the server, as base64 of PEM.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub certificate_authority_data: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub proxy_url: String,
     #[serde(skip_serializing_if = "is_false")]
     pub disable_compression: bool,
-    /// The cluster's extension `client.authentication.k8s.io/exec`, or null.
+    /// The extension `client.authentication.k8s.io/exec` of the cluster, or null.
     pub config: Value,
 }
 
@@ -40,7 +40,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// The value of `KUBERNETES_EXEC_INFO`, as client-go writes it.
+/// The value of the variable `KUBERNETES_EXEC_INFO`, as client-go writes it.
 pub(super) fn info(api_version: &str, cluster: Option<&ClusterInfo>) -> String {
     #[derive(Serialize)]
     struct Spec<'a> {
@@ -56,22 +56,22 @@ pub(super) fn info(api_version: &str, cluster: Option<&ClusterInfo>) -> String {
         spec: Spec<'a>,
     }
     let info = Info { kind: KIND, api_version, spec: Spec { cluster, interactive: false } };
-    // Texts, flags and a Value: there is nothing in it that JSON has no word for.
+    // It has texts, flags and a Value in it, and all of them can be written as JSON.
     serde_json::to_string(&info).unwrap_or_default()
 }
 
-/// Who the plugin says we are, and until when.
-pub(super) struct Told {
+/// The login that a plugin printed.
+pub(super) struct Printed {
     pub login: Login,
-    /// `None`: until the server refuses it.
+    /// The time when it expires; `None`: it is good until the server refuses it.
     pub expires: Option<SystemTime>,
 }
 
-/// Reads what a plugin printed.
+/// Reads the output of a plugin.
 ///
 /// # Errors
-/// What is wrong with it, after "the plugin …".
-pub(super) fn parse(stdout: &[u8], api_version: &str) -> Result<Told, String> {
+/// A message that goes on after "the plugin …".
+pub(super) fn parse(stdout: &[u8], api_version: &str) -> Result<Printed, String> {
     let neither = || "printed what is neither JSON nor YAML".to_owned();
     let text = std::str::from_utf8(stdout).map_err(|_| neither())?;
     let value = document::parse(text).map_err(|_| neither())?;
@@ -96,7 +96,8 @@ pub(super) fn parse(stdout: &[u8], api_version: &str) -> Result<Told, String> {
         ("", _) => return Err("printed a clientKeyData without a clientCertificateData".to_owned()),
         (_, "") => return Err("printed a clientCertificateData without a clientKeyData".to_owned()),
         (certificates, key) => {
-            let identity = ClientIdentity { certificates: certificates.into(), key: key.into() };
+            let identity =
+                ClientIdentity { certificates: certificates.into(), key: key.into(), files: IdentityFiles::default() };
             let certificate = ClientCertificate::new(&identity);
             Some(certificate.map_err(|error| format!("printed a certificate that cannot be used: {error}"))?)
         }
@@ -109,14 +110,14 @@ pub(super) fn parse(stdout: &[u8], api_version: &str) -> Result<Told, String> {
         return Err("printed neither a token nor a certificate".to_owned());
     }
     let expires = match field("expirationTimestamp")? {
-        // Go's zero time, which plugins in Go print for want of a better one.
+        // The second one is Go's zero time, which plugins in Go print where they have none.
         "" | "0001-01-01T00:00:00Z" => None,
         time => Some(rfc3339(time).ok_or("printed an expirationTimestamp that is no RFC 3339 time")?),
     };
-    Ok(Told { login: Login { token: token.map(Secret::new), client }, expires })
+    Ok(Printed { login: Login { token: token.map(Secret::new), client }, expires })
 }
 
-/// A time with any offset: `2026-01-01T00:00:00Z`, `2026-01-01T02:00:00.5+02:00`.
+/// Reads a time with any offset: `2026-01-01T00:00:00Z`, `2026-01-01T02:00:00.5+02:00`.
 fn rfc3339(text: &str) -> Option<SystemTime> {
     let split = text.len().checked_sub("+02:00".len())?;
     let Some((local, offset)) = text.split_at_checked(split).filter(|(_, offset)| offset.starts_with(['+', '-']))
@@ -126,10 +127,8 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
     let (hours, minutes) = offset[1..].split_once(':')?;
     let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    match offset.starts_with('+') {
-        true => local.checked_sub(Duration::from_secs(seconds)),
-        false => local.checked_add(Duration::from_secs(seconds)),
-    }
+    let offset_size = Duration::from_secs(seconds);
+    if offset.starts_with('+') { local.checked_sub(offset_size) } else { local.checked_add(offset_size) }
 }
 
 #[cfg(test)]
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_told_what_client_go_tells() {
+    fn a_plugin_is_given_the_same_as_by_client_go() {
         assert_eq!(
             info(V1, None),
             r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#
@@ -178,7 +177,7 @@ mod tests {
         }
     }
 
-    /// Whatever it prints: a login or a message, and no secret in the message.
+    /// Any output makes a login or a message, and there is no secret in the message.
     #[test]
     fn any_output_is_a_login_or_an_error() {
         let whole = json!({
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_what_was_printed() {
+    fn a_message_does_not_show_the_output() {
         let with = |status: Value| json!({"kind": KIND, "apiVersion": V1, "status": status});
         for (printed, told) in [
             (json!("sesame"), "no ExecCredential"),

@@ -1,12 +1,13 @@
 //! Credential plugins: programs that print who the client is (EKS, GKE, AKS, OIDC logins).
 //!
-//! - `process.rs`: a program run to its end, within bounds;
-//! - `credential.rs`: what it is told, and what it tells;
-//! - this file: when it runs.
+//! - `process.rs` runs a program to its end, within bounds;
+//! - `credential.rs` writes the input of a plugin and reads its output;
+//! - this file decides when a plugin runs.
 //!
 //! As in client-go's `plugin/pkg/client/auth/exec`, a login is kept until it expires, or until the server answers 401.
-//! Two things are stricter, since an operator asks from many threads and for ever: all who wait for a run take what it
-//! brings, be it an error, and one that was of no use is not repeated for a while. And a plugin that hangs is killed.
+//! Three things are stricter, since an operator asks from many threads and for ever. All threads that wait for a run take
+//! its result, be it an error. A run that brought nothing new is not repeated for a while. And a plugin that hangs is
+//! killed.
 
 mod credential;
 mod process;
@@ -27,46 +28,46 @@ use process::{Failure, Output};
 
 /// A plugin is killed after this time, or with the deadline of the request that waits for it.
 const TIME: Duration = Duration::from_secs(30);
-/// No less between two runs of which the first brought nothing new.
+/// After a run that brought nothing new, the next one begins no sooner than after this time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What a plugin may print, in bytes. A token with a certificate and its chain has some 10 KiB.
+/// The largest output of a plugin, in bytes. A token with a certificate and its chain has some 10 KiB.
 const STDOUT_LIMIT: usize = 1 << 20;
-/// How much of a plugin's last words, or of its hint, goes into a message, in characters.
+/// So much of a plugin's last line on standard error, or of its hint, goes into a message, in characters.
 const EXCERPT: usize = 300;
 
-/// A plugin, as the kubeconfig describes it.
+/// The settings of a plugin in the kubeconfig.
 pub(crate) struct Settings {
     /// `user "admin"`
     pub place: String,
-    /// A path if there is a slash in it, else to be found in `PATH`.
+    /// With a slash in it, it is a path; otherwise the program is looked for in `PATH`.
     pub command: String,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
-    /// How to install it, for people.
+    /// A text for people: how to install the plugin.
     pub install_hint: String,
     /// One of [`API_VERSIONS`].
     pub api_version: String,
-    /// With `provideClusterInfo`.
+    /// The facts that a plugin with `provideClusterInfo` is given.
     pub cluster: Option<ClusterInfo>,
 }
 
-/// A plugin, and what it has told.
+/// A plugin, and the login that it printed last.
 pub(crate) struct Plugin {
     settings: Settings,
     state: Mutex<State>,
-    /// A run has ended.
+    /// Woken when a run has ended.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// What the last run brought; after one that failed, the login before it, while it has not expired.
+    /// The result of the last run. If that failed, it is the login before it for as long as that has not expired.
     last: Option<Result<Login, String>>,
     expires: Option<SystemTime>,
     is_running: bool,
-    /// When one ended that brought nothing new.
+    /// When a run ended that brought nothing new.
     fruitless: Option<Instant>,
-    /// Why no other login could be had, as it was last logged.
+    /// The reason why no other login could be had, as it was logged last.
     complaint: String,
 }
 
@@ -81,7 +82,7 @@ impl Plugin {
         Plugin { settings, state: Mutex::default(), ended: Condvar::new() }
     }
 
-    /// Who to be now.
+    /// The login to use now.
     ///
     /// # Errors
     /// A message that names the plugin.
@@ -89,7 +90,7 @@ impl Plugin {
         self.obtain(None, deadline)
     }
 
-    /// Who to be after `refused` met a 401; `None` where the plugin knows nobody else.
+    /// The login to use after the server answered 401 to `refused`; `None` where the plugin has no other one.
     pub(crate) fn renewed(&self, refused: &Login, deadline: Instant) -> Option<Login> {
         match self.obtain(Some(refused), deadline) {
             Ok(login) => Some(login).filter(|login| login != refused),
@@ -104,7 +105,7 @@ impl Plugin {
         }
     }
 
-    /// The last login, if it will do; else what the next run brings, be it somebody else's.
+    /// The last login, if it will do; otherwise the result of the next run, even if another thread began it.
     fn obtain(&self, refused: Option<&Login>, deadline: Instant) -> Result<Login, String> {
         let mut state = self.lock();
         loop {
@@ -123,9 +124,9 @@ impl Plugin {
         }
         state.is_running = true;
         drop(state);
-        let told = self.run(deadline);
+        let printed = self.run(deadline);
         let mut state = self.lock();
-        let result = state.note(told);
+        let result = state.note(printed);
         self.ended.notify_all();
         result
     }
@@ -134,7 +135,7 @@ impl Plugin {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, deadline: Instant) -> Result<credential::Told, String> {
+    fn run(&self, deadline: Instant) -> Result<credential::Printed, String> {
         let Settings { command, args, env, api_version, cluster, .. } = &self.settings;
         let program = find(command, std::env::var_os("PATH")).ok_or_else(|| self.says("is not in PATH"))?;
         let mut process = Command::new(program);
@@ -157,7 +158,7 @@ impl Plugin {
         credential::parse(&output.stdout, api_version).map_err(|reason| self.says(&reason))
     }
 
-    /// A message, with the hint for people that the kubeconfig has.
+    /// A message about this plugin, with the hint for people from the kubeconfig.
     fn says(&self, what: &str) -> String {
         let Settings { place, command, install_hint, .. } = &self.settings;
         let hint = match excerpt(install_hint) {
@@ -169,7 +170,7 @@ impl Plugin {
 }
 
 impl State {
-    /// What to tell without another run, if anything.
+    /// The answer that needs no other run, if there is one.
     fn answer(&self, refused: Option<&Login>) -> Option<Result<Login, String>> {
         let last = self.last.as_ref()?;
         let is_pause = self.fruitless.is_some_and(|at| at.elapsed() < PAUSE);
@@ -181,14 +182,14 @@ impl State {
         self.expires.is_some_and(|at| at <= SystemTime::now())
     }
 
-    /// Takes down how a run ended.
-    fn note(&mut self, told: Result<credential::Told, String>) -> Result<Login, String> {
-        let (result, expires) = match told {
-            Ok(told) => (Ok(told.login), told.expires),
+    /// Keeps the result of a run.
+    fn note(&mut self, printed: Result<credential::Printed, String>) -> Result<Login, String> {
+        let (result, expires) = match printed {
+            Ok(printed) => (Ok(printed.login), printed.expires),
             Err(reason) => (Err(reason), None),
         };
         self.is_running = false;
-        // A server that refuses a login may take it again, as one whose own authentication is down for a moment.
+        // A server may take a login again that it refused: its own authentication may be down for a moment.
         let is_kept = result.is_err() && matches!(self.last, Some(Ok(_))) && !self.has_expired();
         if is_kept {
             self.fruitless = Some(Instant::now());
@@ -204,7 +205,7 @@ impl State {
     }
 }
 
-/// Where the program is: as a shell would find it, but never in the current directory by accident.
+/// The path of the program: the one that a shell would find, but never one in the current directory by accident.
 fn find(command: &str, path: Option<OsString>) -> Option<PathBuf> {
     if command.contains('/') {
         return Some(command.into());
@@ -216,7 +217,7 @@ fn find(command: &str, path: Option<OsString>) -> Option<PathBuf> {
     folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(command)).find(is_program)
 }
 
-/// The last line of a plugin's standard error, unless it quotes what went to standard output.
+/// The last line of a plugin's standard error, unless it quotes its standard output, which is secret.
 fn last_words(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -226,7 +227,7 @@ fn last_words(output: &Output) -> String {
     if line.is_empty() || quotes { String::new() } else { format!(": {line}") }
 }
 
-/// A text in one line, cut.
+/// The beginning of a text, in one line.
 fn excerpt(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words.chars().filter(|c| !c.is_control()).take(EXCERPT).collect()

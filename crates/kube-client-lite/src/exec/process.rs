@@ -1,7 +1,7 @@
-//! A program run to its end, within bounds: of time, of what it prints, and of the processes that it starts.
+//! Runs a program to its end, within bounds of time and of output. A program that is killed is killed with its children.
 //!
-//! There is no thread for each pipe: one that somebody keeps open would keep its thread. What is there is read
-//! when `poll` says so, in the thread that waits anyway.
+//! The pipes have no threads of their own: a pipe that somebody keeps open would keep its thread. They are read
+//! when `poll` says that there is something to read, in the thread that waits anyway.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,21 +10,22 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How much of standard error is kept: its end, in bytes.
+/// So much of standard error is kept: the last bytes.
 const STDERR_KEPT: usize = 4 << 10;
-/// How often one looks whether the program has ended: rarely while it has a pipe open, since closing wakes.
+/// The pause between two looks whether the program has ended, while it has a pipe open: closing a pipe wakes us.
 const LOOK: Duration = Duration::from_millis(100);
+/// The pause when both pipes are closed, so that only looking tells.
 const LOOK_WITHOUT_PIPES: Duration = Duration::from_millis(5);
 
-/// What a program did.
+/// The result of a program that ended by itself.
 pub(super) struct Output {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
-    /// The end of it.
+    /// The last bytes of standard error.
     pub stderr: Vec<u8>,
 }
 
-/// Why a program did not come to an end by itself.
+/// The reason why a program did not end by itself.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// It could not be started or watched.
@@ -41,7 +42,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs a program without input. What is killed is killed with all that it started (its process group).
+/// Runs a program without input. If it is killed, so are the processes that it started: its process group.
 pub(super) fn run(command: &mut Command, deadline: Instant, stdout_limit: usize) -> Result<Output, Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut running = Running(Some(command.spawn()?));
@@ -49,7 +50,7 @@ pub(super) fn run(command: &mut Command, deadline: Instant, stdout_limit: usize)
     let mut stdout = Pipe::new(stdout);
     let mut stderr = Pipe::new(stderr);
     loop {
-        // Before the pipes are read, so that all is read which it wrote.
+        // This comes before the pipes are read: what it wrote before its end is read then.
         let ended = running.ended()?;
         stdout.read(|kept| kept.len() <= stdout_limit)?;
         if stdout.kept.len() > stdout_limit {
@@ -76,7 +77,7 @@ impl Running {
         (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from))
     }
 
-    /// What it starts and leaves behind in peace is its own business, as in kubectl.
+    /// The status of the program, if it has ended. Processes that it started and that go on are left alone, as by kubectl.
     fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.0 else { return Ok(None) };
         let status = child.try_wait()?;
@@ -94,17 +95,17 @@ impl Drop for Running {
         // SAFETY: a system call without pointers. The group is the child's own, which has not been waited for, so
         // nobody else can have its number.
         unsafe { libc::kill(group, libc::SIGKILL) };
-        // An error means that somebody else waited for it.
+        // An error means that somebody else has waited for it.
         let _ = child.wait();
-        // Its children become ours where we are the first process of a container.
+        // Its children become our own where we are the first process of a container.
         // SAFETY: a system call that is given no place to write to.
         while unsafe { libc::waitpid(group, std::ptr::null_mut(), 0) } > 0 {}
     }
 }
 
-/// One of the program's outputs, and what came out of it.
+/// One of the program's outputs, and the bytes that came out of it.
 struct Pipe {
-    /// `None`: closed.
+    /// `None`: the pipe is closed.
     source: Option<File>,
     kept: Vec<u8>,
 }
@@ -114,13 +115,13 @@ impl Pipe {
         Pipe { source: source.map(File::from), kept: Vec::new() }
     }
 
-    /// Reads what is there, as long as `wanted`.
+    /// Reads the bytes that are there, for as long as `wanted` says.
     fn read(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         while wanted(&self.kept) && self.read_once()? > 0 {}
         Ok(())
     }
 
-    /// Reads what is there, or the first part of it, and keeps the end.
+    /// Reads the bytes that are there, or many of them, and keeps the last ones.
     fn read_end(&mut self) -> io::Result<()> {
         for _ in 0..16 {
             if self.read_once()? == 0 {
@@ -132,7 +133,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Bytes that were read; 0 if there is nothing, now or any more.
+    /// Reads once, and returns the number of bytes: 0 where there is nothing yet, or nothing any more.
     fn read_once(&mut self) -> io::Result<usize> {
         let Some(source) = &mut self.source else { return Ok(0) };
         if !is_readable(&mut [polled(Some(source.as_raw_fd()))], Duration::ZERO) {
@@ -158,7 +159,7 @@ impl Pipe {
     }
 }
 
-/// Waits until a pipe has something to say or it is time to look again.
+/// Waits until there is something to read in a pipe, or it is time to look again.
 fn wait_for_any(pipes: [&Pipe; 2], left: Duration) {
     let mut all = pipes.map(|pipe| polled(pipe.fd()));
     let look = if pipes.iter().all(|pipe| pipe.source.is_none()) { LOOK_WITHOUT_PIPES } else { LOOK };
@@ -166,11 +167,11 @@ fn wait_for_any(pipes: [&Pipe; 2], left: Duration) {
 }
 
 fn polled(fd: Option<RawFd>) -> libc::pollfd {
-    // `poll` passes over negative ones.
+    // `poll` passes over negative descriptors.
     libc::pollfd { fd: fd.unwrap_or(-1), events: libc::POLLIN, revents: 0 }
 }
 
-/// Whether there is something to read, or an end, within this time.
+/// Waits for this time until there is something to read in a pipe, or one has ended. Returns whether that happened.
 fn is_readable(pipes: &mut [libc::pollfd], time: Duration) -> bool {
     let milliseconds = time.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
     // SAFETY: pointer and length are those of a slice that outlives the call.
@@ -210,15 +211,15 @@ mod tests {
         assert_eq!(output.stdout, b"done\n");
     }
 
-    /// Whether there is such a process, be it a zombie.
+    /// Whether there is such a process, or its zombie.
     fn is_there(process: &str) -> bool {
         Path::new("/proc").join(process).exists()
     }
 
     #[test]
-    fn what_is_too_slow_is_killed_with_its_children() {
+    fn a_slow_program_is_killed_with_its_children() {
         let file = std::env::temp_dir().join(format!("kube-client-lite-{}-processes", std::process::id()));
-        // The child keeps the pipe, which does not keep us.
+        // The child keeps the pipe open, and we must not wait for that.
         let script = format!("sleep 1000 & echo $$ $! > {}; wait", file.display());
         let started = Instant::now();
         assert!(matches!(shell(&script, Duration::from_millis(500)), Err(Failure::TooSlow)));
@@ -227,7 +228,7 @@ mod tests {
         std::fs::remove_file(&file).expect("a file");
         let (shell, child) = numbers.trim().split_once(' ').expect("two numbers");
         assert!(!is_there(shell), "no zombie is left");
-        // That of the child goes when whoever inherits it looks.
+        // The child's zombie goes when the process that inherits it waits for it.
         let deadline = Instant::now() + plenty();
         let lives = || {
             let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
@@ -240,19 +241,19 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_quiet_without_pipes_is_killed_too() {
+    fn a_slow_program_that_closed_its_pipes_is_killed_too() {
         assert!(matches!(shell("exec >&- 2>&-; sleep 1000", soon()), Err(Failure::TooSlow)));
     }
 
     #[test]
-    fn what_prints_without_end_is_killed() {
+    fn a_program_that_prints_without_end_is_killed() {
         assert!(matches!(shell("cat /dev/zero", plenty()), Err(Failure::TooMuch)));
         let noisy = shell("head -c 1000000 /dev/zero >&2; echo end >&2; echo out", plenty()).expect("an end");
         assert!(noisy.stderr.len() <= STDERR_KEPT && noisy.stderr.ends_with(b"end\n"));
         assert_eq!(noisy.stdout, b"out\n");
     }
 
-    /// Agents that a plugin starts for its own sake may keep its pipes for ever.
+    /// A plugin may start an agent that keeps its pipes for ever.
     #[test]
     fn a_child_that_stays_keeps_nobody_waiting() {
         let started = Instant::now();

@@ -1,16 +1,19 @@
-//! Sends what the election wants to send.
+//! A candidate sends what its election wants to have sent.
 
 use std::time::Duration;
 
-use super::election::{Election, Move, Now, Timings, Write};
+use super::clock::Now;
+use super::election::{Election, Move, Timings, Write};
 use super::leadership::Leadership;
 use super::record::Lease;
+use super::takeover::Takeover;
 use crate::{Client, Error, Resource};
 
-/// Somebody else was faster: a second try, and the rest is another round's.
+/// Where somebody else was faster, a round tries once more. The next round does the rest.
 const WRITES_PER_ROUND: usize = 2;
 
-/// A leader renews now and then; nobody writes a Lease so often in a row.
+/// A seizure is tried so often where somebody else was faster. A leader renews now and then, but nobody writes a Lease so
+/// often in a row.
 const SEIZURES: usize = 10;
 
 /// A process that wants to lead. One thread runs its rounds; all others ask its [`Leadership`].
@@ -19,21 +22,22 @@ pub struct Candidate {
     client: Client,
     namespace: String,
     name: String,
-    election: Election,
+    takeover: Takeover,
     leadership: Leadership,
 }
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// This process leads.
     Leading,
-    /// The Lease was seized, and whoever held it may still believe that it leads, for no longer than this.
+    /// The Lease was seized. Whoever held it may still believe that it leads, for no longer than this.
     Seized(Duration),
     /// Somebody else leads, or may for all we know.
     Following {
-        /// `""` where others were faster, and it is not known yet who.
+        /// The identity in the Lease; `""` where others were faster, and it is not known yet who.
         holder: String,
-        /// It was seen to take or renew the Lease. Where it was not, it may have ended long ago.
+        /// The holder was seen to take or renew the Lease. Otherwise it may have ended long ago.
         alive: bool,
     },
 }
@@ -46,12 +50,12 @@ impl Candidate {
             client,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            election: Election::new(name, identity, timings),
+            takeover: Takeover::new(Election::new(name, identity, timings)),
             leadership: Leadership::new(),
         }
     }
 
-    /// The handle for everybody else.
+    /// The handle by which all other threads learn whether this process leads.
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
@@ -68,21 +72,21 @@ impl Candidate {
     }
 
     fn play(&mut self) -> Result<(), Error> {
-        let mut next = self.election.first(Now::read());
+        let mut next = self.takeover.first(Now::read());
         for _ in 0..WRITES_PER_ROUND {
             if next == Move::Read {
                 let found = self.read()?;
-                next = self.election.read(found, Now::read());
+                next = self.takeover.read(found, Now::read());
             }
             let Move::Write(write) = next else { break };
             let sent = Now::read();
             match self.send(&write) {
                 Ok(lease) => {
-                    self.election.wrote(lease, sent, Now::read());
+                    self.takeover.wrote(lease, sent, Now::read());
                     break;
                 }
                 Err(error) if error.is_conflict() || error.is_already_exists() => next = Move::Read,
-                // It was deleted: to be made again.
+                // Somebody deleted the Lease, so it has to be made again.
                 Err(error) if error.is_not_found() && matches!(write, Write::Replace(_)) => next = Move::Read,
                 Err(error) => return Err(error),
             }
@@ -90,29 +94,30 @@ impl Candidate {
         Ok(())
     }
 
-    /// Who holds the Lease, as it was seen last; `""`: nobody.
+    /// The holder of the Lease, as it was seen last; `""` where nobody held it.
     pub fn holder(&self) -> &str {
-        self.election.holder()
+        self.takeover.election().holder()
     }
 
-    /// When the Lease that another holds can be taken, if he does not renew it: no need to look much later than that.
+    /// The time until a Lease that somebody else holds can be taken, if nobody renews it. A candidate need not wait much
+    /// longer than that before its next round.
     pub fn expires_in(&self) -> Option<Duration> {
-        self.election.expires_in(Now::read())
+        self.takeover.election().expires_in(Now::read())
     }
 
-    /// Takes the Lease whoever holds it; to be called until it succeeds, and [`Self::round`] every retry period from then on. This
-    /// process leads once whoever held the Lease must have noticed.
+    /// Takes the Lease whoever holds it. This process leads once whoever held the Lease must have noticed. It is to be called
+    /// until it succeeds, and [`Self::round`] every retry period from then on.
     ///
     /// # Errors
     /// The API server cannot be asked, or somebody else was faster each time.
     pub fn seize(&mut self) -> Result<Standing, Error> {
         let mut tries = 0;
         loop {
-            let write = self.election.seize(self.read()?, Now::read());
+            let write = self.takeover.seize(self.read()?, Now::read());
             let sent = Now::read();
             match self.send(&write) {
                 Ok(lease) => {
-                    self.election.wrote(lease, sent, Now::read());
+                    self.takeover.wrote(lease, sent, Now::read());
                     return Ok(self.standing());
                 }
                 Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {
@@ -129,40 +134,40 @@ impl Candidate {
     /// Ends the leadership, and tells the others that they need not wait.
     ///
     /// # Errors
-    /// They wait for the lease's duration.
+    /// The Lease cannot be written: the others wait for the lease duration.
     pub fn release(&mut self) -> Result<(), Error> {
-        self.leave(Election::release).map(|_| ())
+        self.leave(Takeover::release).map(|_| ())
     }
 
-    /// Ends the leadership for good: none of those who wait for the Lease now gets it, however long they wait. A process that
-    /// first looks at it afterwards does, after its own lease duration. Returns whether the Lease was still ours.
+    /// Ends the leadership, and retires the Lease: a candidate that waits for it now never gets it. One that begins afterwards
+    /// gets it after its own lease duration. Returns whether the Lease was still ours.
     ///
     /// # Errors
-    /// The others wait no longer than for the lease's duration.
+    /// The Lease cannot be written: the others wait for the lease duration, and no longer.
     pub fn retire(&mut self) -> Result<bool, Error> {
-        self.leave(Election::retire)
+        self.leave(Takeover::retire)
     }
 
-    /// Whether who held the Lease last keeps it from this candidate for good ([`Self::retire`]).
+    /// Whether the Lease is retired ([`Self::retire`]), so that this candidate never gets it.
     pub fn is_retired(&self) -> bool {
-        self.election.is_retired()
+        self.takeover.election().is_retired()
     }
 
-    /// Writes the last word. Returns whether it was ours to say.
-    fn leave(&mut self, last: impl Fn(&mut Election, Now) -> Option<Write>) -> Result<bool, Error> {
+    /// Ends the leadership, and writes the Lease for the last time. Returns whether the Lease was still ours.
+    fn leave(&mut self, last: impl Fn(&mut Takeover, Now) -> Option<Write>) -> Result<bool, Error> {
         self.leadership.end();
         for _ in 0..WRITES_PER_ROUND {
-            let Some(write) = last(&mut self.election, Now::read()) else { break };
+            let Some(write) = last(&mut self.takeover, Now::read()) else { break };
             match self.send(&write) {
                 Ok(lease) => {
                     let now = Now::read();
-                    self.election.wrote(lease, now, now);
+                    self.takeover.wrote(lease, now, now);
                     return Ok(true);
                 }
-                // It is another's by now, or a renewal arrived whose reply did not.
+                // Somebody else has it by now, or a renewal of ours arrived and its reply did not.
                 Err(error) if error.is_conflict() => {
                     let found = self.read()?;
-                    self.election.read(found, Now::read());
+                    self.takeover.read(found, Now::read());
                 }
                 Err(error) if error.is_not_found() => break,
                 Err(error) => return Err(error),
@@ -171,19 +176,18 @@ impl Candidate {
         Ok(false)
     }
 
-    /// Takes notice of what the round came to.
+    /// The result of a round. All threads learn it by their [`Leadership`].
     fn standing(&self) -> Standing {
         let now = Now::read();
-        if let Some((from, duration)) = self.election.leads_from(now) {
+        if let Some((from, duration)) = self.takeover.leads_from(now) {
             self.leadership.renew(from, duration);
             return Standing::Leading;
         }
         self.leadership.end();
-        match self.election.outlived_in(now) {
-            Some(left) if self.election.holds(now) => Standing::Seized(left),
-            _ => {
-                Standing::Following { holder: self.election.holder().to_owned(), alive: self.election.rival_is_alive() }
-            }
+        let election = self.takeover.election();
+        match self.takeover.outlived_in(now) {
+            Some(left) if election.holds(now) => Standing::Seized(left),
+            _ => Standing::Following { holder: election.holder().to_owned(), alive: election.rival_is_alive() },
         }
     }
 

@@ -1,326 +1,204 @@
-//! The judgement of a candidate: no I/O, no clock of its own.
+//! The judgement of a candidate: no I/O, and no clock of its own.
 //!
-//! A round goes like this; a candidate makes one every retry period:
+//! A candidate makes a round every retry period. A round goes like this:
 //!
 //! ```text
-//! first() ──► Read ──► read(what was found) ──► Stand: nothing to do but wait
+//! first() ──► Read ──► read(the Lease that was found) ──► Stand: nothing to do but wait
 //!    │                        │
 //!    └───────────────────► Write(a Lease) ──► wrote(reply): leading
 //!                             │
 //!                             └─ somebody was faster ──► Read
 //! ```
+//!
+//! The election knows which Lease it saw (`sight.rs`), and since when its own one counts. It takes a Lease only where
+//! that is free; `takeover.rs` takes one by force.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use super::record::{Lease, Record, micro_time};
-
-/// Both clocks, read at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    pub monotonic: Instant,
-    pub wall: SystemTime,
-}
-
-impl Now {
-    /// The machine's clocks.
-    pub fn read() -> Now {
-        Now { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-}
+use super::clock::Now;
+use super::record::{Lease, Record};
+use super::sight::{Seen, Sight};
 
 /// How fast leadership changes hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How long others leave a Lease alone that is not renewed. Counts in whole seconds, rounded up.
+    /// For how long others leave a Lease alone that is not renewed. It counts in whole seconds, rounded up.
     pub lease_duration: Duration,
-    /// A leader that could not renew for so long leads no more. Shorter than the lease duration, by as much as a
+    /// A leader that could not renew for so long leads no more. It is shorter than the lease duration, by as much as a
     /// request may take.
     pub renew_deadline: Duration,
-    /// How often candidates look, and the leader renews. Shorter than the renew deadline.
+    /// How often candidates look, and the leader renews. It is shorter than the renew deadline.
     pub retry_period: Duration,
 }
 
 impl Default for Timings {
-    /// client-go's own: 15 s, 10 s, 2 s.
+    /// The defaults of client-go: 15 s, 10 s, 2 s.
     fn default() -> Timings {
         let [lease_duration, renew_deadline, retry_period] = [15, 10, 2].map(Duration::from_secs);
         Timings { lease_duration, renew_deadline, retry_period }
     }
 }
 
-/// The duration in a Lease that was released, as client-go writes it.
-const RELEASED: Duration = Duration::from_secs(1);
-
-/// The duration in a Lease that is kept for good: the field's limit in the API, 68 years.
-pub(super) const FOR_GOOD: Duration = Duration::from_secs(i32::MAX as u64);
-
-/// The field's limit in the API, an `int32`.
-const MOST_TRANSITIONS: u64 = i32::MAX as u64;
-
 /// A candidate's view of the election.
 #[derive(Clone, Debug)]
 pub struct Election {
+    /// The name of the Lease.
     name: String,
-    identity: String,
-    timings: Timings,
-    /// The Lease as it was seen last.
-    seen: Option<Seen>,
-    /// From when on the last write of ours that was confirmed counts: before it was sent.
+    pub(super) identity: String,
+    pub(super) timings: Timings,
+    pub(super) sight: Sight,
+    /// The leadership counts from here: the moment before the last write of ours was sent that was confirmed.
     renewed: Option<Now>,
-    rival_is_alive: bool,
-    /// It is not there, though it was.
-    missing: Option<Missing>,
-    seizure: Option<Seizure>,
-    /// The Lease was kept for good already when it was seen for the first time.
-    found_retired: bool,
 }
 
-/// The Lease was taken, or is to be, though somebody held it.
-#[derive(Clone, Copy, Debug)]
-struct Seizure {
-    /// How long its holder may believe that it leads.
-    outlives: Duration,
-    /// When ours was confirmed.
-    confirmed: Option<Instant>,
-}
-
-/// When it was first and last found missing, with no long time between two looks: it may have been there meanwhile.
-#[derive(Clone, Copy, Debug)]
-struct Missing {
-    since: Instant,
-    last: Instant,
-}
-
-#[derive(Clone, Debug)]
-struct Seen {
-    lease: Lease,
-    /// When its record was seen for the first time.
-    since: Instant,
-}
-
-/// What to do next in a round.
+/// The next thing to do in a round.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Move {
+    /// Read the Lease, and call [`Election::read`].
     Read,
+    /// Write the Lease, and call [`Election::wrote`] with the reply. Where somebody else was faster: read it.
     Write(Write),
-    /// Nothing: somebody else leads, or may.
+    /// Do nothing: somebody else leads, or may.
     Stand,
 }
 
-/// What to write. Both fail where somebody else was faster.
+/// A Lease to write. The API server refuses it where somebody else was faster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
+    /// There is no Lease yet.
     Create(Lease),
     /// The Lease carries the version that was seen.
     Replace(Lease),
 }
 
 impl Election {
-    /// A candidate that has seen nothing yet. `identity` must be its own: two candidates of one identity both lead.
+    /// A candidate that has seen nothing yet. Its `identity` must be its own: two candidates of one identity both lead.
     pub fn new(lease_name: &str, identity: &str, timings: Timings) -> Election {
-        Election {
-            name: lease_name.into(),
-            identity: identity.into(),
-            timings,
-            seen: None,
-            renewed: None,
-            rival_is_alive: false,
-            missing: None,
-            seizure: None,
-            found_retired: false,
-        }
+        Election { name: lease_name.into(), identity: identity.into(), timings, sight: Sight::Nothing, renewed: None }
     }
 
-    /// Begins a round. A leader renews what it wrote last; anybody else looks first.
+    /// Begins a round. A leader renews the Lease that it wrote last; anybody else looks first.
     pub fn first(&self, now: Now) -> Move {
-        match &self.seen {
-            Some(seen) if self.holds(now) => Move::Write(self.replace(&seen.lease, now)),
+        match self.sight.seen() {
+            Some(seen) if self.holds(now) => Move::Write(self.take(Some(seen.lease.clone()), now)),
             _ => Move::Read,
         }
     }
 
-    /// The Lease was read; `None`: there is none.
+    /// The Lease was read; `None` where there is none.
     pub fn read(&mut self, found: Option<Lease>, now: Now) -> Move {
-        let holding = self.holds(now);
-        let Some(lease) = found else {
-            // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
-            self.missing = self.seen.as_ref().map(|_| Missing { last: now.monotonic, ..self.missing_at(now) });
-            if !holding && self.expires_in(now).is_some_and(|left| !left.is_zero()) {
-                return Move::Stand;
-            }
-            self.rival_is_alive = false;
-            return Move::Write(Write::Create(Lease::new(&self.name, &self.record(None, now))));
-        };
-        self.missing = None;
-        let record = lease.record();
-        let ours = record.holder == self.identity;
-        if !ours && !record.holder.is_empty() {
-            self.renewed = None;
+        match found {
+            Some(lease) => self.found(lease, now),
+            None => self.found_none(now),
         }
-        let since = match &self.seen {
-            Some(seen) if seen.lease.record() == record => seen.since,
-            before => {
-                self.found_retired = before.is_none() && record.duration >= FOR_GOOD;
-                self.rival_is_alive = before.is_some() && !ours && !record.holder.is_empty();
-                now.monotonic
-            }
-        };
-        let expired = now.monotonic.saturating_duration_since(since) >= self.duration(&record);
-        let nobodys = record.holder.is_empty();
-        // One that is released says so by its duration. One that was emptied otherwise has a holder who does not know.
-        let released = nobodys && record.duration <= RELEASED;
-        let free = ours || released || nobodys && holding || expired;
-        let next = if free { Move::Write(self.replace(&lease, now)) } else { Move::Stand };
-        self.seen = Some(Seen { lease, since });
-        next
     }
 
-    /// What was sent at `sent` is written; the reply is the Lease as it is now.
-    pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
-        self.rival_is_alive = false;
-        self.missing = None;
-        self.seen = Some(Seen { lease: written, since: now.monotonic });
-        self.found_retired = false;
-        self.renewed = (self.holder() == self.identity && !self.is_retired()).then_some(sent);
-        if let (Some(_), Some(seizure)) = (self.renewed, &mut self.seizure) {
-            seizure.confirmed.get_or_insert(now.monotonic);
+    fn found(&mut self, lease: Lease, now: Now) -> Move {
+        let Record { holder, .. } = lease.record();
+        let (is_ours, is_nobodys) = (holder == self.identity, holder.is_empty());
+        if !is_ours && !is_nobodys {
+            self.renewed = None;
         }
+        self.sight.found(lease.clone(), &self.identity, now);
+        let is_free = is_ours || lease.record().is_released() || is_nobodys && self.holds(now) || self.has_expired(now);
+        if is_free { Move::Write(self.take(Some(lease), now)) } else { Move::Stand }
+    }
+
+    fn found_none(&mut self, now: Now) -> Move {
+        self.sight.found_none(self.timings.retry_period * 2, now);
+        // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
+        let is_protected = self.expires_in(now).is_some_and(|left| !left.is_zero());
+        if is_protected && !self.holds(now) {
+            return Move::Stand;
+        }
+        self.sight.forget_rival();
+        Move::Write(self.take(None, now))
+    }
+
+    /// The Lease that was sent at `sent` is written; the reply is the Lease as it is now.
+    pub fn wrote(&mut self, written: Lease, sent: Now, now: Now) {
+        self.sight = Sight::There(Seen::written(written, now));
+        self.renewed = (self.holder() == self.identity && !self.is_retired()).then_some(sent);
+    }
+
+    /// Gives the leadership up. Returns the Lease to write so that others need not wait; `None` where it is not ours.
+    pub fn release(&mut self, now: Now) -> Option<Write> {
+        self.leave(|record| record.released(now.wall))
     }
 
     /// Whether this candidate leads.
     pub fn is_leading(&self, now: Now) -> bool {
-        self.leads_from(now).is_some()
+        self.holds(now)
     }
 
-    /// From when on and for how long it leads, if it does.
+    /// The moment from which this candidate leads, and for how long; `None` where it does not lead.
     pub(super) fn leads_from(&self, now: Now) -> Option<(Now, Duration)> {
-        let renewed = self.renewed.filter(|_| self.holds(now) && self.outlived_in(now).is_none())?;
+        let renewed = self.renewed.filter(|_| self.holds(now))?;
         Some((renewed, self.timings.renew_deadline))
     }
 
-    /// Whether the Lease is ours, and nobody else takes it.
+    /// Whether the Lease is ours, and nobody else may take it yet.
     pub(super) fn holds(&self, now: Now) -> bool {
-        self.renewed.is_some_and(|renewed| !has_passed(self.timings.renew_deadline, renewed, now))
+        self.renewed.is_some_and(|renewed| !now.is_after(self.timings.renew_deadline, renewed))
     }
 
-    /// How long it still is until whoever the Lease was seized from must have noticed. `None`: nobody is left who might not.
-    pub fn outlived_in(&self, now: Now) -> Option<Duration> {
-        let Seizure { outlives, confirmed } = self.seizure?;
-        let passed = confirmed.map_or(Duration::ZERO, |since| now.monotonic.saturating_duration_since(since));
-        Some(outlives.saturating_sub(passed)).filter(|left| !left.is_zero())
+    /// Whether the last reply said that the Lease is ours.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.renewed.is_some()
     }
 
-    /// The Lease was read, and is to be taken whoever holds it. This candidate leads once its holder must have noticed.
-    pub fn seize(&mut self, found: Option<Lease>, now: Now) -> Write {
-        let outlives = match (found.as_ref().map(Lease::record), &self.seen) {
-            (Some(record), _) => {
-                let released = record.holder.is_empty() && record.duration <= RELEASED;
-                let ends = released || record.holder == self.identity || record.duration >= FOR_GOOD;
-                (!ends).then(|| self.duration(&record))
-            }
-            // Somebody deleted it. Its holder, whoever that was by then, does not know yet.
-            (None, Some(seen)) => {
-                (!self.holds(now)).then(|| self.duration(&seen.lease.record()).max(self.timings.lease_duration))
-            }
-            (None, None) => None,
-        };
-        if let Some(outlives) = outlives {
-            let before = self.seizure.map_or(Duration::ZERO, |seizure| seizure.outlives);
-            self.seizure = Some(Seizure { outlives: before.max(outlives), confirmed: None });
-        }
-        match found {
-            Some(lease) => self.replace(&lease, now),
-            None => Write::Create(Lease::new(&self.name, &self.record(None, now))),
-        }
-    }
-
-    /// Gives the leadership up. Returns what to write so that others need not wait; `None` where it is not ours, or where they
-    /// have to, as whoever it was seized from may still go on.
-    pub fn release(&mut self, now: Now) -> Option<Write> {
-        if self.outlived_in(now).is_some() {
-            self.renewed = None;
-            return None;
-        }
-        self.leave(|record| {
-            let time = micro_time(now.wall);
-            Record { holder: String::new(), duration: RELEASED, acquire_time: time.clone(), renew_time: time, ..record }
-        })
-    }
-
-    /// Gives the leadership up, and leaves it to none of those who wait for it now. Returns what to write for that; `None` where
-    /// the Lease is not ours.
-    pub fn retire(&mut self, now: Now) -> Option<Write> {
-        self.leave(|record| Record { duration: FOR_GOOD, renew_time: micro_time(now.wall), ..record })
-    }
-
-    fn leave(&mut self, last: impl FnOnce(Record) -> Record) -> Option<Write> {
+    /// Leads no more. The Lease is left as it is.
+    pub(super) fn step_down(&mut self) {
         self.renewed = None;
-        let seen = self.seen.as_ref().filter(|seen| seen.lease.holder() == self.identity)?;
+    }
+
+    /// Leads no more. Returns the Lease to write with its last record in it; `None` where the Lease is not ours.
+    pub(super) fn leave(&mut self, last: impl FnOnce(Record) -> Record) -> Option<Write> {
+        self.step_down();
+        let seen = self.sight.seen().filter(|seen| seen.lease.holder() == self.identity)?;
         Some(Write::Replace(seen.lease.clone().with(&last(seen.lease.record()))))
     }
 
-    /// Whether the Lease is kept from this candidate for good, as it was seen last.
-    pub fn is_retired(&self) -> bool {
-        !self.found_retired && self.seen.as_ref().is_some_and(|seen| seen.lease.record().duration >= FOR_GOOD)
+    /// The Lease to write so that it is ours from now on.
+    pub(super) fn take(&self, found: Option<Lease>, now: Now) -> Write {
+        let before = found.as_ref().map(Lease::record);
+        let record = Record::held(&self.identity, self.timings.lease_duration, before.as_ref(), now.wall);
+        match found {
+            Some(lease) => Write::Replace(lease.with(&record)),
+            None => Write::Create(Lease::new(&self.name, &record)),
+        }
     }
 
-    /// The holder as last seen; `""` where there was none.
-    pub fn holder(&self) -> &str {
-        self.seen.as_ref().map_or("", |seen| seen.lease.holder())
+    /// Whether the Lease is retired, so that this candidate never gets it.
+    pub(super) fn is_retired(&self) -> bool {
+        self.sight.seen().is_some_and(Seen::is_retired)
     }
 
-    fn missing_at(&self, now: Now) -> Missing {
-        let now = now.monotonic;
-        let lately = |missing: &Missing| now.saturating_duration_since(missing.last) <= self.timings.retry_period * 2;
-        self.missing.filter(lately).unwrap_or(Missing { since: now, last: now })
-    }
-
-    /// When the Lease can be taken, if nobody gives a sign of life until then; `None` where nobody else is known to hold it.
-    pub fn expires_in(&self, now: Now) -> Option<Duration> {
-        let seen = self.seen.as_ref()?;
-        let record = seen.lease.record();
-        let (since, duration) = match self.missing {
-            Some(Missing { since, .. }) => (since, self.duration(&record).max(self.timings.lease_duration)),
-            None if record.holder == self.identity || record.holder.is_empty() => return None,
-            None => (seen.since, self.duration(&record)),
-        };
-        Some(duration.saturating_sub(now.monotonic.saturating_duration_since(since)))
+    /// The holder as it was seen last; `""` where there was none.
+    pub(super) fn holder(&self) -> &str {
+        self.sight.seen().map_or("", |seen| seen.lease.holder())
     }
 
     /// Whether somebody else took or renewed the Lease while we looked on.
-    pub fn rival_is_alive(&self) -> bool {
-        self.rival_is_alive
+    pub(super) fn rival_is_alive(&self) -> bool {
+        self.sight.seen().is_some_and(|seen| seen.rival_is_alive)
     }
 
-    fn replace(&self, lease: &Lease, now: Now) -> Write {
-        let record = self.record(Some(&lease.record()), now);
-        Write::Replace(lease.clone().with(&record))
-    }
-
-    /// What we write where the Lease says `before`.
-    fn record(&self, before: Option<&Record>, now: Now) -> Record {
-        let time = micro_time(now.wall);
-        let (acquire_time, transitions) = match before {
-            Some(before) if before.holder == self.identity => (before.acquire_time.clone(), before.transitions),
-            Some(before) => (time.clone(), (before.transitions + 1).min(MOST_TRANSITIONS)),
-            None => (time.clone(), 0),
+    /// When the Lease can be taken if nobody gives a sign of life until then; `None` where nobody else is known to hold it.
+    pub(super) fn expires_in(&self, now: Now) -> Option<Duration> {
+        let default = self.timings.lease_duration;
+        let (since, duration) = match &self.sight {
+            Sight::Nothing => return None,
+            Sight::There(seen) if [self.identity.as_str(), ""].contains(&seen.lease.holder()) => return None,
+            Sight::There(seen) => (seen.since, seen.protects_for(default)),
+            Sight::Missing { before, since, .. } => (*since, before.protects_for(default).max(default)),
         };
-        // Whoever comes after us must wait for whoever came before us, too.
-        let duration = self.timings.lease_duration.max(self.seizure.map_or(Duration::ZERO, |seizure| seizure.outlives));
-        Record { holder: self.identity.clone(), duration, acquire_time, renew_time: time, transitions }
+        Some(duration.saturating_sub(now.monotonic_since(since)))
     }
 
-    /// How long this record protects its holder. One that does not say is given what we would be given; so is one that was kept
-    /// for good before this candidate began, which may have begun just a moment too late to know.
-    fn duration(&self, record: &Record) -> Duration {
-        let for_good = self.found_retired && record.duration >= FOR_GOOD;
-        if record.duration.is_zero() || for_good { self.timings.lease_duration } else { record.duration }
+    /// Whether the Lease was not renewed for as long as it protects its holder.
+    fn has_expired(&self, now: Now) -> bool {
+        let protects_for = |seen: &Seen| seen.protects_for(self.timings.lease_duration);
+        self.sight.seen().is_some_and(|seen| now.monotonic_since(seen.since) >= protects_for(seen))
     }
-}
-
-/// Whether the duration has passed for a leader: by the clock that says more. The monotonic one stands still while the
-/// machine sleeps, the other may be set back.
-pub(super) fn has_passed(duration: Duration, from: Now, now: Now) -> bool {
-    now.monotonic.saturating_duration_since(from.monotonic) >= duration
-        || now.wall.duration_since(from.wall).unwrap_or_default() >= duration
 }

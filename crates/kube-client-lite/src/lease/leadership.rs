@@ -3,9 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::election::{Now, has_passed};
+use super::clock::Now;
 
-/// A handle on what the election came to. Clones speak of the same.
+/// A handle on the result of the election. Clones speak of the same one.
 #[derive(Clone, Debug)]
 pub struct Leadership(Arc<Shared>);
 
@@ -25,16 +25,17 @@ struct State {
 /// For how long the current term lasts.
 #[derive(Clone, Copy, Debug, Default)]
 enum Lasts {
+    /// There is none.
     #[default]
     Over,
-    /// From the moment for the duration, unless it is renewed.
+    /// It lasts from that moment for that long, unless it is renewed.
     From(Now, Duration),
-    /// There is no election.
+    /// It has no end: there is no election.
     Forever,
 }
 
-/// The right to act that a leader has. It ends with the term in which it was given, also where the process leads again
-/// afterwards: another one may have led in between, and what was seen before may not hold any more.
+/// The right of a leader to act. It ends with the term in which it was given. It does not come back when the process leads
+/// again: another process may have led in between, and the world may not be any more as it was seen before.
 #[derive(Clone, Debug)]
 pub struct Permit {
     leadership: Leadership,
@@ -46,7 +47,7 @@ impl Leadership {
         Leadership(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }))
     }
 
-    /// That of a process which has no rivals.
+    /// The leadership of a process that has no rivals. It never ends.
     pub fn without_election() -> Leadership {
         let leadership = Leadership::new();
         *leadership.state() = State { term: 1, lasts: Lasts::Forever };
@@ -72,7 +73,7 @@ impl Leadership {
         }
     }
 
-    /// Leads from then on for that long. A term that was over is followed by another.
+    /// This process leads from that moment for that long. If the last term is over, another one begins.
     pub(super) fn renew(&self, from: Now, duration: Duration) {
         let mut state = self.state();
         if !state.lasts.still(Now::read()) {
@@ -92,7 +93,7 @@ impl Leadership {
 }
 
 impl Permit {
-    /// Whether the term still lasts. To be asked right before each thing that only a leader may do.
+    /// Whether the term still lasts. It is to be asked right before each thing that only a leader may do.
     pub fn holds(&self) -> bool {
         let state = self.leadership.state();
         state.term == self.term && state.lasts.still(Now::read())
@@ -103,7 +104,7 @@ impl Lasts {
     fn still(self, now: Now) -> bool {
         match self {
             Lasts::Over => false,
-            Lasts::From(from, duration) => !has_passed(duration, from, now),
+            Lasts::From(from, duration) => !now.is_after(duration, from),
             Lasts::Forever => true,
         }
     }

@@ -1,22 +1,23 @@
-//! What of the environment counts, and what does not. Each test starts this very binary again, in another environment.
+//! Variables of the environment that count, and others that do not. Each test starts this very binary again, with
+//! another environment.
 
 use std::path::Path;
 use std::process::Command;
 
-use kube_client_lite::Config;
+use kube_client_lite::{Config, Sources};
 use serde_json::Value;
 
 use crate::server::{Answer, Server};
 use crate::setup::{Directory, client, kubeconfig};
 
-/// Set in the inner process.
+/// The variable that tells a test that it runs in the inner process.
 const INNER: &str = "KUBE_CLIENT_LITE_TEST_INNER";
 
 fn is_inner() -> bool {
     std::env::var_os(INNER).is_some()
 }
 
-/// Runs one test of this binary, with these variables.
+/// Runs one test of this binary in a new process, with these variables.
 fn run_again(test: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().expect("a test binary"));
     command.args(["--exact", test]).env(INNER, "1");
@@ -28,7 +29,7 @@ fn run_again(test: &str, variables: &[(&str, &str)]) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// The proxies that the environment names are for other servers than this.
+/// The proxies in the environment are meant for other servers.
 #[test]
 fn proxies_of_the_environment_are_not_used() {
     if is_inner() {
@@ -45,7 +46,9 @@ fn proxies_of_the_environment_are_not_used() {
 fn without_a_list_the_kubeconfig_is_the_one_at_home() {
     if is_inner() {
         for list in [None, Some("")] {
-            let config = Config::load(list, None).expect("a kubeconfig at home");
+            let sources = Sources { kubeconfig: list, ..Sources::default() };
+            assert!(!sources.is_pod());
+            let config = Config::load(&sources).expect("a kubeconfig at home");
             assert_eq!(config.server(), "https://at-home");
         }
         return;
@@ -57,13 +60,20 @@ fn without_a_list_the_kubeconfig_is_the_one_at_home() {
     run_again("environment::without_a_list_the_kubeconfig_is_the_one_at_home", &[("HOME", home)]);
 }
 
-/// An IPv6 address comes without the brackets that a URL needs.
+/// An IPv6 address comes without the brackets that a URL needs. A kubeconfig or a context that is named explicitly wins
+/// over the pod's.
 #[test]
 fn a_pod_finds_its_cluster() {
     if is_inner() {
         let directory = std::env::var("MOUNTED").expect("a directory");
-        let config = Config::in_cluster(Path::new(&directory)).expect("a pod");
+        let pod = Sources { service_account_dir: Some(Path::new(&directory)), ..Sources::default() };
+        assert!(pod.is_pod());
+        let config = Config::load(&pod).expect("a pod");
         assert_eq!((config.server(), config.namespace()), ("https://[fd00::1]:6443", Some("shop")));
+        for elsewhere in [Sources { context: Some("c"), ..pod }, Sources { kubeconfig: Some("/nowhere"), ..pod }] {
+            assert!(!elsewhere.is_pod());
+            assert!(Config::load(&elsewhere).expect_err("no file").to_string().starts_with("no kubeconfig: "));
+        }
         return;
     }
     let mounted = Directory::new();
@@ -73,6 +83,7 @@ fn a_pod_finds_its_cluster() {
     let variables = [
         ("KUBERNETES_SERVICE_HOST", "fd00::1"),
         ("KUBERNETES_SERVICE_PORT", "6443"),
+        ("HOME", "/nowhere"),
         ("MOUNTED", mounted.path().to_str().expect("a path in UTF-8")),
     ];
     run_again("environment::a_pod_finds_its_cluster", &variables);

@@ -1,16 +1,16 @@
-//! What the log tells, at its most talkative: no secret, but for ureq's dump, which the README says how to switch off.
+//! Even at its most verbose, the log tells no secret. The exception is ureq's dump, and the README says how to switch
+//! it off.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kube_client_lite::Client;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Server};
-use crate::setup::{Directory, config};
+use crate::setup::{Directory, client_of, config};
 use crate::tls::identity;
 
-/// Target and text of each line, of all tests of this process.
+/// The target and the text of each log line, from all tests of this process.
 static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 struct Collector;
@@ -37,7 +37,7 @@ fn no_secret_is_in_the_log() {
     log::set_max_level(LevelFilter::Trace);
     let secrets = ["password-of-a-token", "password-of-a-file", "password-of-a-plugin", "password-of-a-variable"];
     let [token, file, plugin, variable] = secrets;
-    // Refuses each user once, so that logins are renewed too.
+    // The server refuses each user once, so that logins are renewed, too.
     let server = Server::start_tls(Arc::new(identity(&["127.0.0.1"], None).server), |_, number| match number {
         0 | 1 | 3 | 5 => Answer::status_object(401, "Unauthorized", "Unauthorized"),
         _ => Answer::json("{}"),
@@ -63,7 +63,7 @@ fn no_secret_is_in_the_log() {
         exec("cat $1; cat $1 >&2; exit 1"),
     ] {
         let cluster = format!("server: 'https://{}', insecure-skip-tls-verify: true", server.address());
-        let client = Client::new(config(&cluster, &user), "test/1").expect("a usable configuration");
+        let client = client_of(config(&cluster, &user));
         for _ in 0..2 {
             let _ = client.get::<Value>("/version");
         }

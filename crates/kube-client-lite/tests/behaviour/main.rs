@@ -1,4 +1,4 @@
-//! The client against a server that behaves, and one that does not.
+//! Tests of the client against servers that behave well, and against servers that do not.
 
 mod environment;
 mod kubeconfig;
@@ -6,6 +6,7 @@ mod lists;
 mod logs;
 mod plugins;
 mod properties;
+mod readme;
 mod replies;
 mod requests;
 mod server;

@@ -1,20 +1,20 @@
-//! Credential plugins: when they run, what they are told, and what is said of those that do not work.
+//! Credential plugins: when they run, their input, and the messages about those that do not work.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kube_client_lite::{Client, ClientOptions, Config, Error};
+use kube_client_lite::{Client, Error};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Request, Server};
-use crate::setup::{Directory, fixture, kubeconfig};
+use crate::setup::{Directory, client_of, fixture, is_refusal, kubeconfig, load, options};
 use crate::tls::identity;
 
 const V1: &str = "client.authentication.k8s.io/v1";
 
-/// A cluster that knows one token at a time, and a plugin that prints what a file holds.
+/// A cluster that accepts one token at a time, and a plugin that prints the content of a file.
 struct Setup {
     directory: Directory,
     server: Server,
@@ -27,7 +27,7 @@ impl Setup {
         Setup::with_authority(token, None)
     }
 
-    /// `client_authority` signs the certificates that clients must have.
+    /// If `client_authority` is given, clients need a certificate that it signed.
     fn with_authority(token: &str, client_authority: Option<&str>) -> Setup {
         let token = Arc::new(Mutex::new(token.to_owned()));
         let accepted = token.clone();
@@ -47,20 +47,21 @@ impl Setup {
         *self.token.lock().expect("no panic") = token.to_owned();
     }
 
-    /// What the plugin prints from now on.
+    /// Makes the plugin print this status from now on.
     fn prints(&self, status: &Value) {
         self.prints_text(&json!({"kind": "ExecCredential", "apiVersion": V1, "status": status}).to_string());
     }
 
     fn prints_text(&self, text: &str) {
-        // In one step, since the plugin may run at any time.
+        // The file is replaced in one step, since the plugin may run at any time.
         let new = self.directory.file("printed.new", text);
         std::fs::rename(new, self.directory.path().join("printed")).expect("a file");
     }
 
-    /// A client whose plugin is this shell script. `printed` and `runs` are files.
+    /// A client whose plugin is this shell script. In its folder are the files `printed` and `runs`.
     fn client_of(&self, script: &str, timeout: Duration) -> Client {
-        // Not run by its own name: a file that another thread's child still has open cannot be.
+        // The script is run by `sh`. Linux would refuse to run it directly while the child of another thread still has
+        // it open for writing.
         let folder = self.directory.path().display();
         let script = self.directory.file("plugin", format!("cd {folder}; echo run >> runs; {script}"));
         let exec = json!({
@@ -69,9 +70,7 @@ impl Setup {
         });
         let cluster = format!("server: 'https://{}', insecure-skip-tls-verify: true", self.server.address());
         let file = self.directory.file("config", kubeconfig(&cluster, &format!("exec: {exec}")));
-        let config = Config::load(Some(&file), None).expect("a usable kubeconfig");
-        let options = ClientOptions { timeout, ..ClientOptions::new("test/1") };
-        Client::with_options(config, &options).expect("a usable configuration")
+        Client::new(load(&file).expect("a usable kubeconfig"), &options(timeout)).expect("a usable configuration")
     }
 
     fn client(&self) -> Client {
@@ -139,14 +138,14 @@ fn a_login_that_has_expired_is_asked_for_again() {
     assert_eq!(setup.runs(), 2);
 }
 
-/// Two at the beginning, and one a second.
+/// Allows three runs of the plugin, and one more for each second.
 #[track_caller]
 fn assert_few(runs: usize, started: Instant) {
     let seconds = started.elapsed().as_secs() as usize;
     assert!(runs <= 3 + seconds, "{runs} runs in {seconds} s");
 }
 
-/// As with kubectl, which then runs it for each request.
+/// kubectl does the same, but runs the plugin for each request.
 #[test]
 fn a_login_that_comes_expired_is_used_all_the_same() {
     let setup = Setup::new("one");
@@ -166,7 +165,7 @@ fn a_refused_login_is_asked_for_again_but_not_at_once() {
     let client = setup.client();
     let started = Instant::now();
     for _ in 0..10 {
-        assert!(ask(&client).expect_err("a refusal").is_unauthorized());
+        assert!(is_refusal(&ask(&client).expect_err("a refusal"), 401));
     }
     assert_few(setup.runs(), started);
     assert_eq!(setup.tokens().len(), 10, "the same token is not tried twice");
@@ -178,7 +177,7 @@ fn a_refused_login_is_asked_for_again_but_not_at_once() {
     }
 }
 
-/// A server that cannot ask its own authority refuses everybody for a moment.
+/// A server that cannot reach its own identity provider refuses everybody for a moment.
 #[test]
 fn a_login_is_kept_when_there_is_no_other() {
     let setup = Setup::new("one");
@@ -188,13 +187,13 @@ fn a_login_is_kept_when_there_is_no_other() {
     setup.accept("nobody");
     setup.prints_text("rubbish");
     for _ in 0..3 {
-        assert!(ask(&client).expect_err("a refusal").is_unauthorized());
+        assert!(is_refusal(&ask(&client).expect_err("a refusal"), 401));
     }
     setup.accept("one");
     ask(&client).expect("a reply");
 }
 
-/// Runs it in many threads at once.
+/// Calls `run` in many threads at once.
 fn at_once(run: impl Fn() + Sync) {
     let barrier = std::sync::Barrier::new(16);
     std::thread::scope(|scope| {
@@ -241,7 +240,6 @@ fn a_plugin_that_hangs_keeps_nobody_longer_than_the_request_may_take() {
         let told = error.to_string();
         assert!(told.contains("did not end in") || told.contains("is still running"), "{told}");
         assert!(told.contains("\"sh\" of user \"u\"") && told.contains("(get it from example.com)"), "{told}");
-        assert!(error.is_retryable());
     });
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(setup.server.requests().is_empty());
@@ -267,7 +265,6 @@ fn what_a_plugin_does_wrong_is_told_without_its_output() {
         assert!(message.contains(told), "{script}: {message}");
         assert!(message.contains("(get it from example.com)"), "{message}");
         assert!(!message.contains("sesame"), "{message}");
-        assert!(error.is_retryable(), "it may be mended meanwhile");
         assert!(setup.server.requests().is_empty());
     }
 }
@@ -285,8 +282,8 @@ fn a_plugin_that_is_not_there_is_told() {
         });
         let file =
             setup.directory.file("config", kubeconfig("server: 'https://127.0.0.1:1'", &format!("exec: {exec}")));
-        let config = Config::load(Some(&file), None).expect("a usable kubeconfig");
-        let error = ask(&Client::new(config, "test/1").expect("a usable configuration")).expect_err("no plugin");
+        let config = load(&file).expect("a usable kubeconfig");
+        let error = ask(&client_of(config)).expect_err("no plugin");
         assert!(error.to_string().contains(told), "{error}");
     }
 }
@@ -295,7 +292,7 @@ fn pem(name: &str) -> String {
     std::fs::read_to_string(fixture(name)).expect("a fixture")
 }
 
-/// What a plugin prints that brings one of the fixtures' certificates.
+/// The status that a plugin prints to bring one of the fixtures' certificates.
 fn certificate(kind: &str, token: &str) -> Value {
     json!({
         "token": token,
@@ -329,7 +326,7 @@ fn a_certificate_that_changes_takes_new_connections() {
     assert_eq!(seen[4].as_deref(), Some(&der("pkcs8")[..]));
 }
 
-/// Inside ureq this is a panic.
+/// ureq would panic in this case.
 #[test]
 fn a_certificate_that_its_key_does_not_fit_is_refused() {
     let setup = Setup::new("");
@@ -346,6 +343,6 @@ fn a_plugin_is_not_run_for_a_server_in_clear_text() {
     let exec = json!({"apiVersion": V1, "interactiveMode": "Never", "command": "no-such-plugin"});
     let cluster = format!("server: 'http://{}'", server.address());
     let file = directory.file("config", kubeconfig(&cluster, &format!("exec: {exec}")));
-    let config = Config::load(Some(&file), None).expect("a usable kubeconfig");
-    ask(&Client::new(config, "test/1").expect("a usable configuration")).expect("a reply");
+    let config = load(&file).expect("a usable kubeconfig");
+    ask(&client_of(config)).expect("a reply");
 }

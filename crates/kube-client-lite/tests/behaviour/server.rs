@@ -1,4 +1,4 @@
-//! A server that answers as a test tells it to, well or badly, and notes what it was asked.
+//! A server that answers as a test tells it to, well or badly, and records the requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,15 +12,15 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Which connection brought it, from 0.
+    /// The number of the connection that brought it, from 0.
     pub connection: usize,
     pub method: String,
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
-    /// `name: value`, the names in lower case.
+    /// The headers as `name: value`, with the names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
-    /// The client's own, in DER.
+    /// The certificate of the client, in DER.
     pub certificate: Option<Vec<u8>>,
 }
 
@@ -30,19 +30,19 @@ impl Request {
     }
 }
 
-/// What the server does with a request.
+/// The server's answer to a request.
 pub enum Answer {
-    /// A whole reply; the connection stays open.
+    /// The server sends a whole reply, and the connection stays open.
     Reply { status: u16, headers: &'static str, body: String },
-    /// These bytes, then the end of the connection.
+    /// The server sends these bytes, then closes the connection.
     Raw(Vec<u8>),
-    /// The end of the connection, without a reply.
+    /// The server closes the connection without a reply.
     HangUp,
-    /// These bytes, then nothing, until the client goes away.
+    /// The server sends these bytes, then nothing until the client goes away.
     Stall(&'static str),
-    /// The first text, then the second for ever, slowly.
+    /// The server sends the first text, then the second again and again, slowly.
     Drip(&'static str, &'static str),
-    /// The first text once, the second for ever.
+    /// The server sends the first text, then the second again and again, as fast as it can.
     Endless(&'static str, &'static str),
 }
 
@@ -63,13 +63,13 @@ impl Answer {
     }
 }
 
-/// Runs until it is dropped.
+/// A server, which runs until it is dropped.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// What to answer to a request, and to the how manieth.
+/// A function that makes the answer to a request. The number says how many requests came before.
 type Script = dyn Fn(&Request, usize) -> Answer + Send + Sync;
 
 struct Shared {
@@ -80,7 +80,7 @@ struct Shared {
 }
 
 impl Server {
-    /// `answer` is given each request and how many came before it.
+    /// Starts a server without TLS. `answer` gets each request, and the number of requests before it.
     pub fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Server {
         Server::start_as(None, answer)
     }
@@ -130,7 +130,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts; the others end with their clients.
+        // A connection wakes the thread that accepts. The other threads end with their clients.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -152,7 +152,7 @@ impl Shared {
         }
     }
 
-    /// A client that goes away, or fails the handshake, ends its thread and nothing else.
+    /// Serves one connection. A client that goes away, or fails the handshake, ends this thread and nothing else.
     fn converse<S: Read + Write>(&self, connection: usize, stream: S, certificate_of: impl Fn(&S) -> Option<Vec<u8>>) {
         let mut stream = BufReader::new(stream);
         while let Some(mut request) = read_request(connection, &mut stream) {
@@ -204,7 +204,7 @@ fn read_request(connection: usize, stream: &mut impl BufRead) -> Option<Request>
     Some(request)
 }
 
-/// Whether the connection goes on.
+/// Sends the answer. Returns whether the connection stays open.
 fn give<S: Read + Write>(answer: Answer, stream: &mut BufReader<S>) -> bool {
     match answer {
         Answer::Reply { status, headers, body } => {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use kube_client_lite::{Client, ClientOptions, Config};
+use kube_client_lite::{Client, ClientOptions, Config, ConfigError, Error, Sources};
 
 use crate::server::Server;
 
-/// A directory that goes with the test.
+/// A directory that is removed when it is dropped.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -20,7 +20,7 @@ impl Directory {
         Directory(path)
     }
 
-    /// Writes a file, and says where it is.
+    /// Writes a file, and returns its path.
     pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("a writable directory");
@@ -48,27 +48,47 @@ pub fn kubeconfig(cluster: &str, user: &str) -> String {
     )
 }
 
-/// Loads such a kubeconfig.
+/// Loads the kubeconfig in these files.
+pub fn load(files: &str) -> Result<Config, ConfigError> {
+    Config::load(&Sources { kubeconfig: Some(files), ..Sources::default() })
+}
+
+/// Loads a kubeconfig with these settings.
 pub fn config(cluster: &str, user: &str) -> Config {
     let directory = Directory::new();
     let file = directory.file("config", kubeconfig(cluster, user));
-    Config::load(Some(&file), None).expect("a usable kubeconfig")
+    load(&file).expect("a usable kubeconfig")
+}
+
+/// Options whose requests have this deadline.
+pub fn options(timeout: Duration) -> ClientOptions {
+    ClientOptions { timeout, ..ClientOptions::new("test/1") }
+}
+
+/// A client with the default options.
+pub fn client_of(config: Config) -> Client {
+    Client::new(config, &ClientOptions::new("test/1")).expect("a usable configuration")
+}
+
+/// Whether the server answered with this status.
+pub fn is_refusal(error: &Error, code: u16) -> bool {
+    let text = error.to_string();
+    let (_, cause) = text.split_once(": ").expect("the request and the cause");
+    cause == code.to_string() || [' ', ':'].iter().any(|end| cause.starts_with(&format!("{code}{end}")))
 }
 
 /// A client of a server without TLS.
 pub fn client(server: &Server) -> Client {
-    let config = config(&format!("server: 'http://{}'", server.address()), "");
-    Client::new(config, "test/1").expect("a usable configuration")
+    client_of(config(&format!("server: 'http://{}'", server.address()), ""))
 }
 
-/// Likewise, with little patience.
+/// A client of a server without TLS, with another deadline for its requests.
 pub fn hasty_client(server: &Server, timeout: Duration) -> Client {
     let config = config(&format!("server: 'http://{}'", server.address()), "");
-    let options = ClientOptions { timeout, ..ClientOptions::new("test/1") };
-    Client::with_options(config, &options).expect("a usable configuration")
+    Client::new(config, &options(timeout)).expect("a usable configuration")
 }
 
-/// Where a file of `tests/fixtures` is.
+/// The path of a file in `tests/fixtures`.
 pub fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     path.to_str().expect("a path in UTF-8").to_owned()

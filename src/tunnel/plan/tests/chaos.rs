@@ -5,24 +5,12 @@ use std::time::Duration;
 
 use super::reality::{Reality, reality};
 use super::stories::{LONG, assert_nothing_left, assert_whole};
+use crate::examples::Dice;
 use crate::tunnel::observed::State;
 use crate::tunnel::plan::Next;
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 /// One thing that happens outside of the operator's doing, or to it.
-fn happen(reality: &mut Reality, random: &mut Random) {
+fn happen(reality: &mut Reality, random: &mut Dice) {
     const PORTS: [&[u16]; 5] = [&[443], &[443, 8443], &[7000], &[7000, 7001], &[80]];
     let machine = {
         let ids: Vec<String> = reality.machines().iter().map(|machine| machine.id.clone()).collect();
@@ -36,8 +24,12 @@ fn happen(reality: &mut Reality, random: &mut Random) {
         (5, Some(id)) => reality.change(&id, |machine| machine.state = State::Stopped),
         (6, Some(id)) => reality.change(&id, |machine| machine.host_ok = !machine.host_ok),
         (7, Some(id)) => reality.change(&id, |machine| machine.cordoned = !machine.cordoned),
-        (8, _) => drop(reality.objects.deployments.pop()),
-        (9, _) => drop(reality.objects.keys.pop()),
+        (8, _) => {
+            reality.objects.deployments.pop();
+        }
+        (9, _) => {
+            reality.objects.keys.pop();
+        }
         _ => reality.advance(Duration::from_secs(random.below(90))),
     }
 }
@@ -45,7 +37,7 @@ fn happen(reality: &mut Reality, random: &mut Random) {
 #[test]
 fn whatever_happens_it_comes_to_rest() {
     for seed in 0..500 {
-        let mut random = Random(seed);
+        let mut random = Dice(seed);
         let mut reality = reality();
         reality.say(&format!("seed {seed}"));
         for _ in 0..random.below(12) {

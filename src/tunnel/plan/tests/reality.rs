@@ -1,17 +1,18 @@
-//! A pure stand-in for Fly and the cluster: it does what a step says, and lets time pass. What it shows is what a plan
-//! gets to see; a crash forgets all that was seen.
+//! A pure stand-in for Fly and the cluster: it does what a step says, and lets time pass. A plan gets to see what it shows, and
+//! a crash forgets all that was seen.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use super::super::{Look, Next, Plan, Settings, Step, Wait, plan};
-use crate::config::{LaneConfig, PodFile};
-use crate::service::machine_size::MachineSize;
-use crate::service::{Port, Service};
+use super::super::step::{Look, Step, Wait};
+use super::super::{Next, Plan, plan};
+use crate::examples;
+use crate::service::Service;
 use crate::tunnel::imagine::Imagination;
 use crate::tunnel::memory::{Memory, Now};
-use crate::tunnel::names::{self, Owner};
-use crate::tunnel::observed::{App, Machine, Objects, Observed, OurApp, State, Unlisted};
+use crate::tunnel::names::Owner;
+use crate::tunnel::observed::{Absence, App, Deployment, Machine, Objects, Observed, OurApp, State};
+use crate::tunnel::settings::Settings;
 use crate::tunnel::{TunnelId, desired};
 
 pub struct Reality {
@@ -34,38 +35,23 @@ pub struct Reality {
     pub holder: Option<String>,
     /// The operator is to be uninstalled.
     pub draining: bool,
+    /// Why the cluster runs no frpc that is made from now on.
+    pub frpc_trouble: Option<String>,
 }
 
 const BOOT: Duration = Duration::from_millis(1500);
 
 /// A Service `default/web` with port 443.
 pub fn reality() -> Reality {
-    let owner = Owner { cluster_name: "home".into(), class: crate::config::DEFAULT_CLASS.into() };
-    let mut service = Service::default();
-    service.metadata.namespace = "default".into();
-    service.metadata.name = "web".into();
-    service.spec.kind = "LoadBalancer".into();
-    service.spec.load_balancer_class = Some(owner.class.clone());
-    service.spec.cluster_ip = "10.96.0.7".into();
-    service.spec.ports = vec![Port { protocol: None, port: 443 }];
-    let lanes = LaneConfig {
-        region: "ord".into(),
-        size: MachineSize::parse("shared-cpu-1x").expect("a size"),
-        frps_image: "frps:1".into(),
-        frpc_image: "frpc:1".into(),
-        frpc_pod: PodFile::default(),
-        control_port_base: 7000,
-        service_checks: true,
-        settle_time: Duration::from_secs(10),
-        drain_timeout: Duration::from_secs(60),
-    };
+    let settings = examples::settings();
+    let app = examples::tunnel().app;
     Reality {
-        service,
+        service: examples::service(),
         app: App::Absent,
         objects: Objects::default(),
-        imagination: Imagination::new(&names::finalizer(&owner.class), |number, _| format!("m{number}")),
-        settings: Settings { lanes, finalizer: names::finalizer(&owner.class) },
-        owner,
+        imagination: Imagination::new(&settings.finalizer, &app, |number, _| format!("m{number}")),
+        settings,
+        owner: examples::owner(),
         now: Duration::ZERO,
         seen: Observed::default(),
         memory: Memory::default(),
@@ -74,13 +60,14 @@ pub fn reality() -> Reality {
         app_going: false,
         holder: None,
         draining: false,
+        frpc_trouble: None,
     }
 }
 
 impl Reality {
     pub fn ports(&mut self, ports: &[u16]) {
         self.say(&format!("— the Service's ports are {ports:?} now"));
-        self.service.spec.ports = ports.iter().map(|port| Port { protocol: None, port: *port }).collect();
+        self.service.spec.ports = examples::ports(ports);
         self.forget_view();
     }
 
@@ -122,14 +109,11 @@ impl Reality {
     }
 
     pub fn plan(&mut self) -> Plan {
-        let finalizer = &self.settings.finalizer;
-        let mut tunnel = desired::tunnel(&self.service, &self.owner, finalizer, &self.settings.lanes);
-        if self.draining {
-            tunnel = tunnel.and_then(|tunnel| desired::drained(tunnel, &self.service, finalizer));
-        }
-        self.seen.service = tunnel.is_some().then(|| Box::new(self.service.clone()));
-        let id = TunnelId { namespace: "default".into(), name: "web".into() };
-        let tunnel = tunnel.unwrap_or_else(|| desired::removed(id, &self.owner));
+        let desire = if self.draining { desired::drained_tunnel } else { desired::tunnel };
+        let tunnel = desire(&self.service, &self.owner, &self.settings);
+        self.seen.services = tunnel.iter().map(|_| self.service.clone()).collect();
+        let id = TunnelId::of(&self.service.id());
+        let tunnel = tunnel.unwrap_or_else(|| desired::without_members(id, &self.owner));
         let now = self.clock();
         self.memory.note(&self.seen, now);
         let plan = plan(&tunnel, &self.settings, &self.seen, &self.memory, now);
@@ -151,13 +135,18 @@ impl Reality {
 
     /// One plan, and what it says.
     pub fn turn(&mut self) -> Next {
-        let next = self.plan().next;
+        let Plan { next, why } = self.plan();
+        if let Some(why) = why {
+            self.say(&format!("  ({why})"));
+        }
         match &next {
             Next::Look(look) => self.look(look),
             Next::Act(steps) => steps.iter().for_each(|step| self.act(step)),
             Next::Wait(Wait { what, .. }) => self.say(&format!("  wait for {what}")),
             Next::Settled => self.say("  settled"),
-            Next::Left(why) => self.say(&format!("  left: {why}")),
+            Next::TryAgain => self.say("  try again"),
+            Next::LeftAlone(why) => self.say(&format!("  left alone: {why}")),
+            Next::MadeAgain => self.say("  made again"),
             Next::Gone => self.say("  gone"),
         }
         next
@@ -181,7 +170,8 @@ impl Reality {
                 if up && machine.state == State::Pending {
                     machine.state = State::Started;
                 }
-                let served = deployments.iter().any(|deployment| deployment.object.machine == machine.id);
+                let of_this = |deployment: &&Deployment| deployment.object.machine == machine.id;
+                let served = deployments.iter().find(of_this).is_some_and(|deployment| deployment.available);
                 let runs = machine.state == State::Started && machine.host_ok;
                 machine.passing = if served && runs { machine.user_ports().collect() } else { Vec::new() };
             }
@@ -197,12 +187,12 @@ impl Reality {
             Look::Everything | Look::App | Look::Machines(_) => {
                 self.seen.app = Some(self.app.clone());
                 self.seen.objects = Some(self.objects.clone());
-                self.seen.unlisted = None;
+                self.seen.absence = None;
             }
             Look::Objects => self.seen.objects = Some(self.objects.clone()),
             Look::AppList => {
-                let unlisted = Unlisted { holder: self.holder.clone() };
-                self.seen.unlisted = matches!(self.app, App::Absent).then_some(unlisted);
+                let absence = Absence { holder: self.holder.clone() };
+                self.seen.absence = matches!(self.app, App::Absent).then_some(absence);
             }
         }
     }
@@ -221,16 +211,19 @@ impl Reality {
             _ => {}
         }
         let mut truth = Observed {
-            service: Some(Box::new(std::mem::take(&mut self.service))),
+            services: vec![self.service.clone()],
             app: Some(std::mem::replace(&mut self.app, App::Absent)),
             objects: Some(std::mem::take(&mut self.objects)),
             ..Observed::default()
         };
         self.imagination.act(step, &mut truth, &mut self.memory, now);
-        let Observed { service: Some(service), app: Some(app), objects: Some(objects), .. } = truth else {
-            panic!("nothing of it is forgotten");
-        };
-        (self.service, self.app, self.objects) = (*service, app, objects);
+        let service = truth.service().expect("it stays").clone();
+        let (Some(app), Some(objects)) = (truth.app, truth.objects) else { panic!("nothing of it is forgotten") };
+        (self.service, self.app, self.objects) = (service, app, objects);
+        if let (Step::ApplyDeployment(frpc), Some(trouble)) = (step, &self.frpc_trouble) {
+            let made = self.objects.deployments.iter_mut().filter(|d| d.object.machine == frpc.machine);
+            made.for_each(|d| (d.available, d.trouble) = (false, Some(trouble.clone())));
+        }
         self.look(&Look::Everything);
     }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::reality::{Reality, reality};
+use crate::service::port::Port;
+use crate::tunnel::condition::Reason;
 use crate::tunnel::desired;
 use crate::tunnel::observed::{App, State};
-use crate::tunnel::plan::{Next, Reason};
+use crate::tunnel::plan::Next;
 
 const SHORT: Duration = Duration::from_secs(10);
 pub const LONG: Duration = Duration::from_secs(60);
@@ -20,22 +22,27 @@ fn assert_story(reality: &Reality, name: &str) {
     assert_eq!(reality.story, expected, "{path} tells another story; UPDATE=1 accepts this one");
 }
 
-fn serving() -> Reality {
+pub fn serving() -> Reality {
     let mut reality = reality();
     assert_eq!(reality.run(LONG), Next::Settled);
     reality.story.clear();
     reality
 }
 
-fn reason(reality: &Reality) -> String {
+pub fn reason(reality: &Reality) -> String {
     reality.service.condition().map(|condition| condition.reason.clone()).unwrap_or_default()
+}
+
+/// The condition's status.
+pub fn ready(reality: &Reality) -> String {
+    reality.service.condition().map(|condition| condition.status.clone()).unwrap_or_default()
 }
 
 /// One of everything, and the Service shows it.
 pub fn assert_whole(reality: &Reality) {
     let machines = reality.machines();
     assert_eq!(machines.len(), 1, "{}", reality.story);
-    let wanted: Vec<u16> = reality.service.spec.ports.iter().map(|port| port.port).collect();
+    let wanted: Vec<Port> = reality.service.spec.ports.iter().map(|port| Port::tcp(port.port)).collect();
     assert_eq!(machines[0].user_ports().collect::<Vec<_>>(), wanted, "{}", reality.story);
     assert!(!machines[0].cordoned, "{}", reality.story);
     let App::Ours(app) = &reality.app else { panic!("no App") };
@@ -53,6 +60,8 @@ pub fn assert_nothing_left(reality: &Reality) {
     let objects = &reality.objects;
     assert!(objects.keys.is_empty() && objects.config_maps.is_empty() && objects.deployments.is_empty());
     assert!(reality.service.metadata.finalizers.is_empty() && reality.service.condition().is_none());
+    // Somebody else's finalizer may keep the Service, and the address is somebody else's by then.
+    assert_eq!(reality.service.addresses(), [] as [std::net::IpAddr; 0], "{}", reality.story);
 }
 
 /// Runs the story again and again, with a crash after each number of turns.
@@ -63,7 +72,7 @@ fn with_a_crash_everywhere(mut begin: impl FnMut() -> Reality, patience: Duratio
         for _ in 0..turns {
             match reality.turn() {
                 Next::Wait(wait) => reality.pass(&wait),
-                Next::Settled | Next::Left(_) | Next::Gone => ended = true,
+                Next::Settled | Next::LeftAlone(_) | Next::Gone | Next::TryAgain | Next::MadeAgain => ended = true,
                 Next::Look(_) | Next::Act(_) => {}
             }
         }
@@ -154,6 +163,35 @@ fn machines_that_fail_to_start_are_made_again_later_each_time() {
     }
     assert_eq!(made, [0, 2, 6, 14, 30, 62], "{}", reality.story);
     assert_eq!(reason(&reality), "Degraded", "{}", reality.story);
+}
+
+/// The old lane serves meanwhile, which is no success of the new one.
+#[test]
+fn an_image_that_does_not_start_is_tried_again_later_each_time_while_the_old_lane_serves() {
+    let mut reality = serving();
+    reality.settings.frps_image = "frps:typo".into();
+    reality.forget_view();
+    let began = reality.now;
+    let mut made = Vec::new();
+    while made.len() < 6 {
+        if let Next::Wait(wait) = reality.turn() {
+            reality.pass(&wait);
+        }
+        let pending: Vec<String> =
+            reality.machines().iter().filter(|m| m.state == State::Pending).map(|m| m.id.clone()).collect();
+        for id in pending {
+            made.push((reality.now - began).as_secs());
+            reality.change(&id, |machine| machine.state = State::Failed);
+            reality.forget_view();
+        }
+        assert!(reality.machines().len() <= 2, "{}", reality.story);
+        assert!(reality.story.lines().count() < 200, "{}", reality.story);
+    }
+    assert_eq!(made, [0, 2, 6, 14, 30, 62], "{}", reality.story);
+    assert_eq!(reason(&reality), "Updating", "{}", reality.story);
+    let message = &reality.service.condition().expect("a condition").message;
+    assert!(message.contains("the old lane serves on") && message.contains("fly logs"), "{message}");
+    assert_eq!(ready(&reality), "True", "users are served by the old lane");
 }
 
 #[test]
@@ -276,6 +314,18 @@ fn killed_anywhere_while_it_drains_it_leaves_nothing() {
     });
 }
 
+/// The App that goes is ours, whatever somebody writes on the Service meanwhile.
+#[test]
+fn a_served_service_that_gets_annotations_of_the_go_operator_goes_whole() {
+    let begin = || {
+        let mut reality = serving();
+        reality.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "x".into());
+        reality.delete_service();
+        reality
+    };
+    with_a_crash_everywhere(begin, LONG * 3, assert_nothing_left);
+}
+
 /// It may have been made a moment ago, by the operator that was just killed.
 #[test]
 fn a_drain_believes_an_absence_no_sooner_than_a_deletion_does() {
@@ -291,8 +341,7 @@ fn a_drain_believes_an_absence_no_sooner_than_a_deletion_does() {
 fn a_drain_leaves_alone_what_is_not_ours_and_what_was_never_touched() {
     let mut untouched = reality();
     untouched.drain();
-    let tunnel = desired::tunnel(&untouched.service, &untouched.owner, "f", &untouched.settings.lanes);
-    assert_eq!(desired::drained(tunnel.expect("it wants one"), &untouched.service, "f"), None);
+    assert_eq!(desired::drained_tunnel(&untouched.service, &untouched.owner, &untouched.settings), None);
 
     let mut legacy = reality();
     legacy.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "theirs".into());
@@ -376,7 +425,7 @@ fn assert_a_drain_leaves_it(mut reality: Reality) {
     let before = reality.service.clone();
     reality.drain();
     let next = reality.run(LONG);
-    assert!(matches!(&next, Next::Left(why) if why.contains("Give --drain the --cluster-name")), "{next:?}");
+    assert!(matches!(&next, Next::LeftAlone(why) if why.contains("Give --drain the --cluster-name")), "{next:?}");
     assert_eq!(reality.service, before, "{}", reality.story);
 }
 

@@ -1,6 +1,6 @@
-//! Builds the lab's real parts into their cache, and ends: so that scripts can do it beside something else, and before
-//! tests that would otherwise be quiet about it. Arguments name what is to be built besides what every lab runs: `helm`,
-//! `prometheus`.
+//! Builds the lab's real parts into their cache, and ends. Scripts run it beside something else, and before tests,
+//! since a test would build without showing its progress. It builds the parts that every lab runs; arguments add more:
+//! `helm`, `prometheus`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! A small client of the API server for the lab's own use: JSON over one HTTP/2 connection, with the administrator's
-//! token. It goes straight to the API server, past every recorder.
+//! A small client of the API server for the lab's own use. It sends JSON over one HTTP/2 connection, with the
+//! administrator's token, straight to the API server and past every recorder.
 
 use std::fmt;
 use std::io;
@@ -19,14 +19,14 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-/// Content types of the three kinds of patches.
+/// The content types of server-side apply and of the three kinds of patches.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 const JSON: &str = "application/json";
 
-/// Why the API server did not do as asked.
+/// The reason why the API server did not do as asked.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     /// The HTTP status, or 0 if there was no answer.
@@ -64,7 +64,7 @@ impl ApiError {
     }
 }
 
-/// Cheap to clone: all clones share the connection.
+/// The client. It is cheap to clone: all clones share the connection.
 #[derive(Clone)]
 pub(crate) struct Client(Arc<Inner>);
 
@@ -110,7 +110,7 @@ impl Client {
         self.json(Method::DELETE, path, JSON, Some(options)).await
     }
 
-    /// Asks for something whose answer is no JSON.
+    /// Gets something whose answer is no JSON.
     pub(crate) async fn text(&self, path: &str) -> Result<String, ApiError> {
         let body = self.body(Method::GET, path, JSON, None).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
@@ -186,8 +186,8 @@ impl Client {
             .handshake(TokioIo::new(tls))
             .await
             .map_err(io::Error::other)?;
-        // It ends with the connection; whoever uses the connection then learns of it.
-        tokio::spawn(async move { drop(driver.await) });
+        // The task ends with the connection. Its error may be ignored: whoever uses the connection gets one, too.
+        tokio::spawn(driver);
         *connection = Some(sender.clone());
         Ok(sender)
     }

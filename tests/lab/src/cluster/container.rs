@@ -1,4 +1,4 @@
-//! The life of one container: put together, started, probed, started again, stopped.
+//! The life of one container: it is put together, started, probed, restarted and stopped.
 
 use std::fs;
 use std::io;
@@ -19,12 +19,12 @@ use super::status::{ContainerState, Waiting};
 use crate::process::{Process, Spawn};
 use crate::root_fs::RootFs;
 
-/// The kubelet's back-off (10 s, doubled up to 5 minutes, forgotten after 10), twenty times as fast. The first restart
-/// comes at once.
+/// The kubelet's back-off between restarts, twenty times as fast. The kubelet begins with 10 s, doubles it up to 5
+/// minutes, and forgets it after 10 minutes. The first restart comes at once.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 const FORGET_BACKOFF: Duration = Duration::from_secs(30);
-/// Until something that the cluster did not have is asked for again, where no watch would tell.
+/// The pause before a failed start is tried again, in case no watch tells that the missing thing has come.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs a container until it has ended for good, or until `stop` gives it a grace period to end in.
@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &PodContext, index: usize, mut stop: watch::Rec
     }
 }
 
-/// A name for the log of a container.
+/// The file name of a container's log.
 pub(crate) fn log_name(namespace: &str, pod: &str, container: &str) -> String {
     format!("{namespace}_{pod}_{container}.log")
 }
@@ -53,7 +53,8 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// Ends when the restart policy wants no further start. What runs is in `running`, for whoever cuts this short.
+    /// Runs the container again and again, until the restart policy wants no further start. The current run is in
+    /// `running`, so that a caller that cuts this short can end it.
     async fn live(&self, running: &mut Option<Running>) {
         let Some(image) = self.context.lab.find_image(&self.container.image) else {
             self.update(|state| state.wait(&Waiting::no_image(&self.container.image)));
@@ -108,7 +109,7 @@ impl Life<'_> {
         root
     }
 
-    /// Tries until it runs; meanwhile the status says what it waits for.
+    /// Tries until the container runs. Meanwhile the status says what it waits for.
     async fn start(&self, image: &Image, root: &RootFs, mounts: &mut Mounts<'_>) -> Running {
         let mut changes = self.context.lab.objects.changes();
         loop {
@@ -116,7 +117,8 @@ impl Life<'_> {
                 Ok(running) => return running,
                 Err(waiting) => self.update(|state| state.wait(&waiting)),
             }
-            // A change of the very object it waits for is among them; the time is for what no watch tells.
+            // Wait for a change of any Secret or ConfigMap, which may be the missing one. The timeout is for things
+            // that no watch tells.
             let _ = tokio::time::timeout(RETRY, changes.changed()).await;
         }
     }
@@ -196,7 +198,7 @@ enum Running {
 }
 
 impl Running {
-    /// Waits for its end; gives the exit code as a shell would.
+    /// Waits for its end; returns the exit code as a shell would.
     async fn wait(&mut self) -> i32 {
         match self {
             Running::Process(process) => {
@@ -207,7 +209,7 @@ impl Running {
         }
     }
 
-    /// SIGTERM, and SIGKILL when the grace period is over.
+    /// Sends SIGTERM, and SIGKILL when the grace period is over.
     async fn end(mut self, grace: Duration) -> i32 {
         let Running::Process(process) = &mut self else { return 0 };
         process.signal(libc::SIGTERM);

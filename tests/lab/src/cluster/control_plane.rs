@@ -1,7 +1,6 @@
 //! A real control plane on loopback: etcd, API server (RBAC on), controller manager and scheduler.
 //!
-//! The flags are those of `facts/tools.md`, with certificates from the lab's own authority, so that pods and people
-//! trust API server and recorders alike.
+//! The certificates are from the lab's own authority, so that pods and people trust both the API server and the recorders.
 
 use std::fs;
 use std::io;
@@ -17,25 +16,25 @@ use crate::process::{Process, Spawn, tail};
 use crate::runtime;
 use crate::slot::Slot;
 
-/// Generous: it takes 4 s on two free cores.
+/// The deadline for the control plane to be ready. It is generous: two free cores need 4 s.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
-/// Somebody else may take a port between our look and the start.
+/// How often a start is tried: somebody else may take a port between our look and the start.
 const ATTEMPTS: usize = 3;
 
-/// The four processes; they end when it is dropped.
+/// The four processes of the control plane. They end when it is dropped.
 pub(crate) struct ControlPlane {
     pub(crate) address: SocketAddr,
     pub(crate) admin_token: String,
-    /// For people and programs outside of the cluster: straight to the API server, as administrator.
+    /// The kubeconfig of an administrator, straight to the API server, for people and programs outside of the cluster.
     pub(crate) kubeconfig: PathBuf,
     _processes: Vec<Process>,
 }
 
 impl ControlPlane {
-    /// Starts it and waits until the API server is ready.
+    /// Starts the control plane and waits until the API server is ready.
     ///
     /// # Errors
-    /// A part ends or is not ready in time; the message has the last lines of its log.
+    /// A part ends, or is not ready in time. The message has the last lines of its log.
     pub(crate) fn start(slot: &Slot, authority: &Authority, bin: &Path) -> io::Result<ControlPlane> {
         let files = Files::write(slot, authority)?;
         let starter = Starter { bin, files: &files, logs: slot.directory().join("logs") };
@@ -54,7 +53,7 @@ impl ControlPlane {
     }
 }
 
-/// A kubeconfig (JSON is YAML) for one user of the cluster, `user` being its credentials.
+/// A kubeconfig (JSON is YAML) for one user of the cluster. `user` has its credentials.
 pub fn kubeconfig(server: SocketAddr, ca_pem: &str, user: &Value) -> Value {
     json!({
         "apiVersion": "v1",
@@ -74,7 +73,7 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-/// What the processes read.
+/// The files that the processes read.
 struct Files {
     dir: PathBuf,
     ca_pem: String,
@@ -123,7 +122,8 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    /// etcd and the API server, ready. `AddrInUse` if a port was taken meanwhile.
+    /// Starts etcd and the API server, and waits until they are ready. The error is `AddrInUse` if a port was taken
+    /// meanwhile.
     fn api_server(&self, slot: &Slot) -> io::Result<(SocketAddr, Vec<Process>)> {
         let [clients, peers, secure] = free_ports()?;
         let data = self.files.dir.join(format!("etcd-{clients}"));
@@ -138,7 +138,7 @@ impl Starter<'_> {
                 ("listen-peer-urls", &peers),
                 ("initial-advertise-peer-urls", &peers),
                 ("initial-cluster", &format!("default={peers}")),
-                // Its data ends with the lab.
+                // The data need not survive a crash: it ends with the lab.
                 ("unsafe-no-fsync", "true"),
                 ("log-level", "error"),
             ],
@@ -161,7 +161,7 @@ impl Starter<'_> {
                 ("authorization-mode", "RBAC"),
                 ("service-cluster-ip-range", &slot.cluster_ips()),
                 ("allow-privileged", "true"),
-                // The only one at which a node of the lab really is.
+                // A node of the lab is reachable at its ExternalIP only.
                 ("kubelet-preferred-address-types", "ExternalIP"),
             ],
         )?;
@@ -171,7 +171,8 @@ impl Starter<'_> {
         Ok((address, processes.into_iter().map(|(_, process)| process).collect()))
     }
 
-    /// The controller manager waits for the API server for ten seconds only: start it when that is ready.
+    /// Starts the controller manager and the scheduler. The API server must be ready: the controller manager waits for
+    /// it for ten seconds only.
     fn controllers(&self, kubeconfig: &Path) -> io::Result<[Process; 2]> {
         let files = self.files;
         let kubeconfig = kubeconfig.display().to_string();
@@ -183,11 +184,12 @@ impl Starter<'_> {
                 ("root-ca-file", &files.path("ca.crt")),
                 ("leader-elect", "false"),
                 ("secure-port", "0"),
-                // Its defaults hold a thousand Deployments back for minutes.
+                // The default limits would delay a thousand Deployments for minutes.
                 ("kube-api-qps", "500"),
                 ("kube-api-burst", "1000"),
-                // The default of 50 s is long for a test. Nodes of the lab renew every two seconds.
-                ("node-monitor-grace-period", "8s"),
+                // The default of 50 s is long for a test. Nodes of the lab renew every two seconds. On a busy machine the API
+                // server stalls for 8 s and more, and pods of a node that is taken for lost get no connections.
+                ("node-monitor-grace-period", "24s"),
                 ("node-monitor-period", "1s"),
             ],
         )?;
@@ -244,7 +246,7 @@ impl Starter<'_> {
     }
 }
 
-/// Ports of 127.0.0.1 that nobody listens on right now; all of them different.
+/// Different ports of 127.0.0.1 on which nobody listens right now.
 fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
     let mut listeners = Vec::new();
     for _ in 0..N {
@@ -257,7 +259,7 @@ fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
     Ok(ports)
 }
 
-/// 128 random bits, as hex.
+/// A token of 128 random bits, in hexadecimal.
 fn random_token() -> String {
     let mut bytes = [0; 16];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).expect("the system has randomness");

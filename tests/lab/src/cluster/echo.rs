@@ -1,5 +1,6 @@
 //! The image `echo`: a backend that listens on every containerPort of its pod. Over TCP it answers an HTTP request with
-//! the pod's name (`/endless`: with an answer that never ends) and echoes anything else, as it does over UDP.
+//! the pod's name (one for `/endless` with a body that never ends), and echoes everything else. Over UDP it echoes
+//! everything.
 
 use std::convert::Infallible;
 use std::io;
@@ -48,7 +49,7 @@ async fn serve(listener: TcpListener, name: Arc<str>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let name = name.clone();
-        // Whatever goes wrong on a connection is between it and its client.
+        // Errors of a connection may be ignored: they concern its client only.
         connections.spawn(async move {
             let _ = serve_connection(stream, &name).await;
         });
@@ -72,7 +73,7 @@ async fn serve_connection(mut stream: TcpStream, name: &str) -> io::Result<()> {
 async fn speaks_http(stream: &TcpStream) -> io::Result<bool> {
     const METHODS: [&[u8]; 7] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS "];
     let mut buffer = [0; 8];
-    // A second for a method to be complete.
+    // A second is enough for the rest of a method to come.
     for _ in 0..500 {
         let length = stream.peek(&mut buffer).await?;
         let seen = &buffer[..length];
@@ -82,7 +83,7 @@ async fn speaks_http(stream: &TcpStream) -> io::Result<bool> {
         if seen.is_empty() || !METHODS.iter().any(|method| method.starts_with(seen)) {
             return Ok(false);
         }
-        // The start of a method, so far: the rest is on its way.
+        // So far this is the start of a method: the rest is on its way.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(false)

@@ -1,4 +1,4 @@
-//! A container's environment, and what refers to it in its command.
+//! A container's environment, and the references to it in its command.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::pod::PodContext;
 use super::spec::{Container, EnvSource, KeyRef, ObjectRef, Pod};
 use super::status::Waiting;
 
-/// Variables by name, as the container would see them: not yet mapped into its root.
+/// The variables by name, as a real container would see them: not yet mapped into its root.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// The whole environment. `image` is what its image says.
+/// The whole environment of a container. `image` is the part that its image sets.
 pub(crate) fn environment(
     context: &PodContext,
     container: &Container,
@@ -51,7 +51,7 @@ pub(crate) fn environment(
     Ok(environment)
 }
 
-/// `$(NAME)` becomes the value of a variable that is there; `$$` an escaped `$`.
+/// Replaces `$(NAME)` by the value of the variable, if there is one, and `$$` by `$`.
 pub(crate) fn expand(text: &str, environment: &Environment) -> String {
     let mut expanded = String::new();
     let mut rest = text;
@@ -76,7 +76,8 @@ pub(crate) fn expand(text: &str, environment: &Environment) -> String {
     expanded + rest
 }
 
-/// What the downward API gives for a field path. Addresses are those inside the lab, where the container can use them.
+/// The value that the downward API gives for a field path. Addresses are those inside the lab, which the container can
+/// use.
 pub(crate) fn field_value(context: &PodContext, path: &str) -> Result<String, String> {
     let Pod { metadata, spec, .. } = &context.pod;
     let all = |map: &BTreeMap<String, String>| {
@@ -106,7 +107,7 @@ pub(crate) fn field_value(context: &PodContext, path: &str) -> Result<String, St
     value.ok_or_else(|| format!("the lab's nodes do not know the field path {path}"))
 }
 
-/// The kubelet's own words.
+/// The message about a missing object, in the kubelet's own words.
 pub(crate) fn not_found(kind: Kind, name: &str) -> String {
     format!("{} \"{name}\" not found", format!("{kind:?}").to_lowercase())
 }

@@ -1,34 +1,33 @@
-//! The images that the nodes know. There is no registry in the lab: what an image would bring stands here.
+//! The images that the nodes know. The lab has no registry, so the contents of the images stand here.
 
 use std::path::PathBuf;
 
 use crate::parts::Parts;
 
-/// What a known image runs.
+/// The program that a known image runs.
 pub(crate) enum Image {
-    /// A program and what the image says about how to start it.
+    /// A program, and the image's settings of how to start it.
     Program(Program),
     /// The backend of `echo.rs`, a task of the lab.
     Echo,
 }
 
 pub(crate) struct Program {
-    /// The name that `command` may call it by, under any folder.
+    /// The program's name. `command` may have it with any folder before it.
     pub(crate) name: &'static str,
     pub(crate) path: PathBuf,
-    /// `CMD`, for a container without `command` and `args`.
+    /// The image's `CMD`, for a container without `command` and `args`.
     pub(crate) default_args: &'static [&'static str],
-    /// `ENV`, which the container's own `env` overrides. Each is a default of the program that would reach out of the
-    /// container's root or address; spelt out, it gets mapped as if the container had said it.
+    /// The image's `ENV`, which the container's own `env` overrides. Each variable spells out a default of the program
+    /// that would reach out of the container's root or address. Spelt out, it gets mapped like any other variable.
     pub(crate) env: &'static [(&'static str, &'static str)],
 }
 
 impl Image {
-    /// `None`: no registry has it. `operator` is the built operator, if this lab has one.
+    /// Finds an image; `None` means that no registry has it. `operator` is the built operator, if this lab has one.
     pub(crate) fn find(reference: &str, parts: &Parts, operator: Option<&PathBuf>) -> Option<Image> {
         let repository = repository(reference);
         if repository.ends_with("frpc") {
-            // facts/frp.md §9
             return Some(Image::Program(Program {
                 name: "frpc",
                 path: parts.frpc.clone(),
@@ -51,7 +50,7 @@ impl Image {
     }
 }
 
-/// `ghcr.io:443/owner/name:tag@sha256:...` without tag and digest.
+/// The reference `ghcr.io:443/owner/name:tag@sha256:...` without its tag and digest.
 fn repository(reference: &str) -> &str {
     let name = reference.split_once('@').map_or(reference, |(name, _)| name);
     match name.rsplit_once(':') {

@@ -1,4 +1,4 @@
-//! What tests ask of the cluster, blocking, as its administrator.
+//! A client by which tests use the cluster, blocking and as its administrator.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::client::{APPLY, ApiError, Client, JSON_PATCH, MERGE_PATCH};
 use crate::runtime;
 
-/// A blocking JSON client, straight to the API server: nothing it does shows in a recorder. Paths are those of the
-/// API, such as `/api/v1/namespaces/default/services/web`; queries may follow.
+/// A blocking JSON client, straight to the API server: no recorder sees its requests. Paths are those of the API, such
+/// as `/api/v1/namespaces/default/services/web`; a query may follow.
 ///
-/// Not to be called from within the lab's runtime.
+/// Do not call it from within the lab's runtime.
 #[derive(Clone)]
 pub struct Kube {
     client: Client,
@@ -21,16 +21,19 @@ impl Kube {
         Kube { client }
     }
 
+    /// Gets an object.
+    ///
     /// # Errors
-    /// Whatever the API server answers but success; status 0 if it does not answer. The same holds for all that follow.
+    /// The error is any answer of the API server but success; its status is 0 if there is no answer. The same holds for
+    /// all methods that follow.
     pub fn get(&self, path: &str) -> Result<Value, ApiError> {
         runtime().block_on(self.client.get(path))
     }
 
-    /// An object that may be missing.
+    /// Gets an object that may be missing.
     ///
     /// # Errors
-    /// As [`Self::get`], but for 404.
+    /// The errors are those of [`Self::get`], but for 404.
     pub fn find(&self, path: &str) -> Result<Option<Value>, ApiError> {
         match self.get(path) {
             Ok(object) => Ok(Some(object)),
@@ -39,10 +42,10 @@ impl Kube {
         }
     }
 
-    /// The items of a collection.
+    /// Lists the items of a collection.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn list(&self, collection: &str) -> Result<Vec<Value>, ApiError> {
         let mut list = self.get(collection)?;
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
@@ -51,32 +54,32 @@ impl Kube {
     /// Posts an object to its collection.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn create(&self, collection: &str, object: &Value) -> Result<Value, ApiError> {
         runtime().block_on(self.client.create(collection, object))
     }
 
-    /// Server-side apply under the field manager `lab`, with force. `path` names the object.
+    /// Applies an object (server-side) under the field manager `lab`, with force. `path` names the object.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn apply(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
         let path = format!("{path}?fieldManager=lab&force=true");
         runtime().block_on(self.client.patch(&path, APPLY, object))
     }
 
-    /// A JSON merge patch.
+    /// Sends a JSON merge patch.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
         runtime().block_on(self.client.patch(path, MERGE_PATCH, patch))
     }
 
-    /// A JSON patch.
+    /// Sends a JSON patch.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn json_patch(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
         runtime().block_on(self.client.patch(path, JSON_PATCH, patch))
     }
@@ -84,15 +87,15 @@ impl Kube {
     /// Replaces an object (PUT).
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// The errors are those of [`Self::get`].
     pub fn replace(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
         runtime().block_on(self.client.replace(path, object))
     }
 
-    /// Deletes an object, with its grace period and in the background. One that is gone already is fine.
+    /// Deletes an object, with its grace period and in the background. It is no error if the object is gone already.
     ///
     /// # Errors
-    /// As [`Self::get`], but for 404.
+    /// The errors are those of [`Self::get`], but for 404.
     pub fn delete(&self, path: &str) -> Result<(), ApiError> {
         let options = json!({"propagationPolicy": "Background"});
         match runtime().block_on(self.client.delete(path, &options)) {
@@ -101,11 +104,12 @@ impl Kube {
         }
     }
 
-    /// Looks again and again until `predicate` holds of what is at `path` (`None`: not found), and gives that back
-    /// (null for `None`).
+    /// Reads `path` again and again until `predicate` holds of the object (`None` if there is none). Returns the
+    /// object, or null for `None`.
     ///
     /// # Panics
-    /// It does not hold after `deadline`, or the API server refuses the request. The message has what was last seen.
+    /// It panics if that takes longer than `deadline`, or if the API server refuses the request. The message has the
+    /// object that was last seen.
     #[track_caller]
     pub fn wait_until(&self, path: &str, deadline: Duration, predicate: impl Fn(Option<&Value>) -> bool) -> Value {
         let start = Instant::now();

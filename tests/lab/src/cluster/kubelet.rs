@@ -1,4 +1,5 @@
-//! What the API server asks a node for: the logs of its containers (`kubectl logs`). One server speaks for all nodes.
+//! The kubelet's server, which the API server asks for the logs of containers (`kubectl logs`). One server speaks for
+//! all nodes.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::container;
 use crate::pki::Authority;
 
-/// A server that runs as long as its task.
+/// A bound server, which does not answer yet.
 pub(crate) struct Kubelet {
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -48,7 +49,7 @@ impl axum::serve::Listener for Kubelet {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // Whoever goes away in the middle of it is none of our business.
+            // Errors of a connection may be ignored: a client that goes away in the middle concerns nobody else.
             let Ok((stream, address)) = self.listener.accept().await else { continue };
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, address);
@@ -61,7 +62,7 @@ impl axum::serve::Listener for Kubelet {
     }
 }
 
-/// The whole log so far, or its last lines; it is not followed.
+/// Answers with the whole log so far, or with its last lines. It does not follow the log.
 async fn container_log(
     State(logs): State<Arc<PathBuf>>,
     Path((namespace, pod, container)): Path<(String, String, String)>,

@@ -1,4 +1,4 @@
-//! What all nodes and pods of one lab share.
+//! The state that all nodes and pods of one lab share.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ pub(crate) struct Lab {
     pub(crate) slot: Arc<Slot>,
     pub(crate) objects: Objects,
     pub(crate) parts: &'static Parts,
-    /// The built operator, for its image.
+    /// The built operator, which its image runs.
     pub(crate) operator: OnceLock<PathBuf>,
-    /// Logs of the containers.
+    /// The folder with the logs of the containers.
     pub(crate) logs: PathBuf,
-    /// Where the API server asks for them.
+    /// The port at which the API server asks for the logs.
     pub(crate) kubelet_port: u16,
-    /// Without it, pods are states without processes.
+    /// Whether pods run processes. Without it, they are states only.
     pub(crate) traffic: bool,
     pub(crate) endpoints: Endpoints,
 }
@@ -32,13 +32,13 @@ impl Lab {
         Image::find(reference, self.parts, self.operator.get())
     }
 
-    /// Where pods of a namespace find the API server.
+    /// The address at which pods of a namespace find the API server.
     pub(crate) fn in_cluster_endpoint(&self, namespace: &str) -> SocketAddr {
         self.endpoints.of(namespace)
     }
 }
 
-/// Addresses of the API server, or of a recorder before it, as pods are told them.
+/// The addresses of the API server, or of a recorder before it, that pods get.
 pub(crate) struct Endpoints {
     by_namespace: Mutex<HashMap<String, SocketAddr>>,
     default: Mutex<SocketAddr>,

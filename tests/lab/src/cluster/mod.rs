@@ -6,12 +6,13 @@
 //!   node            registers, keeps its Lease, hands each pod bound to it to ──► pod ──► container
 //!                                                                                          │ images, environment,
 //!   service_proxy   ClusterIP:port ──► a ready pod                                         │ mounts, probes, echo
-//!   kube            what tests ask, blocking                                               ▼
+//!   kube            the tests' client, blocking                                            ▼
 //!                                                                                        frpc, operator (processes)
 //! ```
 //!
-//! Pods have an address such as 10.244.16.1 on paper, since the API server refuses loopback addresses in EndpointSlices,
-//! and 127.100.16.1 in truth. Security contexts and resource limits are accepted and not enforced.
+//! A pod has two addresses: its status shows one such as 10.244.16.1, since the API server refuses loopback addresses
+//! in EndpointSlices, and its processes listen on 127.100.16.1. Security contexts and resource limits are accepted and
+//! not enforced.
 
 use std::fs;
 use std::io;
@@ -58,11 +59,12 @@ pub use client::ApiError;
 pub use control_plane::kubeconfig;
 pub use kube::Kube;
 
-/// How a cluster is to be.
+/// The settings of a cluster that is about to be started.
 pub struct ClusterOptions {
-    /// How many nodes: `node-1` and so on.
+    /// How many nodes there are. Their names are `node-1` and so on.
     pub nodes: usize,
-    /// Without it, pods are Running and Ready without a process and nothing listens: for scale.
+    /// Whether there is traffic. Without it, pods are Running and Ready without a process, and nothing listens; so a
+    /// cluster can hold a thousand.
     pub traffic: bool,
     /// The built operator, which images ending in `fly-tunnel-operator` run.
     pub operator: Option<PathBuf>,
@@ -76,7 +78,7 @@ impl Default for ClusterOptions {
 
 /// A running cluster. All of it ends when it is dropped, or when this process does.
 pub struct Cluster {
-    // Dropped in this order.
+    // The fields are dropped in this order.
     nodes: Nodes,
     services: JoinSet<()>,
     control_plane: ControlPlane,
@@ -87,10 +89,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster of its own; it takes some 4 s.
+    /// Starts a new cluster, which takes some 4 s.
     ///
     /// # Panics
-    /// A part cannot be built or does not start; the message says which, and why.
+    /// It panics if a part cannot be built or does not start; the message says which, and why.
     pub fn start(options: ClusterOptions) -> Arc<Cluster> {
         match Cluster::try_start(options) {
             Ok(cluster) => Arc::new(cluster),
@@ -98,10 +100,10 @@ impl Cluster {
         }
     }
 
-    /// As [`Self::start`].
+    /// Starts a new cluster, as [`Self::start`] does.
     ///
     /// # Errors
-    /// Whatever it panics with.
+    /// The errors are those with which [`Self::start`] panics.
     pub fn try_start(options: ClusterOptions) -> io::Result<Cluster> {
         let parts = Parts::get()?;
         let slot = Slot::take()?;
@@ -147,7 +149,8 @@ impl Cluster {
         &self.slot
     }
 
-    /// Signs for the API server, and for whatever else pods and clients of this cluster are to trust.
+    /// The certificate authority that signs for the API server, and for all other servers that pods and clients of this
+    /// cluster are to trust.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
@@ -179,9 +182,11 @@ impl Cluster {
     /// Runs the real kubectl as administrator.
     pub fn kubectl(&self, args: &[&str]) -> Output {
         Command::new(self.bin.join("kubectl"))
+            // By default kubectl gives the API server 32 s to tell of its types, which is too short on a busy machine.
+            .arg("--request-timeout=180s")
             .args(args)
             .env("KUBECONFIG", self.kubeconfig())
-            // For its caches.
+            // kubectl keeps its caches in the home directory.
             .env("HOME", self.slot.directory())
             .output()
             .expect("kubectl starts")
@@ -200,11 +205,11 @@ impl Cluster {
         self.nodes.names().into_iter().collect()
     }
 
-    /// Loses a node: what runs on it is killed at once, and nothing is heard of it from now on. The controller manager
-    /// notices after 8 s.
+    /// Loses a node: everything that runs on it is killed at once, and nothing is heard of it from now on. The
+    /// controller manager notices after 8 s.
     ///
     /// # Panics
-    /// There is no such node. So does [`Self::node_up`].
+    /// It panics if there is no such node. So does [`Self::node_up`].
     pub fn node_down(&self, name: &str) {
         self.nodes.down(name);
     }
@@ -214,23 +219,23 @@ impl Cluster {
         self.nodes.up(name);
     }
 
-    /// Tells pods that start from now on where the API server is (`KUBERNETES_SERVICE_HOST` and `_PORT`): a recorder,
-    /// for one namespace or for all others.
+    /// Sets the address of the API server for pods that start from now on (`KUBERNETES_SERVICE_HOST` and `_PORT`), in
+    /// one namespace or in all others. Usually it is a recorder's.
     pub fn in_cluster_endpoint(&self, namespace: Option<&str>, endpoint: SocketAddr) {
         self.lab.endpoints.set(namespace, endpoint);
     }
 
-    /// Images ending in `fly-tunnel-operator` run this binary from now on, unless the cluster was started with another.
+    /// From now on images ending in `fly-tunnel-operator` run this binary, unless the cluster was started with another.
     pub fn operator_image(&self, binary: &Path) {
         self.lab.operator.get_or_init(|| binary.to_owned());
     }
 
-    /// What the containers of a pod have written so far, also of one that is gone, one after the other.
+    /// The output so far of the containers of a pod, one after the other. The pod may be gone already.
     pub fn pod_log(&self, namespace: &str, pod: &str) -> String {
         self.logs(container::log_name(namespace, pod, "").trim_end_matches(".log"))
     }
 
-    /// The same of all pods whose names begin like this.
+    /// The output so far of all pods whose names begin with `beginning`.
     pub fn pod_logs(&self, namespace: &str, beginning: &str) -> String {
         self.logs(container::log_name(namespace, beginning, "").trim_end_matches("_.log"))
     }
@@ -248,7 +253,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Pods first, so that their processes are gone before their folders. Within the runtime there is no waiting.
+        // End the pods first, so that their processes are gone before their folders. Within the runtime we cannot wait
+        // for that.
         if tokio::runtime::Handle::try_current().is_err() {
             runtime().block_on(async {
                 self.services.shutdown().await;

@@ -1,6 +1,6 @@
 //! Volumes: ConfigMaps, Secrets, the downward API and ServiceAccount tokens as files, and empty folders.
 //!
-//! Files are written into the container's own root, since each is mapped as that container will read it
+//! Files are written into the container's own root, since a file's text is mapped for the one container that reads it
 //! (`root_fs.rs`). They follow their source while the container runs, as the kubelet's do.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,13 +20,13 @@ use super::status::Waiting;
 use crate::root_fs::RootFs;
 
 const DEFAULT_MODE: u32 = 0o644;
-/// What a token lives, where the volume does not say.
+/// The life of a token in seconds, if the volume sets none.
 const DEFAULT_TOKEN_SECONDS: u64 = 3600;
 
-/// Files by their path, within a volume or within a container.
+/// Files by their path in a volume or in a container, with mode and content.
 type Files = BTreeMap<String, (u32, Vec<u8>)>;
 
-/// What is mounted in one container.
+/// The mounts of one container.
 pub(crate) struct Mounts<'a> {
     context: &'a PodContext,
     container: &'a Container,
@@ -37,7 +37,7 @@ pub(crate) struct Mounts<'a> {
 
 struct Token {
     token: String,
-    /// The kubelet asks for a new one when a fifth of its life is left.
+    /// The time to ask for a new token: as in the kubelet, when a fifth of its life is left.
     renew: Instant,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Mounts<'a> {
         Mounts { context, container, root, tokens: HashMap::new(), written: Files::new() }
     }
 
-    /// Brings the files to what their sources say now.
+    /// Writes the files as their sources are now.
     pub(crate) async fn update(&mut self) -> Result<(), Waiting> {
         let mut files = Files::new();
         for mount in &self.container.volume_mounts {
@@ -106,7 +106,7 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
-    /// The folder belongs to the pod, since its containers share it.
+    /// Links a mount to its empty folder. The folder belongs to the pod, since its containers share it.
     fn link_empty_dir(&self, mount: &VolumeMount) -> io::Result<()> {
         let folder = self.context.directory.join("volumes").join(&mount.name).join(&mount.sub_path);
         fs::create_dir_all(&folder)?;
@@ -164,7 +164,7 @@ impl<'a> Mounts<'a> {
         Ok(files)
     }
 
-    /// A token bound to the pod, by TokenRequest.
+    /// Gets a token that is bound to the pod, by a TokenRequest.
     async fn token(&mut self, file: &TokenFile) -> Result<String, String> {
         if let Some(token) = self.tokens.get(&file.path)
             && Instant::now() < token.renew
@@ -192,7 +192,7 @@ impl<'a> Mounts<'a> {
     }
 }
 
-/// Where a file of a volume is in the container, if the mount shows it.
+/// The path in the container of a file of a volume, if the mount shows it.
 fn place(mount: &VolumeMount, path: &str) -> Option<String> {
     let at = mount.mount_path.trim_end_matches('/');
     let sub_path = mount.sub_path.trim_matches('/');

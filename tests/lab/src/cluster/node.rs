@@ -1,5 +1,5 @@
-//! The nodes: each registers itself, keeps its Lease, and runs the pods that the scheduler binds to it. All are tasks of
-//! one process and share one watch of all pods.
+//! The nodes. Each registers itself, renews its Lease, and runs the pods that the scheduler binds to it. All are tasks
+//! of one process and share one watch of all pods.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -16,21 +16,21 @@ use super::status::{PAPER_NODE_IP, now};
 use super::watch::{Change, follow};
 use crate::runtime;
 
-/// The controller manager of the lab calls a node lost after 8 s without.
+/// The pause between renewals of a node's Lease. The lab's controller manager calls a node lost after 24 s without one.
 const RENEW: Duration = Duration::from_secs(2);
-/// Every so many renewals, the node's status is written too, should somebody have changed it.
+/// After so many renewals the node's status is written again, in case somebody has changed it.
 const RENEWALS_PER_STATUS: u32 = 5;
 
 /// All nodes of a lab.
 pub(crate) struct Nodes {
     lab: Arc<Lab>,
     state: Arc<Mutex<State>>,
-    /// Heartbeats, and the watch of the pods.
+    /// The heartbeats of the nodes, and the watch of the pods.
     tasks: JoinSet<()>,
 }
 
 struct State {
-    /// By name: whether it is up.
+    /// Whether a node is up, by its name.
     up: HashMap<String, watch::Sender<bool>>,
     /// All pods bound to a node of ours, by uid.
     pods: HashMap<String, Pod>,
@@ -40,7 +40,7 @@ struct State {
 struct Pod {
     object: watch::Sender<Arc<Value>>,
     node: String,
-    /// `None` while the node is down.
+    /// The task that runs the pod; `None` while the node is down.
     worker: Option<AbortHandle>,
 }
 
@@ -66,7 +66,7 @@ impl Nodes {
         Nodes { lab, state, tasks }
     }
 
-    /// Kills all that runs on a node, which is not heard of from now on.
+    /// Kills everything that runs on a node. Nothing is heard of the node from now on.
     pub(crate) fn down(&self, name: &str) {
         let mut state = self.lock();
         state.up.get(name).expect("the node exists").send_replace(false);
@@ -77,7 +77,7 @@ impl Nodes {
         }
     }
 
-    /// Brings a node back: its pods are started anew, or terminated if they were deleted meanwhile.
+    /// Brings a node back. Its pods are started anew, or terminated if they were deleted meanwhile.
     pub(crate) fn up(&self, name: &str) {
         let state = &mut *self.lock();
         state.up.get(name).expect("the node exists").send_replace(true);
@@ -91,7 +91,7 @@ impl Nodes {
         self.lock().up.keys().cloned().collect()
     }
 
-    /// Ends all nodes and all that they run; returns when it is gone.
+    /// Ends all nodes and everything that they run. Returns when all of it is gone.
     pub(crate) async fn shut_down(&mut self) {
         self.tasks.shutdown().await;
         let mut workers = std::mem::take(&mut self.lock().workers);
@@ -154,7 +154,8 @@ async fn heartbeat(lab: Arc<Lab>, name: String, mut up: watch::Receiver<bool>) {
 }
 
 async fn register(lab: &Lab, name: &str) -> Result<(), ApiError> {
-    // More than anybody asks for, so that nothing but what a test says decides where a pod goes.
+    // The node has more resources than anybody asks for. So a pod's place depends on nothing but the settings of the
+    // test.
     let resources = json!({"cpu": "10000", "memory": "100Ti", "ephemeral-storage": "100Ti", "pods": "10000"});
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "Lab", "lastHeartbeatTime": now(), "lastTransitionTime": now()});
     let status = json!({"status": {

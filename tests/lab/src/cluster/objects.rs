@@ -1,5 +1,5 @@
-//! All Secrets and ConfigMaps of the cluster, followed by one watch each. So a pod that waits for a missing one goes on
-//! the moment it appears, and a mounted one that changes is noticed without polling.
+//! All Secrets and ConfigMaps of the cluster, followed by one watch for each kind. So a pod that waits for a missing
+//! one goes on the moment it appears, and a change of a mounted one is noticed without polling.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -32,12 +32,12 @@ type Key = (Kind, String, String);
 #[derive(Default)]
 pub(crate) struct Objects {
     all: Mutex<HashMap<Key, Arc<Value>>>,
-    /// Raised with each change.
+    /// A count that goes up with each change.
     version: watch::Sender<u64>,
 }
 
 impl Objects {
-    /// Follows one kind, for ever.
+    /// Follows all objects of one kind, for ever.
     pub(crate) async fn follow(&self, client: Client, kind: Kind) {
         follow(client, kind.collection(), |change| {
             let mut all = self.all.lock().expect("no one panics while holding it");
@@ -50,7 +50,7 @@ impl Objects {
         .await;
     }
 
-    /// Tells of changes from now on.
+    /// A receiver that is notified of changes from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }

@@ -16,23 +16,23 @@ use super::lab::Lab;
 use super::spec::Pod;
 use super::status::{Conditions, ContainerState, Waiting, status_patch};
 
-/// Between two attempts to tell the API server something.
+/// The pause between two attempts to tell the API server something.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A pod and what its node has for it. The address and the folder are given back when it is dropped.
+/// A pod, with its address and its folder. Both are given back when it is dropped.
 pub(crate) struct PodContext {
     pub(crate) lab: Arc<Lab>,
     pub(crate) pod: Pod,
-    /// The loopback address that stands for the pod's.
+    /// The pod's loopback address, on which its processes listen.
     pub(crate) address: Ipv4Addr,
-    /// Roots of its containers, and volumes that they share.
+    /// The folder with the roots of its containers, and the volumes that they share.
     pub(crate) directory: PathBuf,
     containers: Mutex<Vec<ContainerState>>,
     changed: Notify,
 }
 
-/// Runs a pod until it is deleted and terminated. `updates` has the object as the API server last had it. Whoever drops
-/// this future kills the pod.
+/// Runs a pod until it is deleted and terminated. `updates` has the newest object from the API server. Dropping the
+/// future kills the pod.
 pub(crate) async fn run(lab: Arc<Lab>, mut updates: watch::Receiver<Arc<Value>>) {
     let object = updates.borrow_and_update().clone();
     let pod: Pod = match serde_json::from_value((*object).clone()) {
@@ -102,7 +102,7 @@ impl PodContext {
         PodContext { lab, pod, address, directory, containers: Mutex::new(containers), changed: Notify::new() }
     }
 
-    /// Starts the containers; without traffic, they are merely said to run.
+    /// Starts the containers. Without traffic, the status only says that they run.
     fn start(self: &Arc<Self>, containers: &mut JoinSet<()>, stop: &watch::Receiver<Option<Duration>>) {
         for (index, spec) in self.pod.spec.containers.iter().enumerate() {
             if self.lab.traffic {
@@ -122,7 +122,7 @@ impl PodContext {
         self.changed.notify_one();
     }
 
-    /// Changes what is known of a container; the API server hears of it if that is something new.
+    /// Changes the state of a container. If it is different afterwards, the API server is told.
     pub(crate) fn update(&self, index: usize, change: impl FnOnce(&mut ContainerState)) {
         let mut containers = self.containers.lock().expect("no one panics while holding it");
         let before = containers[index].clone();
@@ -132,7 +132,7 @@ impl PodContext {
         }
     }
 
-    /// Nothing of it runs any more: takes the object away.
+    /// Removes the object, once nothing of the pod runs any more.
     async fn delete(&self) {
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod.metadata.uid}});
         while let Err(error) = self.lab.client.delete(&self.path(), &options).await {
@@ -148,7 +148,7 @@ impl PodContext {
     }
 }
 
-/// Tells the API server how a pod is.
+/// Reports the status of a pod to the API server.
 struct Reporter {
     context: Arc<PodContext>,
     conditions: Conditions,
@@ -170,14 +170,14 @@ impl Reporter {
                 tokio::time::sleep(RETRY).await;
                 context.changed.notify_one();
             }
-            // Gone, or another pod of the same name: the watch tells.
+            // The pod is gone, or there is another one of its name; the watch will tell.
             Err(error) if matches!(error.status, 404 | 409) => {}
             Err(error) => eprintln!("lab: the API server refuses the status of pod {}: {error}", context.path()),
         }
     }
 
-    /// Whether somebody else has written since what we know better: the controller manager says that the pods of a lost
-    /// node are not ready, and may still be at it when the node is back.
+    /// Whether somebody else has since written a `Ready` condition that is wrong. The controller manager marks the pods
+    /// of a lost node as not ready, and may do so even after the node is back.
     fn is_overwritten_by(&self, object: &Value) -> bool {
         let containers = self.context.containers.lock().expect("no one panics while holding it");
         let ready = containers.iter().all(|container| container.ready);
@@ -190,7 +190,7 @@ impl Reporter {
     }
 }
 
-/// A version is etcd's revision: a number that grows.
+/// The version of an object as a number that grows: it is etcd's revision.
 fn version(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
@@ -198,13 +198,13 @@ fn version(object: &Value) -> u64 {
 impl Drop for PodContext {
     fn drop(&mut self) {
         self.lab.slot.release_pod(self.address);
-        // What is left is removed with the slot.
+        // An error may be ignored: the rest is removed with the slot.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// EndpointSlices refuse loopback addresses. So on paper a pod at 127.100.x.y is at 10.244.x.y, to which nobody ever
-/// sends anything.
+/// The address that a pod's status shows. EndpointSlices refuse loopback addresses, so a pod at 127.100.x.y shows
+/// 10.244.x.y, to which nobody ever sends anything.
 pub(crate) fn paper_address(address: Ipv4Addr) -> Ipv4Addr {
     let [_, _, high, low] = address.octets();
     Ipv4Addr::new(10, 244, high, low)
@@ -216,7 +216,7 @@ pub(crate) fn loopback_address(paper: Ipv4Addr, port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 100, high, low), port))
 }
 
-/// Says why nothing of this pod is run.
+/// Fails a pod that the lab does not run, with a message that says why.
 async fn refuse(lab: &Lab, object: &Value, message: &str) {
     let metadata = &object["metadata"];
     let text = |field: &str| metadata[field].as_str().unwrap_or_default();

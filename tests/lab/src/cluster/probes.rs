@@ -1,5 +1,5 @@
-//! Startup, readiness and liveness probes by HTTP and TCP, against the pod's own address, timed as the kubelet does.
-//! (`exec` and `grpc` are refused when the container is put together: the images of the lab have no shell.)
+//! Startup, readiness and liveness probes by HTTP and TCP, against the pod's own address, with the kubelet's timing.
+//! (`exec` and `grpc` probes are refused when the container is put together: the images of the lab have no shell.)
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use tokio::net::TcpStream;
 
 use super::spec::{Container, HttpGet, PortRef, Probe};
 
-/// What the probes find out.
+/// Receives the findings of the probes.
 pub(crate) trait Outcome {
     /// The startup probe has passed, or there is none.
     fn started(&self);
     fn ready(&self, ready: bool);
 }
 
-/// Runs all probes of a container that has just been started. Ends only with the reason to start it anew.
+/// Runs all probes of a container that has just been started. It returns only if the container has to be restarted,
+/// with the reason.
 pub(crate) async fn run(container: &Container, address: Ipv4Addr, outcome: &impl Outcome) -> String {
     let prober = |probe| Prober { probe, container, address, successes: 0, failures: 0 };
     if let Some(startup) = &container.startup_probe {
@@ -56,7 +57,7 @@ pub(crate) async fn run(container: &Container, address: Ipv4Addr, outcome: &impl
     }
 }
 
-/// Why this container cannot be probed, if so.
+/// The reason why this container's probes cannot be run, if there is one.
 pub(crate) fn unsupported(container: &Container) -> Option<String> {
     let probes = [
         ("startup", &container.startup_probe),
@@ -72,7 +73,7 @@ struct Prober<'a> {
     probe: &'a Probe,
     container: &'a Container,
     address: Ipv4Addr,
-    /// In a row; one of the two is zero.
+    /// The successes and the failures in a row; one of the two is zero.
     successes: u32,
     failures: u32,
 }

@@ -1,7 +1,7 @@
-//! The kube-proxy of the lab: it listens on each ClusterIP and port that has a ready endpoint, and forwards to one of
-//! them in turn. Without a ready endpoint nobody listens, so a connection is refused, as it is by kube-proxy.
+//! The kube-proxy of the lab. It listens on each ClusterIP and port that has a ready endpoint, and forwards to the
+//! endpoints in turn. Without a ready endpoint nobody listens, so a connection is refused, as with kube-proxy.
 //!
-//! ClusterIPs and pods are loopback addresses, so no rule of a firewall is needed, and no root.
+//! ClusterIPs and pods are loopback addresses, so this needs neither firewall rules nor root.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,9 +18,9 @@ use super::client::Client;
 use super::pod::loopback_address;
 use super::watch::{Change, follow};
 
-/// A UDP flow that has been silent for so long is forgotten.
+/// A UDP flow that has been silent for this long is forgotten.
 const UDP_IDLE: Duration = Duration::from_secs(30);
-/// Between two attempts to bind: the address may be just about to be given back.
+/// The pause between two attempts to bind: the address may be in use for a moment longer.
 const BIND_RETRY: Duration = Duration::from_millis(50);
 const BUFFER: usize = 64 << 10;
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(client: Client) {
     );
 }
 
-/// Namespace and name.
+/// The namespace and the name of a Service.
 type ServiceName = (String, String);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,21 +52,21 @@ enum Protocol {
     Udp,
 }
 
-/// Where a Service is to be reached.
+/// The address and the protocol of a Service's port.
 type Frontend = (SocketAddr, Protocol);
 
 struct Slice {
     service: ServiceName,
-    /// By the name of the Service's port.
+    /// The endpoints' ports, by the name of the Service's port.
     ports: Vec<(String, u16)>,
     ready: Vec<Ipv4Addr>,
 }
 
 #[derive(Default)]
 struct Tables {
-    /// Each with the name of its port, which its endpoints go by.
+    /// The frontends of each Service, each with the name of its port, by which its endpoints are found.
     services: HashMap<ServiceName, Vec<(Frontend, String)>>,
-    /// By uid.
+    /// The EndpointSlices, by uid.
     slices: HashMap<String, Slice>,
     listeners: HashMap<Frontend, Listener>,
 }
@@ -96,7 +96,9 @@ impl Tables {
                 });
                 self.services.insert(name.clone(), ports.collect());
             }
-            _ => drop(self.services.remove(&name)),
+            _ => {
+                self.services.remove(&name);
+            }
         }
         Some(name)
     }
@@ -184,7 +186,7 @@ impl Backends {
         *self.addresses.lock().expect("no one panics while holding it") = addresses;
     }
 
-    /// All of them, beginning with the one whose turn it is.
+    /// All endpoints, beginning with the one whose turn it is.
     fn in_turn(&self) -> Vec<SocketAddr> {
         let mut addresses = self.addresses.lock().expect("no one panics while holding it").clone();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
@@ -215,7 +217,7 @@ async fn forward(mut client: TcpStream, backends: Vec<SocketAddr>) {
         if copied.is_ok() {
             return;
         }
-        // One side was reset: so is the other.
+        // One side was reset, so reset the other.
         let _ = backend.set_zero_linger();
         break;
     }
@@ -253,7 +255,8 @@ async fn connect_udp(backend: SocketAddr) -> std::io::Result<Arc<UdpSocket>> {
     Ok(Arc::new(socket))
 }
 
-/// Ends when the backend is silent for too long or is not there, so that the next datagram chooses anew.
+/// Passes answers on to the client. It ends when the backend is silent for too long or is gone, so that the client's
+/// next datagram goes to a new backend.
 async fn return_answers(flow: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(Ok(length)) = tokio::time::timeout(UDP_IDLE, flow.recv(&mut buffer)).await {

@@ -1,5 +1,5 @@
-//! The parts of a Pod that the nodes act on. Whatever is not here (security contexts, resources, lifecycle hooks, ...)
-//! is accepted and not enforced: processes of the lab run as whoever started it.
+//! The parts of a Pod on which the nodes act. Everything else (security contexts, resources, lifecycle hooks, ...) is
+//! accepted and not enforced: processes run as the user who started the lab.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub(crate) struct PodSpec {
     #[serde(default)]
     pub(crate) volumes: Vec<Volume>,
     pub(crate) restart_policy: RestartPolicy,
-    /// The API server fills in 30.
+    /// The grace period. The API server fills in 30.
     pub(crate) termination_grace_period_seconds: u64,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct ContainerPort {
     #[serde(default)]
     pub(crate) name: String,
     pub(crate) container_port: u16,
-    /// The API server fills in `TCP`.
+    /// The protocol. The API server fills in `TCP`.
     pub(crate) protocol: String,
 }
 
@@ -168,7 +168,7 @@ pub(crate) struct Projected {
     pub(crate) default_mode: Option<u32>,
 }
 
-/// What fills a volume with files: alone, or as one source of a projected volume.
+/// A source of files for a volume, either its only one or one of a projected volume.
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Projection {
@@ -184,7 +184,7 @@ pub(crate) enum Projection {
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObjectFiles {
-    /// `secretName` where a Secret is a volume of its own, `name` everywhere else.
+    /// The object's name. The field is `secretName` if a Secret is a volume of its own, `name` everywhere else.
     #[serde(default, alias = "secretName")]
     pub(crate) name: String,
     #[serde(default)]
@@ -226,7 +226,8 @@ pub(crate) struct TokenFile {
     pub(crate) expiration_seconds: Option<u64>,
 }
 
-/// One of the handlers is set, or one that the lab does not know. The API server fills in the defaults of all numbers.
+/// A probe. One of the handlers is set, or the handler is one that the lab does not know. The API server fills in the
+/// defaults of all numbers.
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Probe {

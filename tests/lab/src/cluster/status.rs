@@ -1,4 +1,4 @@
-//! What a node says about its pods.
+//! The status that a node reports of its pods.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::spec::{Pod, RestartPolicy};
 
-/// Why a container does not run yet: a word for programs, a sentence for people.
+/// The reason why a container does not run yet: a word for programs and a sentence for people.
 pub(crate) struct Waiting {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
@@ -19,12 +19,12 @@ impl Waiting {
         Waiting { reason: "ErrImagePull", message: format!("the lab has no image {image}") }
     }
 
-    /// Its volumes are not there.
+    /// Its volumes are not ready.
     pub(crate) fn creating(message: String) -> Waiting {
         Waiting { reason: "ContainerCreating", message }
     }
 
-    /// What it is told to run cannot be put together.
+    /// Its command or environment cannot be put together.
     pub(crate) fn config(message: String) -> Waiting {
         Waiting { reason: "CreateContainerConfigError", message }
     }
@@ -41,7 +41,7 @@ pub(crate) struct ContainerState {
 }
 
 impl ContainerState {
-    /// A container that has not been started, after so many restarts before this node began.
+    /// A container that this node has not started yet, with the restarts that it had before.
     pub(crate) fn new(restart_count: u64) -> ContainerState {
         ContainerState { now: creating(), last: json!({}), ready: false, started: false, restart_count }
     }
@@ -54,7 +54,7 @@ impl ContainerState {
         self.now = json!({"running": {"startedAt": now()}});
     }
 
-    /// It ended with this exit code.
+    /// Records that it ended with this exit code.
     pub(crate) fn terminate(&mut self, exit_code: i32, message: &str) {
         let started = self.now["running"]["startedAt"].clone();
         let reason = if exit_code == 0 { "Completed" } else { "Error" };
@@ -65,7 +65,7 @@ impl ContainerState {
         self.started = false;
     }
 
-    /// It is about to be started again.
+    /// Records that it is about to be started again.
     pub(crate) fn restart(&mut self) {
         self.last = std::mem::replace(&mut self.now, creating());
         self.restart_count += 1;
@@ -85,7 +85,7 @@ fn creating() -> Value {
     json!({"waiting": {"reason": "ContainerCreating"}})
 }
 
-/// When each condition of a pod last changed.
+/// The time at which each condition of a pod last changed.
 #[derive(Default)]
 pub(crate) struct Conditions(BTreeMap<&'static str, (bool, String)>);
 
@@ -99,7 +99,7 @@ impl Conditions {
     }
 }
 
-/// The patch (strategic merge: the scheduler's condition stays) of a pod's status.
+/// The patch of a pod's status. It is a strategic merge patch, so the scheduler's condition stays.
 pub(crate) fn status_patch(
     pod: &Pod,
     paper_ip: &str,
@@ -119,14 +119,15 @@ pub(crate) fn status_patch(
         "containerStatuses": statuses,
         "hostIP": PAPER_NODE_IP,
         "podIP": paper_ip,
-        // Else the address that a pod had on a node before it was lost would stay beside the new one.
+        // `replace` removes the address that the pod had before its node was lost. A merge would keep it beside the new
+        // one.
         "podIPs": [{"ip": paper_ip}, {"$patch": "replace"}],
     });
-    // With the uid, so that a pod of the same name that came after is left alone.
+    // The uid makes the patch fail if there is a newer pod of the same name.
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
 }
 
-/// Nodes have an address on paper only: nothing listens there.
+/// The address of all nodes, which is only shown: nothing listens there.
 pub(crate) const PAPER_NODE_IP: &str = "10.0.0.1";
 
 fn phase(policy: RestartPolicy, containers: &[ContainerState]) -> &'static str {

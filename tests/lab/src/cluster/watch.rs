@@ -1,4 +1,4 @@
-//! List and watch: what the API server holds, followed without polling.
+//! Follows a collection of the API server by list and watch, without polling.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::client::{ApiError, Client};
 
-/// Between two attempts to list.
+/// The pause between two attempts to list.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What happened to an object.
+/// A change of an object.
 pub(crate) enum Change {
-    /// It is new, or has changed.
+    /// The object is new, or has changed.
     Set(Arc<Value>),
-    /// It is gone; this is how it was last seen.
+    /// The object is gone. The value is its last known state.
     Gone(Arc<Value>),
 }
 

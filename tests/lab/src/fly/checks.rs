@@ -1,4 +1,4 @@
-//! A Machine's checks, run for real: each is a task that dials the Machine's own address, as Fly's host does.
+//! A Machine's checks, which really run: each is a task that dials the Machine's own address, as Fly's host does.
 //!
 //! Just after a start Fly probes much faster, until the check passes or two intervals have gone by
 //! (community.fly.io/t/26370). Without traffic there is nobody to dial, and every check passes.
@@ -15,13 +15,13 @@ use super::Shared;
 use super::state::{CheckResult, CheckState, CheckStatus, Key, Machine};
 use super::types::{Check, CheckType, MachineConfig};
 
-/// Between two probes just after a start.
+/// The pause between two probes just after a start.
 const FAST: Duration = Duration::from_millis(300);
 
-/// Where a check is found in its Machine.
+/// The place of a check in its Machine.
 #[derive(Clone)]
 enum Place {
-    /// Of the service, and in it.
+    /// The index of the service, and of the check in it.
     Service(usize, usize),
     TopLevel(usize),
 }
@@ -88,7 +88,7 @@ async fn probe(check: &Check, address: Option<Ipv4Addr>) -> CheckResult {
     }
 }
 
-/// Writes a result down. Nobody hears from a host that is lost.
+/// Records a result, unless the Machine's host is lost: nothing is heard from such a host.
 fn report(shared: &Shared, key: &Key, place: &Place, result: CheckResult) {
     shared.with_machine(key, |machine| {
         if machine.host_up

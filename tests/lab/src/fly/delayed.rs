@@ -1,4 +1,4 @@
-//! What somebody far away knows of a value: what it was some time ago.
+//! A value as somebody far away knows it: as it was some time ago.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 /// A boolean with its recent past.
 #[derive(Default)]
 pub(crate) struct Delayed {
-    /// Oldest first; two neighbours always differ.
+    /// The values and since when they hold, oldest first. Two neighbours always differ.
     history: VecDeque<(Instant, bool)>,
 }
 
-/// Longer than any delay that an edge is given.
+/// How long the past is remembered. It is longer than any delay that an edge is given.
 const MEMORY: Duration = Duration::from_secs(120);
 
 impl Delayed {
-    /// From `now` on it is `value`.
+    /// Sets the value from `now` on.
     pub(crate) fn set(&mut self, now: Instant, value: bool) {
         if self.current() != value {
             self.history.push_back((now, value));
@@ -24,12 +24,12 @@ impl Delayed {
         }
     }
 
-    /// What it is.
+    /// The value now.
     pub(crate) fn current(&self) -> bool {
         self.history.back().is_some_and(|(_, value)| *value)
     }
 
-    /// What it was `delay` before `now`; `false` before it was ever set.
+    /// The value as it was `delay` before `now`; `false` for a time before it was first set.
     pub(crate) fn as_of(&self, now: Instant, delay: Duration) -> bool {
         let known = |since: &Instant| now.duration_since(*since) >= delay;
         self.history.iter().rev().find(|(since, _)| known(since)).is_some_and(|(_, value)| *value)

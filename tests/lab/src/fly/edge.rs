@@ -2,10 +2,10 @@
 //! connections on to Machines that expose the port.
 //!
 //! A Machine takes part while it is started, not cordoned, on a host that answers, and the checks *of that service*
-//! pass. What the edge knows of that is some time old: `edge_delay` for users, `control_edge_delay` for the service on
-//! which frps listens for its clients, since an frpc in a homelab and a user somewhere reach different edges. A
-//! connection for which there is no Machine waits for one; one that is refused is tried on another. Once established
-//! it lives until either side ends it, whatever becomes of checks and cordons.
+//! pass. The edge's knowledge of that is some time old: `edge_delay` for users, `control_edge_delay` for the service on
+//! which frps listens for its clients, since an frpc in a homelab and a user somewhere reach different edges. If there
+//! is no Machine for a connection, the connection waits for one; if a Machine refuses it, another is tried. Once
+//! established it lives until either side ends it, whatever becomes of checks and cordons.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,19 +20,19 @@ use tokio::time::{sleep, timeout};
 
 use super::state::{App, Machine, ServiceState};
 use super::types::{AddressType, Protocol, ProxyProtoVersion};
-use super::{Shared, proxy_protocol, udp};
+use super::{Settings, Shared, proxy_protocol, udp};
 
 /// How long a connection waits for a Machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a connection that waits looks again.
+/// The pause after which a waiting connection looks for a Machine again.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-/// A Machine that does not take a connection within this is tried again later.
+/// The time that a Machine has to accept a connection. Then it counts as refused, and is tried again after all others.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of each direction of a connection.
+/// The size of the buffer for each direction of a connection, in bytes.
 const BUFFER: usize = 64 * 1024;
 const BACKLOG: u32 = 4096;
 
-/// Where an edge listens.
+/// A place at which an edge listens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Listener {
     protocol: Protocol,
@@ -44,14 +44,16 @@ pub(super) struct Listener {
 #[derive(Default)]
 pub(super) struct Edge {
     listeners: Mutex<HashMap<Listener, JoinSet<()>>>,
-    /// Counts connections, so that Machines that are equally busy take turns.
+    /// A count of connections, by which Machines that are equally busy take turns.
     turn: AtomicUsize,
+    /// For each port, how many connections found no Machine at first.
+    kept_waiting: Mutex<HashMap<u16, usize>>,
 }
 
 impl Edge {
-    /// Brings the listeners in line with the world.
+    /// Opens and closes listeners until they match the world.
     pub(super) fn look(&self, shared: &Arc<Shared>) {
-        // First the lock, then the look: two that look at once must not undo each other.
+        // Lock before reading the world: otherwise two threads that look at once could undo each other's changes.
         let mut listeners = self.listeners.lock().expect("no one panics while holding it");
         let wanted = wanted(shared);
         listeners.retain(|listener, _| wanted.contains_key(listener));
@@ -60,12 +62,19 @@ impl Edge {
                 continue;
             }
             match open(listener, app, Arc::downgrade(shared)) {
-                Ok(tasks) => drop(listeners.insert(listener, tasks)),
+                Ok(tasks) => {
+                    listeners.insert(listener, tasks);
+                }
                 Err(error) => {
                     eprintln!("lab: the edge cannot listen on {}:{}: {error}", listener.address, listener.port)
                 }
             }
         }
+    }
+
+    /// How many connections to this port, of any App, found no Machine at first and had to wait for one.
+    pub(super) fn kept_waiting(&self, port: u16) -> usize {
+        self.kept_waiting.lock().expect("no one panics while holding it").get(&port).copied().unwrap_or_default()
     }
 
     /// Ends all listeners and connections.
@@ -74,7 +83,7 @@ impl Edge {
     }
 }
 
-/// Every place to listen on, and the App that it leads to.
+/// Every place where the edge has to listen, and the App that it leads to.
 fn wanted(shared: &Shared) -> HashMap<Listener, String> {
     let world = shared.world();
     let mut wanted = HashMap::new();
@@ -117,8 +126,10 @@ async fn accept(listener: TcpListener, app: String, shared: Weak<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => drop(connections.spawn(serve(client, app.clone(), shared.clone()))),
-                // Out of file descriptors, most likely: others will be closed.
+                Ok((client, _)) => {
+                    connections.spawn(serve(client, app.clone(), shared.clone()));
+                }
+                // Most likely there are no file descriptors left; some will be closed soon.
                 Err(_) => sleep(LOOK_AGAIN).await,
             },
             Some(_) = connections.join_next() => {}
@@ -131,9 +142,14 @@ async fn serve(client: TcpStream, app: String, shared: Weak<Shared>) {
     let Ok(public) = client.local_addr() else { return };
     let deadline = Instant::now() + PATIENCE;
     let mut refused = HashSet::new();
+    let mut waits = false;
     while Instant::now() < deadline {
         let Some(shared) = shared.upgrade() else { return };
         let Some(candidate) = pick(&shared, &app, public.port(), &refused) else {
+            if !std::mem::replace(&mut waits, true) {
+                let mut waiting = shared.edge.kept_waiting.lock().expect("no one panics while holding it");
+                *waiting.entry(public.port()).or_default() += 1;
+            }
             refused.clear();
             drop(shared);
             sleep(LOOK_AGAIN).await;
@@ -142,8 +158,8 @@ async fn serve(client: TcpStream, app: String, shared: Weak<Shared>) {
         drop(shared);
         match timeout(DIAL_TIMEOUT, TcpStream::connect(candidate.target)).await {
             Ok(Ok(machine)) => return pass_on(client, machine, candidate).await,
-            _ => drop(refused.insert(candidate.machine)),
-        }
+            _ => refused.insert(candidate.machine),
+        };
     }
 }
 
@@ -155,27 +171,21 @@ struct Candidate {
     load: Arc<Load>,
 }
 
-/// How busy a service of a Machine is.
+/// A count of how busy a service of a Machine is.
 #[derive(Default)]
 pub(super) struct Load {
     connections: AtomicUsize,
     last_turn: AtomicUsize,
 }
 
-/// The least busy of the Machines that the edge believes to be well, without those already `tried`; of several that
-/// are equally busy the one whose last turn is longest ago.
+/// Picks the least busy of the Machines that the edge believes to be well, without those already `tried`. Of several
+/// that are equally busy it picks the one whose last turn is longest ago.
 fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Option<Candidate> {
     let settings = shared.settings();
-    let now = Instant::now();
     let world = shared.world();
     let mut candidates = Vec::new();
-    for (machine, service) in services(world.apps.get(app)?, Protocol::Tcp, port) {
-        let delay = if service.is_control { settings.control_edge_delay } else { settings.edge_delay };
-        // A host that is lost does not answer, whether the edge has heard of it or not.
-        let Some((address, _)) = machine.addresses.filter(|_| machine.host_up) else { continue };
-        let open = service.open.as_of(now, delay);
-        let healthy = service.healthy.as_of(now, delay + settings.edge_check_delay);
-        if !open || !healthy || tried.contains(&machine.id) {
+    for (machine, service, address) in believed_well(world.apps.get(app)?, port, settings) {
+        if tried.contains(&machine.id) {
             continue;
         }
         let busy = service.load.connections.load(Ordering::Relaxed);
@@ -197,7 +207,31 @@ fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Optio
     })
 }
 
-/// `concurrency.soft_limit` where none is given (Fly docs, app configuration).
+/// The Machines behind a port that the edge believes to be well, from what it has heard so far.
+fn believed_well(
+    app: &App,
+    port: u16,
+    settings: Settings,
+) -> impl Iterator<Item = (&Machine, &ServiceState, Ipv4Addr)> {
+    let now = Instant::now();
+    services(app, Protocol::Tcp, port).filter_map(move |(machine, service)| {
+        let delay = if service.is_control { settings.control_edge_delay } else { settings.edge_delay };
+        // A host that is lost does not answer, whether the edge has heard of it or not.
+        let (address, _) = machine.addresses.filter(|_| machine.host_up)?;
+        let open = service.open.as_of(now, delay);
+        let healthy = service.healthy.as_of(now, delay + settings.edge_check_delay);
+        (open && healthy).then_some((machine, service, address))
+    })
+}
+
+/// The IDs of the Machines to which a connection to this port would be passed on now.
+pub(super) fn machines(shared: &Shared, app: &str, port: u16) -> Vec<String> {
+    let (settings, world) = (shared.settings(), shared.world());
+    let app = world.apps.get(app).into_iter();
+    app.flat_map(|app| believed_well(app, port, settings)).map(|(machine, ..)| machine.id.clone()).collect()
+}
+
+/// The `concurrency.soft_limit` of a service that gives none (Fly docs, app configuration).
 const DEFAULT_SOFT_LIMIT: u32 = 20;
 
 /// The services of an App's Machines that expose `port`, one for each Machine.
@@ -208,10 +242,11 @@ pub(super) fn services(app: &App, protocol: Protocol, port: u16) -> impl Iterato
     })
 }
 
-/// Copies both ways until both ends are done, or one breaks.
+/// Copies bytes both ways until both ends are done, or one breaks.
 async fn pass_on(mut client: TcpStream, mut machine: TcpStream, candidate: Candidate) {
     let _open = Open::new(candidate.load);
-    // A proxy that waits to fill a packet would only add latency; that it fails is no reason to fail.
+    // Waiting to fill a packet would only add latency. An error may be ignored: the connection works without this
+    // option.
     let _ = (client.set_nodelay(true), machine.set_nodelay(true));
     if let Some(version) = candidate.proxy_protocol {
         let (Ok(source), Ok(destination)) = (client.peer_addr(), client.local_addr()) else { return };
@@ -220,14 +255,14 @@ async fn pass_on(mut client: TcpStream, mut machine: TcpStream, candidate: Candi
         }
     }
     if copy_bidirectional_with_sizes(&mut client, &mut machine, BUFFER, BUFFER).await.is_err() {
-        // The other side learns that the connection broke, not that it ended well.
+        // Reset the other side, so that it learns that the connection broke, not that it ended well.
         reset(client);
         reset(machine);
     }
 }
 
 fn reset(stream: TcpStream) {
-    // One that cannot be reset is closed, which is the next best.
+    // An error may be ignored: the connection is then closed instead of reset, which is the next best.
     let _ = stream.set_zero_linger();
 }
 

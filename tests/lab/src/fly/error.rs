@@ -1,4 +1,4 @@
-//! How Fly says no.
+//! The errors with which Fly answers.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -7,9 +7,9 @@ use serde_json::json;
 
 /// A refusal: an HTTP status, a text, and for some a `status` that clients may rely on.
 ///
-/// Machine errors begin with a code such as `invalid_argument`; each code has the HTTP status that the recorded pairs
-/// show (`deadline_exceeded` 408, `already_exists` and `aborted` 409, `resource_exhausted` 429), and for those of which
-/// no pair was recorded the one that Twirp, which all of them fit, gives it.
+/// Machine errors begin with a code such as `invalid_argument`. Each code has the HTTP status that recorded pairs show
+/// (`deadline_exceeded` 408, `already_exists` and `aborted` 409, `resource_exhausted` 429). A code of which no pair was
+/// recorded has Twirp's status, since all recorded pairs fit Twirp.
 #[derive(Debug)]
 pub(crate) struct FlyError {
     status: StatusCode,

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// A random number. It keeps nothing secret, so the hasher's seed is random enough.
+/// A random number. Nothing has to be secret here, so the seed of a hasher is random enough.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -11,17 +11,17 @@ fn letters(alphabet: &[u8], length: usize) -> String {
     (0..length).map(|_| alphabet[(random() % alphabet.len() as u64) as usize] as char).collect()
 }
 
-/// A Machine's: 14 hexadecimal digits, such as `d891f20c4e6798`.
+/// A Machine's ID: 14 hexadecimal digits, such as `d891f20c4e6798`.
 pub(crate) fn machine() -> String {
     letters(b"0123456789abcdef", 14)
 }
 
-/// A Machine version's (`instance_id`) or an event's: a ULID.
+/// The ID of a Machine's version (`instance_id`) or of an event: a ULID.
 pub(crate) fn ulid() -> String {
     format!("01{}", letters(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", 24))
 }
 
-/// An App's: 16 lower-case letters and digits.
+/// An App's ID: 16 lower-case letters and digits.
 pub(crate) fn app() -> String {
     letters(b"0123456789abcdefghijklmnopqrstuvwxyz", 16)
 }
@@ -31,7 +31,7 @@ pub(crate) fn nonce() -> String {
     letters(b"0123456789abcdef", 12)
 }
 
-/// A token of an organisation: opaque, because flyctl drops macaroons that it cannot decode.
+/// A token of an organisation. It is opaque, because flyctl drops macaroons that it cannot decode.
 pub(crate) fn token() -> String {
     format!("fo1_{}", letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 32))
 }

@@ -1,6 +1,7 @@
-//! Images that Machines can run: any repository that ends in `frps`. What each brings along is in its Dockerfile.
+//! The images that Machines can run: any repository that ends in `frps`. Their contents follow the Dockerfiles of the
+//! real ones.
 //!
-//! The lab has one frps, whatever the image's tag says; only the defaults of the image follow the tag.
+//! The lab has one frps, whatever the image's tag says.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,21 +9,21 @@ use std::path::{Path, PathBuf};
 
 use super::types::MachineConfig;
 
-/// A process of a Machine: never without an `argv[0]`.
+/// A process of a Machine. `argv` is never empty.
 pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
 }
 
-/// Path in the Machine, mode and content of files.
+/// Files by their path in the Machine, with mode and content.
 pub(crate) type Files = BTreeMap<String, (u32, Vec<u8>)>;
 
-/// Whether the lab can run it.
+/// Whether the lab can run this image.
 pub(crate) fn is_known(image: &str) -> bool {
     repository(image).ends_with("frps")
 }
 
-/// `registry/repository`, without tag and digest.
+/// The `registry/repository` of an image, without tag and digest.
 fn repository(image: &str) -> &str {
     let name = image.split('@').next().unwrap_or_default();
     name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(repository, _)| repository)
@@ -32,13 +33,14 @@ fn is_snowdreamtech(image: &str) -> bool {
     repository(image).contains("snowdreamtech/")
 }
 
-/// `snowdreamtech/frps` ships a configuration without a token; `fatedier/frps` none.
+/// The files that an image brings. `snowdreamtech/frps` ships a configuration without a token; `fatedier/frps` ships
+/// none.
 pub(crate) fn files(image: &str) -> Files {
     let shipped = ("/etc/frp/frps.toml".to_owned(), (0o644, b"bindPort = 7000\n".to_vec()));
     is_snowdreamtech(image).then_some(shipped).into_iter().collect()
 }
 
-/// `ENTRYPOINT` and `CMD`.
+/// The image's `ENTRYPOINT` and `CMD`.
 fn defaults(image: &str) -> (Vec<String>, Vec<String>) {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     if is_snowdreamtech(image) {
@@ -48,11 +50,11 @@ fn defaults(image: &str) -> (Vec<String>, Vec<String>) {
     }
 }
 
-/// What to start: one process, or each of `processes`. `exec` overrides all else; an `entrypoint` takes the image's
-/// `CMD` away, as Docker's does.
+/// The processes to start: one, or each of `processes`. `exec` overrides everything else; an `entrypoint` removes the
+/// image's `CMD`, as in Docker.
 ///
 /// # Errors
-/// A process without a command.
+/// A process has no command.
 pub(crate) fn commands(config: &MachineConfig) -> io::Result<Vec<Command>> {
     let image_defaults = defaults(config.image.as_deref().unwrap_or_default());
     let command = |exec: &Option<Vec<String>>, entrypoint: &Option<Vec<String>>, cmd: &Option<Vec<String>>, env| {

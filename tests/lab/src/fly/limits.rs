@@ -1,4 +1,4 @@
-//! Rate limits: a bucket of requests for each action and the Machine or App that it is done to.
+//! Rate limits. There is a bucket of tokens for each pair of an action and the Machine or App that it is done to.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 /// How fast one kind of request may come.
 #[derive(Clone, Copy)]
 pub(crate) struct Rate {
-    /// Tokens that come back in a second.
+    /// How many tokens come back in a second.
     per_second: f64,
-    /// Tokens that a rested bucket holds.
+    /// How many tokens a rested bucket holds.
     burst: f64,
 }
 
-/// "1 request per second, per action, per identifier, with a burst of 3" (Fly docs, working with the Machines API).
+/// The rate of most actions: "1 request per second, per action, per identifier, with a burst of 3" (Fly docs, working
+/// with the Machines API).
 pub(crate) const ACTION: Rate = Rate { per_second: 1.0, burst: 3.0 };
-/// "Get Machine: 5 per second, burst of 10" (ibid.).
+/// The rate of reading a Machine: "Get Machine: 5 per second, burst of 10" (ibid.).
 pub(crate) const GET_MACHINE: Rate = Rate { per_second: 5.0, burst: 10.0 };
-/// "App deletions: 100 per minute" (ibid.), counted for an organisation.
+/// The rate of deleting Apps, which counts for an organisation: "App deletions: 100 per minute" (ibid.).
 pub(crate) const DELETE_APP: Rate = Rate { per_second: 100.0 / 60.0, burst: 100.0 };
 
 /// The buckets of one Fly.
@@ -48,7 +49,7 @@ impl Limits {
         allowed
     }
 
-    /// A bucket that nobody used for longer than it takes to fill is as good as a new one.
+    /// Drops buckets that were not used for longer than they take to fill: they are like new ones.
     fn forget_rested(&mut self, now: Instant) {
         if self.buckets.len() >= 10_000 {
             self.buckets.retain(|_, bucket| now.duration_since(bucket.refilled) < Duration::from_secs(60));

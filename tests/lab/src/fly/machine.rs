@@ -28,7 +28,7 @@ use super::{Shared, checks, image};
 use crate::process::{Process, Spawn};
 use crate::root_fs::RootFs;
 
-/// What the API, or a test, wants of a Machine.
+/// An order that the API, or a test, gives to a Machine.
 pub(crate) enum Order {
     /// Boot it for the first time, or again after it was stopped.
     Start,
@@ -36,10 +36,11 @@ pub(crate) enum Order {
     /// Stop it, and boot it again with the config that it has then.
     Restart(Stop),
     Destroy,
-    /// Its main process dies.
+    /// Let its main process die.
     Crash,
-    /// Its host is lost: the processes stand still.
+    /// Let its processes stand still, since its host is lost.
     HostDown,
+    /// Let them go on.
     HostUp,
 }
 
@@ -56,16 +57,16 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 enum Phase {
-    /// Created without launching, stopped, or at its end.
+    /// It was created without launching, was stopped, or has ended.
     Down,
-    /// `created` until then, when it becomes `starting`.
+    /// It shows `created` until this time, when it becomes `starting`.
     Preparing(Instant),
-    /// `starting` until then, when its processes start.
+    /// It shows `starting` until this time, when its processes start.
     Booting(Instant),
     Running,
-    /// Its processes were told to end, and will be killed then.
+    /// Its processes were told to end. Those that still run at this time are killed.
     Stopping(Instant, AfterStop),
-    /// `destroying` until then.
+    /// It shows `destroying` until this time.
     Ending(Instant),
 }
 
@@ -85,7 +86,7 @@ struct Runner {
     /// The running checks; dropping them ends them.
     checks: Option<JoinSet<()>>,
     addresses: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// Crashes since the last order.
+    /// How often it crashed since the last order.
     restarts: u32,
 }
 
@@ -135,7 +136,8 @@ impl Runner {
     fn obey(&mut self, order: Order) {
         let ending = matches!(self.phase, Phase::Ending(_));
         match order {
-            Order::HostDown | Order::HostUp => self.host(matches!(order, Order::HostUp)),
+            Order::HostDown => self.signal(libc::SIGSTOP),
+            Order::HostUp => self.signal(libc::SIGCONT),
             Order::Destroy => {
                 self.checks = None;
                 self.processes.clear();
@@ -153,16 +155,16 @@ impl Runner {
             }
             Order::Crash if !matches!(self.phase, Phase::Running) => {}
             Order::Crash if self.processes.is_empty() => self.exited(false),
-            Order::Crash => self.processes.iter().for_each(|process| process.signal(libc::SIGKILL)),
+            Order::Crash => self.signal(libc::SIGKILL),
         }
     }
 
-    /// The time of the phase has come.
+    /// Ends a phase whose time has come.
     fn move_on(&mut self) {
         match self.phase {
             Phase::Preparing(_) => self.boot(Duration::ZERO),
             Phase::Booting(_) => self.started(),
-            Phase::Stopping(..) => self.processes.iter().for_each(|process| process.signal(libc::SIGKILL)),
+            Phase::Stopping(..) => self.signal(libc::SIGKILL),
             Phase::Down | Phase::Running | Phase::Ending(_) => {}
         }
     }
@@ -192,7 +194,7 @@ impl Runner {
         if let Some(addresses) = self.addresses {
             match self.start_processes(&config, addresses) {
                 Ok(processes) => self.processes = processes,
-                // As if the process had ended at once: no such program, or a file that cannot be written.
+                // There is no such program, or a file cannot be written: treat it as a process that ended at once.
                 Err(error) => {
                     eprintln!("lab: Machine {}: {error}", self.key.id);
                     return self.exited(false);
@@ -210,7 +212,7 @@ impl Runner {
         if self.processes.is_empty() {
             self.stopped(then);
         }
-        self.processes.iter().for_each(|process| process.signal(stop.signal));
+        self.signal(stop.signal);
     }
 
     fn stopped(&mut self, then: AfterStop) {
@@ -223,7 +225,7 @@ impl Runner {
         }
     }
 
-    /// A process ended, by itself or because it was told to.
+    /// Reacts to the end of a process, which ended by itself or because it was told to.
     fn exited(&mut self, success: bool) {
         if let Phase::Stopping(_, then) = self.phase {
             if self.processes.is_empty() {
@@ -254,19 +256,14 @@ impl Runner {
         }
     }
 
-    fn host(&mut self, up: bool) {
-        self.change(|machine| {
-            machine.host_up = up;
-            machine.touch();
-        });
-        let signal = if up { libc::SIGCONT } else { libc::SIGSTOP };
+    fn signal(&self, signal: i32) {
         self.processes.iter().for_each(|process| process.signal(signal));
     }
 
-    /// Writes the files and starts what the config says, each process with the Machine's own root and addresses.
+    /// Writes the config's files and starts its processes, each with the Machine's own root and addresses.
     fn start_processes(&self, config: &MachineConfig, addresses: (Ipv4Addr, Ipv4Addr)) -> io::Result<Vec<Process>> {
         let directory = self.shared.machine_directory(&self.key.id);
-        // "rootfs resets" (Fly docs, Machine update); it may not be there.
+        // "rootfs resets" (Fly docs, Machine update). An error may be ignored: there may be no root yet.
         let _ = std::fs::remove_dir_all(directory.join("root"));
         std::fs::create_dir_all(directory.join("root"))?;
         let mut root = RootFs::new(directory.join("root"), addresses.0).with_udp_address(addresses.1);
@@ -295,7 +292,7 @@ impl Runner {
         image::commands(config)?.into_iter().map(start).collect()
     }
 
-    /// What Fly sets in every Machine (docs, runtime environment), and what the config adds.
+    /// The environment that Fly sets in every Machine (docs, runtime environment), with the additions of the config.
     fn environment(&self, config: &MachineConfig) -> Vec<(String, String)> {
         let fly = self.shared.with_machine(&self.key, |machine| {
             vec![
@@ -309,7 +306,7 @@ impl Runner {
         fly.into_iter().flatten().chain(config.env.clone().into_iter().flatten()).collect()
     }
 
-    /// Goes to a state, unless the API has said already that the Machine is to be destroyed.
+    /// Enters a state, unless the API has decided already that the Machine is to be destroyed.
     fn enter(&self, state: State, event: &str) {
         self.change(|machine| {
             if machine.state != State::Destroying {
@@ -326,7 +323,7 @@ impl Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         self.processes.clear();
-        // What a Machine leaves behind may be gone already, with the slot's directory.
+        // An error may be ignored: the root may be gone already, with the slot's directory.
         let _ = std::fs::remove_dir_all(self.shared.machine_directory(&self.key.id).join("root"));
         if let Some(addresses) = self.addresses {
             self.shared.slot.release_machine(addresses);
@@ -334,7 +331,7 @@ impl Drop for Runner {
     }
 }
 
-/// Waits until one of the processes ends, for ever if there are none. Which one, and how.
+/// Waits until one of the processes ends, for ever if there are none. Returns its index and its exit status.
 async fn first_exit(processes: &mut [Process]) -> (usize, ExitStatus) {
     let mut waits: Vec<Pin<Box<_>>> = processes.iter_mut().map(|process| Box::pin(process.wait())).collect();
     poll_fn(|context| {
@@ -349,12 +346,12 @@ async fn first_exit(processes: &mut [Process]) -> (usize, ExitStatus) {
 }
 
 impl Shared {
-    /// Where a Machine's root and log are.
+    /// The directory of a Machine's root and log.
     fn machine_directory(&self, id: &str) -> PathBuf {
         self.directory.join(id)
     }
 
-    /// What its processes print; it is kept when the Machine is destroyed.
+    /// The file with the output of a Machine's processes. It is kept when the Machine is destroyed.
     pub(crate) fn machine_log(&self, id: &str) -> PathBuf {
         self.machine_directory(id).join("log")
     }

@@ -8,15 +8,15 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`types`] | what goes over the wire, strictly read |
+//! | [`types`] | requests and configs as they go over the wire, strictly read |
 //! | `api` | the handlers, a file for each part of the API |
 //! | `state`, `view` | what exists: organisations, Apps, Machines, addresses; and its JSON |
 //! | `machine`, `image` | a Machine over time, and what its image runs |
 //! | `checks` | health checks, run for real |
-//! | `edge`, `udp`, `proxy_protocol`, `delayed` | the way of users' connections |
+//! | `edge`, `udp`, `proxy_protocol`, `delayed` | how connections of users reach a Machine |
 //! | `limits`, `regions`, `ids`, `error` | the details that clients trip over |
 //!
-//! What the lab cannot know of the real Fly, and assumes, is listed in `ASSUMPTIONS.md`.
+//! `ASSUMPTIONS.md` lists where the lab has to guess how the real Fly behaves.
 
 mod api;
 mod checks;
@@ -50,34 +50,35 @@ use crate::slot::Slot;
 
 pub use self::state::Account;
 
-/// How this Fly behaves; most of it may be changed while it runs ([`Fly::set`]).
+/// The settings of a Fly. Most of them may be changed while it runs ([`Fly::set`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// From a Machine's creation or start to `started`.
+    /// The time from a Machine's creation or start to `started`.
     pub machine_boot: Duration,
-    /// Added to every request to the API.
+    /// A delay of every request to the API.
     pub latency: Duration,
     /// How late the edges of users learn of Machines, checks and cordons.
     pub edge_delay: Duration,
     /// The same for the ports on which frps listens for frpc.
     pub control_edge_delay: Duration,
-    /// How much later than of all else edges learn of checks. Never nothing: frps listens before frpc has read that its
-    /// proxy was accepted, and until then frpc closes what reaches it (0.61.1; up to 90 ms on a busy machine).
+    /// How much later edges learn of checks than of everything else. It must not be zero: frps listens before frpc has
+    /// read that its proxy was accepted, and until then frpc closes the connections that reach it (0.61.1; up to 90 ms
+    /// on a busy machine).
     pub edge_check_delay: Duration,
-    /// For how long a new App answers 404.
+    /// How long a new App answers 404.
     pub app_appears_after: Duration,
-    /// For how long a new Machine answers 404 and is missing in lists.
+    /// How long a new Machine answers 404 and is missing in lists.
     pub machine_appears_after: Duration,
-    /// From the acceptance of an App's deletion until it is gone.
+    /// The time from the acceptance of an App's deletion until it is gone.
     pub app_deletion: Duration,
-    /// Between the first success of a check and Fly's saying so.
+    /// The time between the first success of a check and the moment that Fly shows it.
     pub checks_pass_late: Duration,
     /// Whether requests beyond Fly's rate limits get a 429.
     pub rate_limits: bool,
 }
 
 impl Default for Settings {
-    /// A quick Fly whose edges know all but checks at once, with rate limits.
+    /// A quick Fly with rate limits, whose edges learn of everything but checks at once.
     fn default() -> Settings {
         Settings {
             machine_boot: Duration::from_millis(300),
@@ -94,7 +95,7 @@ impl Default for Settings {
     }
 }
 
-/// A Fly of its own, with one organisation to begin with. It ends, with all Machines, when dropped.
+/// A simulated Fly, which begins with one organisation. It ends, with all Machines, when it is dropped.
 pub struct Fly {
     shared: Arc<Shared>,
     organisation: String,
@@ -103,27 +104,27 @@ pub struct Fly {
     server: AbortHandle,
 }
 
-/// What the parts of a Fly share.
+/// The state and the settings that the parts of a Fly share.
 pub(crate) struct Shared {
     world: Mutex<World>,
     limits: Mutex<limits::Limits>,
     settings: Mutex<Settings>,
     edge: edge::Edge,
     slot: Arc<Slot>,
-    /// Where Machines have their roots and logs.
+    /// The directory in which Machines have their roots and logs.
     directory: PathBuf,
     frps: PathBuf,
     /// Whether Machines run processes and the edge listens.
     traffic: bool,
-    /// Itself, for the tasks that it starts.
+    /// A reference to itself, for the tasks that it starts.
     this: Weak<Shared>,
 }
 
 impl Fly {
-    /// Starts one with the organisation `personal`.
+    /// Starts a Fly with the organisation `personal`.
     ///
-    /// `frps` is the real binary. With `traffic` off Machines are states without processes, their checks pass by
-    /// themselves, and nothing listens on public addresses.
+    /// `frps` is the path of the real binary. With `traffic` off, Machines are states without processes, their checks
+    /// pass by themselves, and nothing listens on public addresses.
     pub fn start(slot: &Arc<Slot>, frps: PathBuf, traffic: bool, settings: Settings) -> Fly {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = slot.directory().join(format!("fly-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -148,7 +149,7 @@ impl Fly {
         Fly { shared, organisation, token, address, server }
     }
 
-    /// Where the API listens, plain HTTP. (Clients of the lab go through a recorder.)
+    /// The address of the API, which speaks plain HTTP. (Clients of the lab go through a recorder.)
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -163,12 +164,12 @@ impl Fly {
         &self.token
     }
 
-    /// Another organisation; gives its token.
+    /// Adds another organisation; returns its token.
     pub fn add_organisation(&self, slug: &str) -> String {
         self.shared.add_organisation(slug)
     }
 
-    /// An App that somebody else made: in any organisation, with any network (Fly's own is called `default`).
+    /// Adds an App that somebody else made, in any organisation and with any network (Fly's own is called `default`).
     pub fn add_app(&self, organisation: &str, name: &str, network: &str) {
         let mut world = self.shared.world();
         let app = App::new(&mut world, name, organisation, network, Instant::now());
@@ -180,7 +181,7 @@ impl Fly {
         change(&mut self.shared.settings.lock().expect("no one panics while holding it"));
     }
 
-    /// How many Machines each region takes; those not named take any number.
+    /// Sets how many Machines each region takes. Regions not named take any number.
     pub fn set_capacity(&self, regions: impl IntoIterator<Item = (String, usize)>) {
         self.shared.world().capacity = regions.into_iter().collect();
     }
@@ -192,7 +193,7 @@ impl Fly {
         organisation.expect("it is never removed").account = account;
     }
 
-    /// Makes the token useless, as when a user revokes it, and gives the new one.
+    /// Makes the token useless, as if a user had revoked it, and returns the new one.
     pub fn rotate_token(&self) -> String {
         let mut world = self.shared.world();
         let organisation = world.organisations.iter_mut().find(|organisation| organisation.slug == self.organisation);
@@ -201,27 +202,39 @@ impl Fly {
         organisation.token.clone()
     }
 
-    /// The Machine's main process dies. `false` if there is no such Machine.
+    /// Lets the Machine's main process die. Returns `false` if there is no such Machine.
     pub fn crash(&self, machine: &str) -> bool {
         self.shared.order(machine, Order::Crash)
     }
 
-    /// The host of a Machine (each has one of its own) is lost. `false` if there is no such Machine.
+    /// Loses the host of a Machine (each has one of its own). When it returns, nothing new is passed on to that Machine.
+    /// Returns `false` if there is no such Machine.
     pub fn host_down(&self, machine: &str) -> bool {
-        self.shared.order(machine, Order::HostDown)
+        self.shared.host(machine, false, Order::HostDown)
     }
 
-    /// It is back, with all that ran on it.
+    /// Brings the host back, with everything that ran on it.
     pub fn host_up(&self, machine: &str) -> bool {
-        self.shared.order(machine, Order::HostUp)
+        self.shared.host(machine, true, Order::HostUp)
     }
 
-    /// What the Machine's processes printed so far.
+    /// The output of the Machine's processes so far.
     pub fn machine_log(&self, machine: &str) -> String {
         std::fs::read_to_string(self.shared.machine_log(machine)).unwrap_or_default()
     }
 
-    /// What exists now, as `GET /state` of the lab shows it: destroyed Machines left out.
+    /// The IDs of the Machines to which the edge would pass on a connection to this port of an App now. It hears of
+    /// checks and cordons later than the API shows them.
+    pub fn machines_at_edge(&self, app: &str, port: u16) -> Vec<String> {
+        edge::machines(&self.shared, app, port)
+    }
+
+    /// How many connections to this port, of any App, had to wait so far because the edge knew of no Machine for them.
+    pub fn kept_waiting(&self, port: u16) -> usize {
+        self.shared.edge.kept_waiting(port)
+    }
+
+    /// Everything that exists now, as `GET /state` of the lab shows it, without destroyed Machines.
     pub fn state(&self) -> Value {
         let world = self.shared.world();
         json!({ "apps": world.apps.values().map(App::to_state).collect::<Vec<_>>() })
@@ -231,7 +244,7 @@ impl Fly {
 impl Drop for Fly {
     fn drop(&mut self) {
         self.server.abort();
-        // Their tasks end, and with these their processes.
+        // Removing the Apps ends the tasks of their Machines, and with these their processes.
         let names: Vec<String> = self.shared.world().apps.keys().cloned().collect();
         names.iter().for_each(|name| self.shared.remove_app(name));
         self.shared.edge.close();
@@ -261,7 +274,7 @@ impl Shared {
         token
     }
 
-    /// Does something to a Machine, if it is there.
+    /// Calls `act` on a Machine, if it is there.
     fn with_machine<T>(&self, key: &Key, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
         self.world().apps.get_mut(&key.app)?.machines.get_mut(&key.id).map(act)
     }
@@ -270,11 +283,20 @@ impl Shared {
     fn order(&self, id: &str, order: Order) -> bool {
         let mut world = self.world();
         let machine = world.apps.values_mut().find_map(|app| app.machines.get_mut(id));
-        // A destroyed Machine has no task that takes it.
+        // Sending fails for a destroyed Machine, which has no task.
         machine.is_some_and(|machine| machine.orders.send(order).is_ok())
     }
 
-    /// To be called when Machines, their ports or addresses have changed.
+    /// Loses a Machine's host or brings it back. The edge and the API know at once; the order does the rest.
+    fn host(&self, id: &str, up: bool, order: Order) -> bool {
+        for machine in self.world().apps.values_mut().filter_map(|app| app.machines.get_mut(id)) {
+            machine.host_up = up;
+            machine.touch();
+        }
+        self.order(id, order)
+    }
+
+    /// Must be called when Machines, their ports or addresses have changed.
     fn edge_must_look(&self) {
         if self.traffic
             && let Some(shared) = self.this.upgrade()

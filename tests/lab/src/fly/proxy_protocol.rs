@@ -23,7 +23,7 @@ pub(crate) fn header(version: ProxyProtoVersion, source: SocketAddr, destination
             addresses.extend(source.port().to_be_bytes());
             addresses.extend(destination.port().to_be_bytes());
             let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
-            // Version 2, command PROXY; then the family, and TCP.
+            // 0x21 is version 2 and the command PROXY; then come the address family and TCP.
             header.extend([0x21, if source.is_ipv4() { 0x11 } else { 0x21 }]);
             header.extend((addresses.len() as u16).to_be_bytes());
             header.extend(addresses);

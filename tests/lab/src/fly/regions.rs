@@ -45,7 +45,7 @@ const fn region(code: &'static str, name: &'static str, group: Group) -> Region 
     Region { code, name, group }
 }
 
-/// From Fly's page of regions (fly.io/docs/reference/regions). The first is where the lab itself "is".
+/// The regions of Fly's page (fly.io/docs/reference/regions). The lab itself "is" in the first one.
 const REGIONS: &[Region] = &[
     region("ord", "Chicago, Illinois (US)", Group::NorthAmerica),
     region("ams", "Amsterdam, Netherlands", Group::Europe),
@@ -76,7 +76,7 @@ pub(crate) fn exists(code: &str) -> bool {
 /// `any`, or a list of both (`"iad,eu"`). Empty means the nearest, then any.
 ///
 /// # Errors
-/// The name that is neither.
+/// The error has the name that is neither a code nor an alias.
 pub(crate) fn candidates(request: &str) -> Result<Vec<&'static str>, String> {
     let request = if request.is_empty() { "any" } else { request };
     let mut codes = Vec::new();

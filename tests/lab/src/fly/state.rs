@@ -1,5 +1,5 @@
-//! What exists at Fly: organisations, Apps, Machines, addresses. Everything here is plain data under one lock
-//! ([`super::Shared::world`]); what happens over time is done by [`super::machine`], [`super::checks`] and [`super::edge`].
+//! The state of Fly: organisations, Apps, Machines, addresses. Everything here is plain data under one lock
+//! ([`super::Shared::world`]). [`super::machine`], [`super::checks`] and [`super::edge`] change it over time.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,19 +16,19 @@ use super::machine::Order;
 use super::types::*;
 use super::view::event_json;
 
-/// All that one Fly holds.
+/// Everything that one Fly holds.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) organisations: Vec<Organisation>,
-    /// By name, which is unique among all organisations.
+    /// The Apps by name, which is unique among all organisations.
     pub(crate) apps: BTreeMap<String, App>,
-    /// How many Machines a region takes; those not named take any number.
+    /// How many Machines a region takes. Regions not named take any number.
     pub(crate) capacity: BTreeMap<String, usize>,
-    /// How many numbers were given out.
+    /// How many numbers [`World::next_number`] has given out.
     numbers: u32,
 }
 
-/// Who pays, and what for.
+/// An organisation, which owns Apps and pays for them.
 pub(crate) struct Organisation {
     pub(crate) slug: String,
     pub(crate) id: u32,
@@ -36,14 +36,14 @@ pub(crate) struct Organisation {
     pub(crate) account: Account,
 }
 
-/// What an organisation's account allows. The default is a paying customer without a quota.
+/// The limits of an organisation's account. The default is a paying customer without a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Without one, Machines are refused with a text that speaks of payment.
+    /// Whether there is a payment method. Without one, Machines are refused with a text about payment.
     pub payment_method: bool,
-    /// Whether dedicated IPv4 addresses may be had; not on a trial.
+    /// Whether the account may have dedicated IPv4 addresses. A trial may not.
     pub dedicated_v4: bool,
-    /// Megabytes of all Machines in a region together.
+    /// The most memory that all Machines in a region may have together, in megabytes.
     pub memory_quota: Option<u32>,
 }
 
@@ -53,7 +53,7 @@ impl Default for Account {
     }
 }
 
-/// Which Machine, of which App.
+/// The Machine that is meant, and its App.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) app: String,
@@ -68,11 +68,11 @@ pub(crate) struct App {
     pub(crate) network: String,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) created_at: SystemTime,
-    /// Until then every read, and also its deletion, answers 404.
+    /// Until this time every request about the App, its deletion too, answers 404.
     pub(crate) visible_from: Instant,
-    /// Its deletion was accepted.
+    /// Whether its deletion was accepted.
     pub(crate) deleting: bool,
-    /// By ID, destroyed ones too.
+    /// The Machines by ID, destroyed ones too.
     pub(crate) machines: BTreeMap<String, Machine>,
     pub(crate) addresses: Vec<Address>,
 }
@@ -122,9 +122,9 @@ pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) region: String,
     pub(crate) state: State,
-    /// Whether `created` is only its first moment.
+    /// Whether it goes on from `created` by itself.
     pub(crate) launches: bool,
-    /// `instance_id`.
+    /// The Machine's `instance_id`.
     pub(crate) version: String,
     pub(crate) config: MachineConfig,
     pub(crate) cordoned: bool,
@@ -132,18 +132,18 @@ pub(crate) struct Machine {
     pub(crate) host_up: bool,
     pub(crate) services: Vec<ServiceState>,
     pub(crate) top_level_checks: Vec<CheckState>,
-    /// Newest first.
+    /// The events, newest first.
     pub(crate) events: Vec<Value>,
     pub(crate) lease: Option<Lease>,
     pub(crate) created_at: SystemTime,
     pub(crate) updated_at: SystemTime,
     pub(crate) visible_from: Instant,
-    /// What `0.0.0.0` and `fly-global-services` are for it; `None` once it is destroyed.
+    /// The addresses that `0.0.0.0` and `fly-global-services` stand for; `None` once it is destroyed.
     pub(crate) addresses: Option<(Ipv4Addr, Ipv4Addr)>,
     pub(crate) private_ip: String,
-    /// To the task that runs it.
+    /// Sends orders to the task that runs it.
     pub(crate) orders: mpsc::UnboundedSender<Order>,
-    /// Counts changes, for those who wait for one.
+    /// A count of changes, for requests that wait for one.
     pub(crate) changes: watch::Sender<u64>,
 }
 
@@ -164,7 +164,7 @@ pub(crate) struct ServiceState {
 pub(crate) struct CheckState {
     pub(crate) name: String,
     pub(crate) definition: Check,
-    /// `None` until it was first run.
+    /// The last result, or `None` until the check has run once.
     pub(crate) result: Option<CheckResult>,
 }
 
@@ -192,7 +192,7 @@ impl CheckStatus {
     }
 }
 
-/// A claim on a Machine: while it lasts, only who knows the nonce may change it.
+/// A claim on a Machine. While it lasts, only a client that knows the nonce may change the Machine.
 #[derive(Clone)]
 pub(crate) struct Lease {
     pub(crate) nonce: String,
@@ -211,10 +211,10 @@ impl World {
         self.organisations.iter().find(|organisation| organisation.slug == slug)
     }
 
-    /// The App, where the caller may see it.
+    /// The App, if the caller may see it.
     ///
     /// # Errors
-    /// 404 where there is none (or not for readers yet), 403 where it is another organisation's.
+    /// The error is 404 if there is no such App (or readers do not see it yet), 403 if it is another organisation's.
     pub(crate) fn app(&mut self, caller: &str, name: &str) -> FlyResult<&mut App> {
         let app = self.apps.get_mut(name).filter(|app| app.visible_from <= Instant::now());
         let app = app.ok_or_else(|| FlyError::not_found("app"))?;
@@ -227,14 +227,14 @@ impl World {
     /// The Machine, destroyed or not.
     ///
     /// # Errors
-    /// As [`World::app`], and 404 where the App has no such Machine (or not for readers yet).
+    /// The errors are those of [`World::app`], and 404 if the App has no such Machine (or readers do not see it yet).
     pub(crate) fn machine(&mut self, caller: &str, app: &str, id: &str) -> FlyResult<&mut Machine> {
         let machine = self.app(caller, app)?.machines.get_mut(id);
         let machine = machine.filter(|machine| machine.visible_from <= Instant::now());
         machine.ok_or_else(|| FlyError::not_found("machine"))
     }
 
-    /// Machines in a region, of all organisations, that are not destroyed.
+    /// The Machines in a region, of all organisations, that are not destroyed.
     pub(crate) fn machines_in<'a>(&'a self, region: &'a str) -> impl Iterator<Item = (&'a App, &'a Machine)> {
         self.apps
             .values()
@@ -244,7 +244,7 @@ impl World {
 }
 
 impl App {
-    /// Machines that are not destroyed.
+    /// The Machines that are not destroyed.
     pub(crate) fn live_machines(&self) -> impl Iterator<Item = &Machine> {
         self.machines.values().filter(|machine| machine.exists())
     }
@@ -264,7 +264,7 @@ impl Machine {
         }
     }
 
-    /// Must be called after every change: brings up to date what depends on it and wakes those who wait.
+    /// Must be called after every change: updates everything that depends on it and wakes the requests that wait.
     pub(crate) fn touch(&mut self) {
         let up = self.state == State::Started && !self.cordoned && self.host_up;
         let ready = |check: &CheckState| check.definition.kind != Some(CheckKind::Readiness) || check.passes();
@@ -277,7 +277,7 @@ impl Machine {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Goes to another state, with the event that tells of it.
+    /// Enters another state, and adds an event that tells of it.
     pub(crate) fn enter(&mut self, state: State, event: &str, source: &str) {
         self.state = state;
         self.updated_at = SystemTime::now();
@@ -323,7 +323,7 @@ impl ServiceState {
         }
     }
 
-    /// The entry of its ports that exposes an external one.
+    /// The entry among its ports that exposes this external port.
     pub(crate) fn port(&self, protocol: Protocol, external: u16) -> Option<&Port> {
         let ports = self.definition.ports.iter().flatten();
         ports.filter(|_| self.definition.protocol == Some(protocol)).find(|port| port.range().contains(&external))
@@ -346,7 +346,7 @@ impl Lease {
     }
 }
 
-/// The ports on which each frps of the Machine listens for its clients, by the configurations among its files.
+/// The ports on which the Machine's frps listens for its clients, read from the configurations among its files.
 fn frps_bind_ports(config: &MachineConfig) -> Vec<u16> {
     let contents = config.files.iter().flatten().filter_map(|file| content(file).ok());
     let bind_port = |text: String| {

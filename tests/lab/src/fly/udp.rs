@@ -1,5 +1,5 @@
-//! UDP at the edge: one Machine takes all datagrams of an (address, port), at the address that stands for
-//! `fly-global-services`, and on the external port, for it is not rewritten (Fly docs, UDP and TCP).
+//! UDP at the edge. One Machine gets all datagrams of an (address, port), at the address that stands for
+//! `fly-global-services` and on the external port, since Fly does not rewrite the port (Fly docs, UDP and TCP).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,9 +18,9 @@ use crate::fly::state::State;
 
 /// A client that is silent for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(60);
-/// More than any datagram.
+/// A buffer's size; no datagram is longer.
 const LARGEST: usize = 65_536;
-/// Datagrams of one client that may wait; more are lost, as they would be.
+/// How many datagrams of one client may wait. More are lost, as on a real network.
 const QUEUE: usize = 1024;
 
 /// Serves one external port, for ever.
@@ -45,12 +45,12 @@ pub(super) async fn serve(socket: UdpSocket, app: String, shared: Weak<Shared>) 
                 place.insert(queue)
             }
         };
-        // A queue that is full loses the datagram.
+        // An error may be ignored: a full queue loses the datagram.
         let _ = queue.try_send(buffer[..length].to_vec());
     }
 }
 
-/// The Machine that takes the datagrams: the oldest that is started, not cordoned if there is such a one.
+/// The Machine that gets the datagrams: the oldest that is started and not cordoned, else the oldest that is started.
 fn owner(shared: &Shared, app: &str, port: u16) -> Option<SocketAddr> {
     let world = shared.world();
     let machines = edge::services(world.apps.get(app)?, Protocol::Udp, port).map(|(machine, _)| machine);
@@ -59,7 +59,7 @@ fn owner(shared: &Shared, app: &str, port: u16) -> Option<SocketAddr> {
     machine.addresses.map(|(_, udp)| SocketAddr::from((udp, port)))
 }
 
-/// The datagrams of one client, there and back.
+/// Passes on the datagrams of one client, in both directions.
 async fn flow(edge: Arc<UdpSocket>, client: SocketAddr, target: SocketAddr, mut datagrams: mpsc::Receiver<Vec<u8>>) {
     let Ok(machine) = UdpSocket::bind("127.0.0.1:0").await else { return };
     if machine.connect(target).await.is_err() {
@@ -69,12 +69,14 @@ async fn flow(edge: Arc<UdpSocket>, client: SocketAddr, target: SocketAddr, mut 
     let mut step = async || {
         tokio::select! {
             datagram = datagrams.recv() => match datagram {
-                // A refusal shows at the next receipt.
-                Some(datagram) => drop(machine.send(&datagram).await),
+                // An error may be ignored: a refusal shows again when the next datagram is received.
+                Some(datagram) => {
+                    let _ = machine.send(&datagram).await;
+                }
                 None => return false,
             },
             received = machine.recv(&mut buffer) => if let Ok(length) = received {
-                // Lost, as any datagram may be.
+                // An error may be ignored: any datagram may be lost.
                 let _ = edge.send_to(&buffer[..length], client).await;
             },
         }

@@ -1,4 +1,4 @@
-//! How what exists looks from outside: the JSON of the Machines API, and of the lab's own `GET /state`.
+//! The state as it looks from outside: the JSON of the Machines API, and of the lab's own `GET /state`.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use super::state::{Address, App, CheckState, Machine, Organisation};
 use super::types::AddressType;
 
 impl App {
-    /// `GET /apps/{app}`, and a row of the organisation's list.
+    /// The body of `GET /apps/{app}`, and a row of the organisation's list.
     pub(crate) fn to_json(&self, organisation: &Organisation) -> Value {
         let machines = self.live_machines().count();
         json!({
@@ -29,7 +29,7 @@ impl App {
         })
     }
 
-    /// Its part of the lab's `GET /state`.
+    /// The App's part of the lab's `GET /state`.
     pub(crate) fn to_state(&self) -> Value {
         let addresses = self.addresses.iter().map(|address| json!({ "ip": address.ip, "type": address.kind }));
         let machines = self.live_machines().map(Machine::to_state);
@@ -58,7 +58,8 @@ impl Address {
 }
 
 impl Machine {
-    /// `GET …/machines/{id}`. A Machine on a host that does not answer has no `config`, only an `incomplete_config`.
+    /// The body of `GET …/machines/{id}`. A Machine on a host that does not answer has no `config`, only an
+    /// `incomplete_config`.
     pub(crate) fn to_json(&self) -> Value {
         let mut value = json!({
             "id": self.id,
@@ -118,7 +119,7 @@ impl Machine {
         })
     }
 
-    /// All checks, those of services and the top-level ones; for as long as they have not run they do not show.
+    /// All checks, those of services and the top-level ones. A check shows only once it has run.
     fn checks_json(&self) -> Vec<Value> {
         let mut shown: Vec<&CheckState> = Vec::new();
         for check in self.services.iter().flat_map(|service| &service.checks).chain(&self.top_level_checks) {
@@ -154,7 +155,7 @@ pub(super) fn event_json(kind: &str, status: &str, source: &str) -> Value {
     })
 }
 
-/// `registry/repository:tag@digest` in its parts. Docker Hub is meant where no registry is named.
+/// The parts of `registry/repository:tag@digest`. Without a registry, Docker Hub is meant.
 fn image_ref(image: &str) -> Value {
     let (name, digest) = image.split_once('@').unwrap_or((image, ""));
     let (name, tag) = match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {

@@ -11,24 +11,24 @@ use tokio::sync::Notify;
 
 use super::log::{Request, Target};
 
-/// What happens to a request that is struck.
+/// The fate of a request that a rule strikes.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answered in the backend's stead.
+    /// The recorder gives this answer, and the backend never sees the request.
     Answer(Answer),
-    /// Passed on after a while.
+    /// The request is passed on after this time.
     Delay(Duration),
-    /// The connection is closed before the request counts.
+    /// The connection is closed, and the backend never sees the request.
     Refuse,
-    /// The request is carried out, and then the connection is closed.
+    /// The request is carried out, and then the connection is closed without a reply.
     LoseReply,
-    /// Kept from the backend until the gate opens.
+    /// The request is kept from the backend until the gate opens.
     Hold(Gate),
-    /// Carried out at once; the reply is kept until the gate opens.
+    /// The request is carried out at once, and its reply is kept until the gate opens.
     HoldReply(Gate),
 }
 
-/// An answer that no backend gave.
+/// An answer that the recorder makes up.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
@@ -39,7 +39,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Which requests to strike, when, and with what.
+/// A rule says which requests to strike, when, and with which fault.
 ///
 /// ```
 /// # use lab::recorder::{Fault, Rule, Target};
@@ -58,40 +58,40 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Strikes the first request to anybody, once.
+    /// A rule that strikes one request: the first one, whoever it is for.
     pub fn new(fault: Fault) -> Rule {
         Rule { to: None, from: None, method: None, path: None, skip: 0, times: 1, fault }
     }
 
-    /// Only requests to this backend.
+    /// Strikes only requests to this backend.
     pub fn to(self, to: Target) -> Rule {
         Rule { to: Some(to), ..self }
     }
 
-    /// Only requests from this client: see [`super::Recorder::before_fly`].
+    /// Strikes only requests from this client: see [`super::Recorder::before_fly`].
     pub fn from(self, client: &str) -> Rule {
         Rule { from: Some(client.to_owned()), ..self }
     }
 
-    /// Only requests with this method.
+    /// Strikes only requests with this method.
     pub fn method(self, method: &str) -> Rule {
         Rule { method: Some(method.to_owned()), ..self }
     }
 
-    /// Only requests whose path, with its query, contains a match of this regular expression.
+    /// Strikes only requests whose path, with its query, contains a match of this regular expression.
     ///
     /// # Panics
-    /// It is none.
+    /// It panics if `pattern` is no regular expression.
     pub fn path(self, pattern: &str) -> Rule {
         Rule { path: Some(Regex::new(pattern).expect("a regular expression")), ..self }
     }
 
-    /// Lets that many matches pass first.
+    /// Lets that many matching requests pass first.
     pub fn skip(self, skip: u32) -> Rule {
         Rule { skip, ..self }
     }
 
-    /// Strikes that many matches.
+    /// Strikes that many matching requests instead of one.
     pub fn times(self, times: u32) -> Rule {
         Rule { times, ..self }
     }
@@ -104,7 +104,7 @@ impl Rule {
     }
 }
 
-/// The JSON of `PUT /faults`: all but `fault` may be left out, and mean what [`Rule::new`] says.
+/// Reads the JSON of `PUT /faults`. All fields but `fault` may be left out; the defaults are those of [`Rule::new`].
 impl TryFrom<Value> for Rule {
     type Error = String;
 
@@ -128,7 +128,7 @@ impl TryFrom<Value> for Rule {
     }
 }
 
-/// `{"status", "headers", "body"}`, `{"delay_ms"}`, `"refuse"` or `"lose_reply"`.
+/// Reads `{"status", "headers", "body"}`, `{"delay_ms"}`, `"refuse"` or `"lose_reply"`.
 impl TryFrom<Value> for Fault {
     type Error = String;
 
@@ -153,7 +153,7 @@ impl TryFrom<Value> for Fault {
     }
 }
 
-/// Where requests, or their replies, are held. Clones are the same gate.
+/// A gate at which requests, or their replies, are held. Clones are the same gate.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -178,12 +178,12 @@ struct GateInner {
 #[derive(Debug, Default)]
 struct GateState {
     held: Vec<Request>,
-    /// Whether what is held goes on; nothing decided yet.
+    /// `Some(true)` lets everything that is held go on, `Some(false)` drops it, `None` is undecided.
     decision: Option<bool>,
 }
 
 impl Gate {
-    /// Waits until a request (the first) is held; `None` after `deadline`.
+    /// Waits until a request is held, and returns the first; `None` after `deadline`.
     pub fn wait(&self, deadline: Duration) -> Option<Request> {
         let state = self.0.state.lock().expect("no one panics while holding it");
         let none_held = |state: &mut GateState| state.held.is_empty();
@@ -191,12 +191,12 @@ impl Gate {
         state.held.first().cloned()
     }
 
-    /// Lets what is held go on, and all that comes later.
+    /// Lets everything go on that is held, and everything that comes later.
     pub fn open(&self) {
         self.decide(true);
     }
 
-    /// Closes the connections of what is held, and of all that comes later.
+    /// Closes the connections of all requests that are held, and of all that come later.
     pub fn drop_held(&self) {
         self.decide(false);
     }
@@ -206,12 +206,12 @@ impl Gate {
         self.0.decided.notify_waiters();
     }
 
-    /// Holds a request until the decision: whether to go on.
+    /// Holds a request until the decision is made. Returns whether to go on.
     pub(super) async fn hold(&self, request: Request) -> bool {
         self.0.state.lock().expect("no one panics while holding it").held.push(request);
         self.0.arrived.notify_all();
         loop {
-            // Before the look, so that a decision between look and wait is not missed.
+            // Register before looking, so that a decision between look and wait is not missed.
             let decided = self.0.decided.notified();
             if let Some(go_on) = self.0.state.lock().expect("no one panics while holding it").decision {
                 return go_on;
@@ -234,8 +234,8 @@ impl Faults {
         self.0.lock().expect("no one panics while holding it").push(rule);
     }
 
-    /// What strikes a request, if anything does. Each rule counts the requests that reach it: those that match it and
-    /// that no rule before it struck.
+    /// Returns the fault that strikes a request, if one does. Each rule counts the requests that reach it: those that
+    /// match it and that no rule before it struck.
     pub(super) fn strike(&self, to: Target, from: &str, method: &str, path: &str) -> Option<Fault> {
         let mut rules = self.0.lock().expect("no one panics while holding it");
         for rule in rules.iter_mut().filter(|rule| rule.times > 0 && rule.matches(to, from, method, path)) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Whom a request is for.
+/// The backend that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -17,15 +17,16 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Request {
     pub to: Target,
-    /// Which client it came from, where that is known: see [`super::Recorder::before_fly`].
+    /// The client that it came from, or empty if that is not known: see [`super::Recorder::before_fly`].
     #[serde(skip)]
     pub from: String,
-    /// RFC 3339 with microseconds: when it had arrived.
+    /// The time at which it had arrived, in RFC 3339 with microseconds.
     pub time: String,
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
-    /// `None` while it is under way, and for ever if the connection was closed instead of an answer.
+    /// The status of the answer. It is `None` while the request is under way, and stays so if the connection was closed
+    /// instead.
     pub status: Option<u16>,
     pub body: String,
     pub user_agent: String,
@@ -39,7 +40,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Adds a request; gives its number.
+    /// Adds a request; returns its number.
     pub(super) fn add(&self, request: Request) -> usize {
         let mut requests = self.requests.lock().expect("no one panics while holding it");
         requests.push(request);

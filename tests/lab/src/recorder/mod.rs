@@ -27,7 +27,7 @@ pub use self::log::{Request, Target};
 use self::proxy::Front;
 use crate::pki::{Authority, provider};
 
-/// Proxies that share a log and faults. They end when it is dropped.
+/// Proxies that share one log and one list of faults. They end when the recorder is dropped.
 #[derive(Default)]
 pub struct Recorder {
     log: Arc<log::Log>,
@@ -36,14 +36,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a plain proxy before a Fly; gives its address. What comes that way is logged as `from` that client: one who
-    /// wants to tell several clients apart gives each a proxy of its own.
+    /// Starts a plain proxy before a Fly; returns its address. Requests through it are logged as coming from the client
+    /// `from`. To tell several clients apart, give each a proxy of its own.
     pub fn before_fly(&self, fly: SocketAddr, from: &str) -> SocketAddr {
         self.start(Target::Fly, fly, from, None)
     }
 
-    /// Starts a TLS proxy before an API server; both have certificates of `authority`. Clients must use tokens: the
-    /// API server does not see their certificates. `from` as in [`Recorder::before_fly`].
+    /// Starts a TLS proxy before an API server; both have certificates of `authority`. Clients must use tokens: the API
+    /// server does not see their certificates. `from` is as in [`Recorder::before_fly`].
     pub fn before_kubernetes(&self, api_server: SocketAddr, authority: &Authority, from: &str) -> SocketAddr {
         let tls = (Arc::new(authority.server_config()), Arc::new(client_config(authority)));
         self.start(Target::Kubernetes, api_server, from, Some(tls))
@@ -68,7 +68,7 @@ impl Recorder {
         self.faults.set(rules.into_iter().collect());
     }
 
-    /// Adds one.
+    /// Adds a fault behind those that are there.
     pub fn add_fault(&self, rule: Rule) {
         self.faults.add(rule);
     }

@@ -1,5 +1,5 @@
-//! The reverse proxy: one connection to the backend for each of a client, requests recorded and perhaps struck,
-//! answers passed on as they stream in (a watch never ends).
+//! The reverse proxy. It opens one connection to the backend for each connection of a client, records requests and
+//! perhaps strikes them, and passes answers on as they stream in (a watch never ends).
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -31,10 +31,10 @@ type Reply = http::Response<BoxBody<Bytes, hyper::Error>>;
 /// A proxy before one backend.
 pub(super) struct Front {
     pub(super) to: Target,
-    /// The client whose proxy it is; empty: anybody's.
+    /// The name of the client that this proxy is for; empty if it is for anybody.
     pub(super) from: String,
     pub(super) backend: SocketAddr,
-    /// What it shows its clients, and whom it trusts behind it. Without it both sides are plain.
+    /// The TLS configurations towards clients and towards the backend. With `None` both sides are plain.
     pub(super) tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
     pub(super) log: Arc<Log>,
     pub(super) faults: Arc<Faults>,
@@ -61,7 +61,8 @@ impl Front {
     }
 
     async fn accept(self: Arc<Self>, client: TcpStream) {
-        // A client that goes away, or whom the handshake does not please, is none of our business.
+        // Errors on this connection may be ignored: a client that goes away or refuses our certificate concerns nobody
+        // else.
         let _ = client.set_nodelay(true);
         match &self.tls {
             None => self.serve(client).await,
@@ -73,7 +74,7 @@ impl Front {
         }
     }
 
-    /// Serves one connection. A request that fails here closes it, which is what several faults want.
+    /// Serves one connection. A request that fails closes the connection; several faults work by that.
     async fn serve(self: Arc<Self>, client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let backend = Arc::new(Mutex::new(None));
         let service = service_fn(|request| self.clone().handle(request, backend.clone()));
@@ -103,7 +104,7 @@ impl Front {
             }
             _ => {}
         }
-        // In a task of its own: what has arrived is carried out, also when the client does not live to see it.
+        // A task of its own makes the request, so that it is carried out even if the client goes away.
         let request = http::Request::from_parts(head, Full::new(body));
         let this = self.clone();
         let reply = tokio::spawn(async move { this.forward(request, &backend).await }).await??;
@@ -154,7 +155,7 @@ async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, Failure> {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong shows in the request.
+    // The task ends when the sender is dropped; errors of the connection show up in the request.
     tokio::spawn(connection);
     Ok(sender)
 }

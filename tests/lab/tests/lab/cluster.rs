@@ -1,4 +1,4 @@
-//! Clusters as a whole: side by side, nodes that are lost, clusters without traffic.
+//! Clusters as a whole: two side by side, lost nodes, a cluster without traffic.
 
 use std::process::Command;
 use std::time::Instant;
@@ -44,7 +44,7 @@ fn kubectl_and_the_tools_are_at_hand() {
     for tool in ["kubectl", "kube-scheduler", "helm", "frpc", "frps"] {
         assert!(cluster.bin().join(tool).exists(), "{tool} is missing");
     }
-    // It builds itself on first use.
+    // The lab builds helm when it is first used.
     let helm = Command::new(cluster.bin().join("helm")).arg("version").output().expect("helm starts");
     assert!(String::from_utf8_lossy(&helm.stdout).contains("v4.3.1"), "{helm:?}");
 }
@@ -70,7 +70,7 @@ fn pods_of_a_lost_node_end_and_come_back_with_it() {
     cluster.node_down("node-2");
     wait_for(|| http_get(lost).is_none().then_some(()), || "end of the lost pod".into());
     assert!(http_get(stays).is_some());
-    // The controller manager finds out, and says of its pods that they are not ready.
+    // The controller manager notices that the node is lost, and marks its pods as not ready.
     namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, |node| {
         let taints = node.and_then(|node| node["spec"]["taints"].as_array());
         taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/unreachable"))
@@ -104,7 +104,7 @@ fn without_traffic_pods_are_states_only_and_many() {
     );
 }
 
-/// As `kubectl logs` asks for it, through the API server.
+/// The API server passes the request on to the node, as it does for `kubectl logs`.
 #[test]
 fn the_log_of_a_container_can_be_read() {
     let namespace = Namespace::shared();

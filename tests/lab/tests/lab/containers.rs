@@ -1,4 +1,4 @@
-//! What a container sees, told by a shell: in a cluster whose "operator" is `/bin/sh`.
+//! The surroundings of a container, as a shell in it sees them. The "operator" of this cluster is `/bin/sh`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,7 +24,7 @@ fn extended(mut container: Value, with: Value) -> Value {
     container
 }
 
-/// The single line that a pod writes which runs to its end.
+/// The single line that this pod writes. The pod has to run to its end.
 fn output(namespace: &Namespace, name: &str) -> String {
     namespace.wait_pod(name, |pod| pod["status"]["phase"] == "Succeeded");
     namespace.cluster.pod_log(&namespace.name, name).trim_end().to_owned()

@@ -72,7 +72,7 @@ fn an_app_gives_its_network_back() {
 
 #[test]
 fn a_new_app_appears_late_and_cannot_be_deleted_before() {
-    let lab = FlyLab::without_traffic(Settings { app_appears_after: Duration::from_millis(500), ..quick() });
+    let lab = FlyLab::without_traffic(Settings { app_appears_after: Duration::from_secs(5), ..quick() });
     create(&lab, "a").good();
     for (method, path) in [("GET", "/apps/a"), ("DELETE", "/apps/a"), ("POST", "/apps/a/machines")] {
         let answer = lab.api(method, path, json!({"config": small()}));
@@ -84,7 +84,7 @@ fn a_new_app_appears_late_and_cannot_be_deleted_before() {
 
 #[test]
 fn a_deleted_app_goes_a_little_later_with_all_that_it_has() {
-    let lab = FlyLab::without_traffic(Settings { app_deletion: Duration::from_millis(400), ..quick() });
+    let lab = FlyLab::without_traffic(Settings { app_deletion: Duration::from_secs(3), ..quick() });
     lab.app("a");
     lab.machine("a", "m", small());
     let deleted = lab.api("DELETE", "/apps/a", Value::Null);
@@ -100,7 +100,7 @@ fn every_dedicated_address_is_another_one() {
     let lab = FlyLab::without_traffic(quick());
     let first = lab.app("a").to_string();
     let assign = |body: Value| lab.api("POST", "/apps/a/ip_assignments", body);
-    // As the Go client writes it.
+    // Fly's Go client writes a request like this.
     let empty = json!({"type": "v4", "region": "", "org_slug": "", "network": "", "service_name": ""});
     let second = assign(empty).good();
     assert_ne!(second["ip"], json!(first));

@@ -1,4 +1,4 @@
-//! What the tests of Fly share: a Fly behind a recorder, a client, and the real frpc.
+//! Helpers that the tests of Fly share: a Fly behind a recorder, a client, and the real frpc.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, wait_for};
 
-/// One slot for all of them; it goes with the process.
+/// The one slot that all of these tests share. It is given back when the process ends.
 fn slot() -> &'static Arc<Slot> {
     static SLOT: OnceLock<Arc<Slot>> = OnceLock::new();
     SLOT.get_or_init(|| Slot::take().expect("a free slot"))
 }
 
-/// A Fly of its own.
+/// A Fly that one test has for itself.
 pub struct FlyLab {
     pub fly: Fly,
     pub recorder: Recorder,
@@ -50,12 +50,12 @@ impl Answer {
 }
 
 impl FlyLab {
-    /// With real Machines, and without rate limits: tests look as often as they like.
+    /// A Fly with real Machines.
     pub fn new(settings: Settings) -> FlyLab {
         FlyLab::with(settings, true)
     }
 
-    /// With Machines that are states only.
+    /// A Fly whose Machines have states, but no processes.
     pub fn without_traffic(settings: Settings) -> FlyLab {
         FlyLab::with(settings, false)
     }
@@ -68,7 +68,7 @@ impl FlyLab {
         FlyLab { fly, recorder, address }
     }
 
-    /// A request with the token of the first organisation; the path goes on from `/v1`.
+    /// Makes a request with the token of the first organisation. The path follows `/v1`.
     pub fn api(&self, method: &str, path: &str, body: Value) -> Answer {
         self.api_as(self.fly.token(), method, path, body)
     }
@@ -82,14 +82,14 @@ impl FlyLab {
         self.api("GET", path, Value::Null)
     }
 
-    /// An App with a dedicated address.
+    /// Creates an App with a dedicated address.
     pub fn app(&self, name: &str) -> IpAddr {
         self.api("POST", "/apps", json!({"name": name, "org_slug": "personal"})).good();
         let address = self.api("POST", &format!("/apps/{name}/ip_assignments"), json!({"type": "v4"})).good();
         address["ip"].as_str().and_then(|ip| ip.parse().ok()).expect("an address")
     }
 
-    /// A Machine, just created.
+    /// Creates a Machine.
     #[track_caller]
     pub fn machine(&self, app: &str, name: &str, config: Value) -> String {
         let body = json!({"name": name, "region": "ord", "config": config});
@@ -109,6 +109,19 @@ impl FlyLab {
         checks.map(|check| check["status"].as_str().expect("a status").to_owned()).collect()
     }
 
+    /// Waits until the edge passes connections to this port on to these Machines, and to no other.
+    #[track_caller]
+    pub fn wait_edge(&self, app: &str, port: u16, machines: &[&str]) {
+        let seen = || {
+            let mut seen = self.fly.machines_at_edge(app, port);
+            seen.sort();
+            seen
+        };
+        let mut wanted = machines.to_vec();
+        wanted.sort();
+        wait_for(|| (seen() == wanted).then_some(()), || format!("{wanted:?} at the edge, but {:?}", seen()));
+    }
+
     #[track_caller]
     pub fn wait_checks(&self, app: &str, machine: &str, statuses: &[&str]) {
         let seen = || self.checks(app, machine);
@@ -116,7 +129,7 @@ impl FlyLab {
     }
 }
 
-/// A quick Fly without rate limits.
+/// The settings of a quick Fly without rate limits, so that tests look as often as they like.
 pub fn quick() -> Settings {
     Settings { machine_boot: Duration::from_millis(100), rate_limits: false, ..Settings::default() }
 }
@@ -126,13 +139,17 @@ pub fn small() -> Value {
     json!({"image": "snowdreamtech/frps:0.61.1"})
 }
 
-/// frps with a control port, and a service with a check for each of the users' ports.
+/// The config of a Machine that runs frps with a control port, and a service with a check for each of the users' ports.
 pub fn frps(control_port: u16, ports: &[u16]) -> Value {
     let service = |port: &u16, checks: Value| json!({"protocol": "tcp", "internal_port": port, "ports": [{"port": port}], "checks": checks});
     let check = |port: &u16| json!([{"type": "tcp", "port": port, "interval": "1s", "timeout": "2s"}]);
     let services = ports.iter().map(|port| service(port, check(port)));
     let services: Vec<Value> = [service(&control_port, json!([]))].into_iter().chain(services).collect();
-    let text = format!("bindPort = {control_port}\nauth.token = \"t\"\ntransport.tcpMux = false\n");
+    // A user waits for a connection of frpc's for 10 s by default, which is too short on a busy machine.
+    let text = format!(
+        "bindPort = {control_port}\nauth.token = \"t\"\ntransport.tcpMux = false\nuserConnTimeout = {}\n",
+        DEADLINE.as_secs()
+    );
     json!({
         "image": "snowdreamtech/frps:0.61.1",
         "restart": {"policy": "always"},
@@ -146,19 +163,19 @@ pub fn base64(content: &[u8]) -> String {
     base64::prelude::BASE64_STANDARD.encode(content)
 }
 
-/// The real frpc.
+/// A running frpc, the real one.
 pub struct Frpc {
     _process: Process,
 }
 
 impl Frpc {
-    /// Dials the control port at a public address; each of `ports` leads to `backend`.
+    /// Starts an frpc that dials the control port at a public address. Each of `ports` leads to `backend`.
     pub fn start(public: IpAddr, control_port: u16, ports: &[u16], backend: SocketAddr) -> Frpc {
         let proxies = ports.iter().map(|port| proxy("tcp", *port, backend));
         Frpc::run(public, control_port, "transport.tcpMux = false", &proxies.collect::<String>())
     }
 
-    /// The same for one UDP port, with a multiplexed connection, as frps has it by default.
+    /// Starts an frpc for one UDP port, with a multiplexed connection, as frps has it by default.
     pub fn start_udp(public: IpAddr, control_port: u16, port: u16, backend: SocketAddr) -> Frpc {
         Frpc::run(public, control_port, "", &proxy("udp", port, backend))
     }
@@ -191,7 +208,7 @@ fn proxy(kind: &str, port: u16, backend: SocketAddr) -> String {
     )
 }
 
-/// A backend that answers each HTTP request with its name, and tells what it got before the request in brackets.
+/// A backend that answers each HTTP request with its name, and adds in brackets the text that came before the request.
 pub fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -215,7 +232,7 @@ pub fn backend(name: &'static str) -> SocketAddr {
     address
 }
 
-/// An HTTP/1 exchange; an empty body or one that is no JSON reads as null.
+/// Makes an HTTP/1 request. An answer whose body is empty or no JSON reads as null.
 pub fn request(
     address: SocketAddr,
     method: &str,

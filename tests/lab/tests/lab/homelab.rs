@@ -1,4 +1,4 @@
-//! A homelab as a whole: what `LAB_URL` serves, and the API server behind its recorder.
+//! A homelab as a whole: the port at `LAB_URL`, and the API server behind its recorder.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::fly_lab::request;
 use crate::support::wait_for;
 
-/// A request to `LAB_URL`.
+/// Makes a request to `LAB_URL`.
 fn ask(control: &Control, method: &str, path: &str, body: Value) -> (u16, Value) {
     let address: SocketAddr = control.url().trim_start_matches("http://").parse().expect("an address");
     let answer = request(address, method, path, &[], &body).expect("an answer");
@@ -94,7 +94,7 @@ fn faults_and_capacity_are_put() {
     assert_eq!(ask(&control, "PUT", "/capacity", json!({"ord": 0})).0, 204);
 }
 
-/// kubectl by the kubeconfig of the lab.
+/// Runs kubectl with the kubeconfig of the lab.
 fn kubectl(lab: &Homelab, arguments: &[&str]) -> std::process::Output {
     Command::new(lab.cluster().bin().join("kubectl"))
         .args(arguments)

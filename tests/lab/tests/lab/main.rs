@@ -1,4 +1,4 @@
-//! The lab's own tests: one binary, so that all of them share one control plane. A module a subject.
+//! The lab's own tests, a module for each subject. They are one binary, so that all of them share one control plane.
 
 mod cluster;
 mod containers;

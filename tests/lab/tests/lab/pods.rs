@@ -1,4 +1,4 @@
-//! What nodes do with pods.
+//! The lab's nodes, and their work with pods.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Namespace, http_get, is_ready, state};
 
-/// frpc answers on its own web server whether it has a connection or not.
+/// A config for frpc. Its own web server answers whether it has a connection to frps or not.
 fn frpc_toml(port: u16) -> String {
     format!(
         "serverAddr = \"127.0.0.1\"\nserverPort = 1\nloginFailExit = false\nwebServer.addr = \"0.0.0.0\"\nwebServer.port = {port}\n"
@@ -43,7 +43,7 @@ fn a_pod_runs_frpc_with_its_configuration() {
 #[test]
 fn a_probe_that_fails_keeps_a_pod_from_being_ready() {
     let namespace = Namespace::shared();
-    // frpc's own default: another address than the pod's.
+    // Without this line frpc listens at its default, which is another address than the pod's.
     let toml = frpc_toml(7401).replace("webServer.addr = \"0.0.0.0\"\n", "");
     namespace.create("configmaps", json!({"metadata": {"name": "frpc"}, "data": {"frpc.toml": toml}}));
     let container = json!({
@@ -80,7 +80,7 @@ fn environment_and_files_reach_the_container() {
         ],
         "envFrom": [{"prefix": "FRPC_", "configMapRef": {"name": "settings"}}],
         "volumeMounts": [{"name": "all", "mountPath": "/config"}],
-        // `user-of-web:secret`; without it, or with another, frpc answers 401.
+        // The header is `user-of-web:secret`. Without it, or with another, frpc answers 401.
         "readinessProbe": {"periodSeconds": 1, "httpGet": {"path": "/api/status", "port": "web", "httpHeaders": [
             {"name": "Authorization", "value": "Basic dXNlci1vZi13ZWI6c2VjcmV0"},
         ]}},
@@ -146,7 +146,7 @@ fn a_pod_that_is_not_to_be_restarted_fails_or_succeeds() {
 fn an_unknown_image_cannot_be_pulled() {
     let namespace = Namespace::shared();
     for (name, image) in [("nginx", "nginx:1"), ("operator", "ghcr.io/zhming0/fly-tunnel-operator:1")] {
-        // This cluster has no operator.
+        // This cluster has no image of an operator either.
         namespace.pod(name, json!({"image": image}), json!({}));
         let pod = namespace.wait_pod(name, |pod| state(pod)["waiting"]["reason"] == "ErrImagePull");
         assert_eq!(pod["status"]["phase"], "Pending");
@@ -162,7 +162,7 @@ fn a_mounted_config_map_follows_its_source() {
     let container = json!({
         "image": "frpc",
         "volumeMounts": [{"name": "config", "mountPath": "/etc/frp"}],
-        // frpc answers it with the file as it is now.
+        // frpc answers this request after reading its file as it is now.
         "readinessProbe": {"httpGet": {"path": "/api/reload?strictConfig=true", "port": 7404}, "periodSeconds": 1},
     });
     namespace.pod("web", container, json!({"volumes": [{"name": "config", "configMap": {"name": "frpc"}}]}));

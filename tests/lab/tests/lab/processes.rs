@@ -9,7 +9,7 @@ use lab::process::{Process, Spawn};
 
 use crate::support::wait_for;
 
-/// Set in the process that `whatever_the_lab_started_dies_with_it` starts and kills.
+/// The variable that is set in the process that `whatever_the_lab_started_dies_with_it` starts and kills.
 const VICTIM: &str = "LAB_TEST_VICTIM";
 
 fn is_running(pid: &str) -> bool {
@@ -37,7 +37,7 @@ fn whatever_the_lab_started_dies_with_it() {
         wait_for(|| fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')), || "cluster".into());
     let directory = PathBuf::from(directory.trim_end());
     let children = children_of(victim.id());
-    // etcd, API server, controller manager, scheduler, and what cleans up.
+    // The children are etcd, API server, controller manager, scheduler, and the process that cleans up.
     assert_eq!(children.len(), 5, "{children:?}");
     assert!(children.iter().all(|pid| is_running(pid)));
 
@@ -48,7 +48,7 @@ fn whatever_the_lab_started_dies_with_it() {
     fs::remove_file(file).expect("removable");
 }
 
-/// Not a test of its own: what the test above kills.
+/// The process that the test above kills. It is no test of its own.
 #[test]
 fn victim() {
     let Some(file) = std::env::var_os(VICTIM) else { return };

@@ -12,7 +12,7 @@ fn lab() -> FlyLab {
     FlyLab::without_traffic(quick())
 }
 
-/// `POST /v1/apps`, and how it ended: a status, or nothing where the connection was closed.
+/// Sends `POST /v1/apps`. Gives the status of the answer, or nothing if the connection was closed.
 fn create(lab: &FlyLab, name: &str) -> Option<u16> {
     let headers = [("Authorization", format!("Bearer {}", lab.fly.token()))];
     let body = json!({"name": name, "org_slug": "personal"});

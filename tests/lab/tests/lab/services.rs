@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, Namespace, http_get, is_ready, wait_for};
 
-/// A Deployment of `echo` and a Service of the same name; gives the ClusterIP.
+/// Makes a Deployment of `echo` and a Service of the same name. Gives the ClusterIP.
 fn service(namespace: &Namespace, name: &str, replicas: u32, ports: Value) -> std::net::IpAddr {
     let container_ports: Vec<Value> = ports
         .as_array()
@@ -99,7 +99,7 @@ fn an_endless_answer_does_not_end() {
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n").expect("written");
     let mut buffer = vec![0; 10 << 20];
     stream.read_exact(&mut buffer).expect("ten megabytes, and more");
-    // While that client reads no more, another is served.
+    // Another client is served while that one has stopped reading.
     assert!(http_get((ip, 8080).into()).is_some());
 }
 

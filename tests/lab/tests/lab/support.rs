@@ -1,4 +1,4 @@
-//! What the tests of the cluster share.
+//! Helpers that the tests of the cluster share.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use lab::cluster::{Cluster, Kube};
 use serde_json::{Value, json};
 
-/// Generous: other tests, and other builds, may have the machine.
+/// A generous deadline, because other tests and other builds may keep the machine busy.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A namespace of its own in a cluster. Deleted when dropped.
+/// A namespace that one test has for itself in a cluster. It is deleted when dropped.
 pub struct Namespace<'a> {
     pub cluster: &'a Cluster,
     pub name: String,
 }
 
 impl Namespace<'static> {
-    /// In the cluster that all tests share.
+    /// A new namespace in the cluster that all tests share.
     pub fn shared() -> Namespace<'static> {
         Namespace::of(Cluster::shared())
     }
@@ -91,7 +91,7 @@ pub fn state(pod: &Value) -> &Value {
     &pod["status"]["containerStatuses"][0]["state"]
 }
 
-/// Looks until there is something.
+/// Looks again and again until `look` finds something, and gives that.
 #[track_caller]
 pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>, what: impl Fn() -> String) -> T {
     let start = Instant::now();
@@ -104,10 +104,12 @@ pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>, what: impl Fn() -> Strin
     }
 }
 
-/// The body of an answer to a GET, or `None` if nobody answers.
+/// The body of an answer to a GET, or `None` if nobody answers in a third of the deadline. So a test that looks again
+/// and again outlives a request that hangs.
 pub fn http_get(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let limit = DEADLINE / 3;
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// lint reads metrics in Prometheus' text format and prints what is wrong with them, as `promtool check metrics` does: it
-// is the same linter, without the rest of Prometheus. Returns the exit code: 1 if there are problems, 3 if it is no
-// such text at all.
+// lint reads metrics in Prometheus' text format and prints the problems in them, as `promtool check metrics` does: it
+// is the same linter, without the rest of Prometheus. It returns the exit code: 1 if there are problems, 3 if the text
+// cannot be parsed.
 func lint(metrics io.Reader) int {
 	problems, err := promlint.New(metrics).Lint()
 	if err != nil {

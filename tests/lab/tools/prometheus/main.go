@@ -1,6 +1,6 @@
-// Evaluates PromQL over metrics in Prometheus' text format, with Prometheus' own parser and engine. Standard input is
-// {"scrapes": ["the text of one scrape", …], "queries": ["…", …]}; standard output is a list with
-// {"series": how many the query gives} or {"error": "why it gives none"} for each query.
+// Program prometheus evaluates PromQL over metrics in Prometheus' text format, with Prometheus' own parser and engine.
+// Standard input is {"scrapes": ["the text of one scrape", …], "queries": ["…", …]}. Standard output is a list with an
+// entry for each query: {"series": how many series it gives} or {"error": "why it gives none"}.
 package main
 
 import (
@@ -59,13 +59,13 @@ func main() {
 	}
 }
 
-// timeOf is when a scrape was made, it says: 15 s apart, as is usual.
+// timeOf is the time of a scrape. Scrapes are 15 s apart, as is usual.
 func timeOf(scrape int) time.Time {
 	return time.Unix(1_800_000_000, 0).Add(time.Duration(scrape) * 15 * time.Second)
 }
 
-// evaluate tells how many series the query gives. Each selector in it has to find something of its own: `a or b` would
-// hide that there is no `a`.
+// evaluate returns how many series the query gives. Each selector in the query has to find something by itself:
+// otherwise `a or b` would hide that there is no `a`.
 func evaluate(engine *promql.Engine, syntax parser.Parser, memory memory, query string, now time.Time) (int, error) {
 	expression, err := syntax.ParseExpr(query)
 	if err != nil {
@@ -85,7 +85,7 @@ func evaluate(engine *promql.Engine, syntax parser.Parser, memory memory, query 
 	if result.Err != nil {
 		return 0, result.Err
 	}
-	// Such as the rate of what is no counter.
+	// A warning or a hint is a failure, too. There is one for the rate of a metric that is no counter, for example.
 	if warnings, hints := result.Warnings.AsStrings(query, 10, 10); len(warnings)+len(hints) > 0 {
 		return 0, fmt.Errorf("warnings: %v %v", warnings, hints)
 	}

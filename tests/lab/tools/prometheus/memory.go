@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// memory holds what was scraped: all that the engine needs of a database.
+// memory holds the scraped samples. It is all that the engine needs of a database.
 type memory map[string]*series
 
 type series struct {
@@ -24,7 +24,7 @@ type series struct {
 	samples []chunks.Sample
 }
 
-// scrape takes up one text, with the two labels that Prometheus gives to every target.
+// scrape adds the samples of one text, with the two labels that Prometheus gives to every target.
 func (m memory) scrape(text []byte, at time.Time) error {
 	reader := textparse.NewPromParser(text, labels.NewSymbolTable(), false)
 	for {
@@ -62,12 +62,12 @@ func (m memory) matching(matchers []*labels.Matcher) []*series {
 	return found
 }
 
-// Querier implements storage.Queryable. It tells of all times: the engine leaves out what it did not ask for.
+// Querier implements storage.Queryable. It returns samples of all times: the engine ignores those outside of its range.
 func (m memory) Querier(_, _ int64) (storage.Querier, error) {
 	return querier{memory: m}, nil
 }
 
-// querier leaves out what no query asks for: names and values of labels.
+// querier does not implement names and values of labels, since no query asks for them.
 type querier struct {
 	storage.LabelQuerier
 	memory memory

@@ -1,47 +1,12 @@
-//! Tables of single moves.
+//! Single moves of an election, in tables.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::super::election::{Election, Move, Now, Write};
-use super::super::record::Lease;
-use super::TIMINGS;
-
-/// Clocks that a test sets.
-#[derive(Clone, Copy)]
-struct Clocks(Now);
-
-impl Clocks {
-    fn new() -> Clocks {
-        Clocks(Now { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) })
-    }
-
-    fn at(self, seconds: u64) -> Now {
-        let passed = Duration::from_secs(seconds);
-        Now { monotonic: self.0.monotonic + passed, wall: self.0.wall + passed }
-    }
-}
-
-fn lease(spec: Value) -> Lease {
-    serde_json::from_value(json!({ "metadata": { "name": "l", "resourceVersion": "1" }, "spec": spec })).expect("JSON")
-}
-
-fn theirs(renewed: &str) -> Lease {
-    lease(json!({ "holderIdentity": "them", "leaseDurationSeconds": 60, "renewTime": renewed, "leaseTransitions": 4 }))
-}
-
-fn candidate() -> Election {
-    Election::new("l", "us", TIMINGS)
-}
-
-/// What is written, or `None` for anything else.
-fn written(next: Move) -> Option<Value> {
-    match next {
-        Move::Write(Write::Create(lease) | Write::Replace(lease)) => Some(serde_json::to_value(lease).expect("JSON")),
-        Move::Read | Move::Stand => None,
-    }
-}
+use super::super::clock::Now;
+use super::super::election::{Election, Move, Write};
+use super::{Clocks, TIMINGS, candidate, leader, lease, theirs, written};
 
 #[test]
 fn a_lease_is_taken_where_it_is_free() {
@@ -136,13 +101,6 @@ fn a_wall_clock_that_jumps_does_not_make_a_rival_older() {
     assert_eq!(election.read(Some(theirs("a")), jumped), Move::Stand);
 }
 
-fn leader(clocks: Clocks) -> Election {
-    let mut election = candidate();
-    let Move::Write(Write::Create(lease)) = election.read(None, clocks.at(0)) else { panic!("not taken") };
-    election.wrote(lease, clocks.at(0), clocks.at(1));
-    election
-}
-
 #[test]
 fn a_leader_leads_until_its_deadline_from_what_it_sent() {
     let clocks = Clocks::new();
@@ -185,68 +143,4 @@ fn a_release_frees_the_lease_for_the_next() {
     assert_eq!((&spec["holderIdentity"], &spec["leaseDurationSeconds"]), (&json!(""), &json!(1)));
     let mut next = Election::new("l", "next", TIMINGS);
     assert!(written(next.read(Some(released), clocks.at(5))).is_some());
-}
-
-#[test]
-fn a_lease_is_seized_whoever_holds_it_and_its_holder_is_waited_for() {
-    let clocks = Clocks::new();
-    let held = |holder: &str, seconds: u32| {
-        Some(lease(json!({ "holderIdentity": holder, "leaseDurationSeconds": seconds, "leaseTransitions": 4 })))
-    };
-    for (found, outlives, transitions) in [
-        (None, 0, 0),
-        (held("them", 90), 90, 5),
-        (Some(lease(json!({ "holderIdentity": "them" }))), 60, 1),
-        (held("", 1), 0, 5),
-        // Emptied by hand: its holder does not know.
-        (held("", 90), 90, 5),
-        // Its holder has ended.
-        (held("them", i32::MAX as u32), 0, 5),
-    ] {
-        let mut election = candidate();
-        let write = |election: &mut Election, found| written(Move::Write(election.seize(found, clocks.at(0))));
-        let taken = write(&mut election, found.clone()).expect("a write");
-        assert_eq!(taken["spec"]["holderIdentity"], "us", "{found:?}");
-        assert_eq!(taken["spec"]["leaseTransitions"], transitions, "{found:?}");
-        assert_eq!(taken["spec"]["leaseDurationSeconds"], outlives.max(60), "whoever follows waits as well: {found:?}");
-        // The reply was lost: the Lease is ours already, but its last holder goes on all the same.
-        write(&mut election, held("us", 60));
-        let ours: Lease = serde_json::from_value(taken).expect("a Lease");
-        for at in (0..=100).step_by(10) {
-            election.wrote(ours.clone(), clocks.at(at), clocks.at(at));
-            assert_eq!(election.is_leading(clocks.at(at)), at >= outlives, "{found:?} at {at} s");
-            let release = election.clone().release(clocks.at(at));
-            assert_eq!(release.is_some(), at >= outlives, "nobody may follow at once: {found:?} at {at} s");
-        }
-    }
-}
-
-#[test]
-fn a_lease_that_is_retired_is_for_those_who_begin_afterwards() {
-    let clocks = Clocks::new();
-    let mut ended = leader(clocks);
-    let Some(Write::Replace(retired)) = ended.retire(clocks.at(5)) else { panic!("nothing to write") };
-    ended.wrote(retired.clone(), clocks.at(5), clocks.at(5));
-    assert!(ended.is_retired() && !ended.is_leading(clocks.at(5)));
-    let record = serde_json::to_value(&retired).expect("JSON")["spec"].clone();
-    assert_eq!((&record["holderIdentity"], &record["leaseDurationSeconds"]), (&json!("us"), &json!(i32::MAX)));
-
-    let candidate = |name| Election::new("l", name, TIMINGS);
-    let mut waiting = candidate("it waited before");
-    waiting.read(Some(lease(json!({ "holderIdentity": "us", "leaseDurationSeconds": 60 }))), clocks.at(0));
-    for at in [5, 100, 1_000_000] {
-        assert_eq!(waiting.read(Some(retired.clone()), clocks.at(at)), Move::Stand, "{at} s");
-    }
-    let mut later = candidate("it began afterwards");
-    for at in [6, 65] {
-        assert_eq!(
-            later.read(Some(retired.clone()), clocks.at(at)),
-            Move::Stand,
-            "it may be about to end as well: {at} s"
-        );
-        assert!(!later.is_retired());
-    }
-    let taken = later.read(Some(retired.clone()), clocks.at(66));
-    assert_eq!(written(taken).expect("free")["spec"]["leaseDurationSeconds"], 60);
-    assert_eq!(candidate("of nobody's Lease").retire(clocks.at(0)), None);
 }

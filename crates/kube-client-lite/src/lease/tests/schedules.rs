@@ -5,11 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::super::election::{Election, Move, Now, Write};
+use super::super::clock::Now;
+use super::super::election::{Election, Move, Write};
 use super::super::record::Lease;
+use super::super::takeover::Takeover;
 use super::TIMINGS;
 
-/// As the API server does: a write names the version that it was made from.
+/// Keeps one Lease as the API server does: a write fails unless it names the present version.
 #[derive(Default)]
 struct Store {
     lease: Option<Value>,
@@ -38,15 +40,15 @@ impl Store {
 
 /// A process whose clock was started at another time, and whose wall clock may be wrong by hours.
 struct Process {
-    election: Election,
+    takeover: Takeover,
     wall_error: i64,
     /// Does nothing before that time.
     paused_until: u64,
-    /// Which of its requests it waits for.
+    /// The number of the request that it waits for.
     request: u64,
-    /// When it led last, as far as anybody looked.
+    /// The last time when somebody looked and it led.
     led: Option<u64>,
-    /// It told the others that nothing of it is under way.
+    /// It told the others that no request of it is under way.
     released: bool,
     /// It is about to take the Lease by force.
     seizes: bool,
@@ -89,7 +91,7 @@ struct Schedule {
     now: u64,
     store: Store,
     processes: Vec<Process>,
-    /// By time, and a number that keeps the order.
+    /// The key is a time, and a number that keeps the order.
     queue: BTreeMap<(u64, u64), (usize, Happening)>,
     number: u64,
     calm: bool,
@@ -99,7 +101,7 @@ struct Schedule {
     leaders: BTreeSet<usize>,
 }
 
-/// Schedules that are tried, of half an hour each and a calm end.
+/// The number of schedules that are tried. Each has half an hour of trouble, and a calm end.
 const SEEDS: u64 = 400;
 
 /// The longest that a request or a reply is under way.
@@ -126,7 +128,7 @@ impl Schedule {
         };
         for number in 0..2 + schedule.random.below(4) {
             schedule.processes.push(Process {
-                election: Election::new("l", &format!("process {number}"), TIMINGS),
+                takeover: Takeover::new(Election::new("l", &format!("process {number}"), TIMINGS)),
                 wall_error: 0,
                 paused_until: 0,
                 request: 0,
@@ -153,7 +155,7 @@ impl Schedule {
         }
     }
 
-    /// Fast mostly, slow at times, lost (`None`) now and then.
+    /// How long a request or a reply takes: mostly little, at times much, and now and then it is lost (`None`).
     fn delay(&mut self) -> Option<u64> {
         match self.random.below(if self.calm { 12 } else { 20 }) {
             0..12 => Some(self.random.below(200)),
@@ -187,9 +189,11 @@ impl Schedule {
                 let now = self.clocks(process);
                 let next = match self.random.below(40) {
                     0 if !self.calm => self.release(process, now),
-                    1 if !self.calm && !self.processes[process].election.is_leading(now) => self.seize(process),
+                    1 if !self.calm && self.processes[process].takeover.leads_from(now).is_none() => {
+                        self.seize(process)
+                    }
                     _ if self.processes[process].seizes => Move::Read,
-                    _ => self.processes[process].election.first(now),
+                    _ => self.processes[process].takeover.first(now),
                 };
                 self.go(process, next);
             }
@@ -212,15 +216,15 @@ impl Schedule {
             }
             Happening::Reply(request, reply, sent) if request == self.processes[process].request => {
                 let now = self.clocks(process);
-                let Process { election, seizes, .. } = &mut self.processes[process];
+                let Process { takeover, seizes, .. } = &mut self.processes[process];
                 let next = match reply {
                     Reply::Read(found) if *seizes => {
                         self.seized = self.now;
-                        Move::Write(election.seize(found, now))
+                        Move::Write(takeover.seize(found, now))
                     }
-                    Reply::Read(found) => election.read(found, now),
+                    Reply::Read(found) => takeover.read(found, now),
                     Reply::Wrote(Some(lease)) => {
-                        election.wrote(lease, sent, now);
+                        takeover.wrote(lease, sent, now);
                         *seizes = false;
                         Move::Stand
                     }
@@ -246,7 +250,7 @@ impl Schedule {
     /// creation or a seizure may be under way that nobody could tell from a rightful one.
     fn meddle(&mut self) {
         let chance = self.random.below(200);
-        let all_saw_it = self.processes.iter().all(|process| !process.election.holder().is_empty());
+        let all_saw_it = self.processes.iter().all(|process| !process.takeover.election().holder().is_empty());
         let last = self.meddled.max(self.created).max(self.seized);
         let may = !self.calm && all_saw_it && self.now > last + 2 * SLOWEST;
         let Some(lease) = self.store.lease.as_mut().filter(|_| may) else {
@@ -270,7 +274,7 @@ impl Schedule {
 
     fn release(&mut self, process: usize, now: Now) -> Move {
         self.processes[process].released = true;
-        match self.processes[process].election.release(now) {
+        match self.processes[process].takeover.release(now) {
             Some(write) => Move::Write(write),
             None => Move::Read,
         }
@@ -306,11 +310,9 @@ impl Schedule {
         let clocks: Vec<Now> = (0..self.processes.len()).map(|process| self.clocks(process)).collect();
         let mut leader = None;
         for (number, process) in self.processes.iter_mut().enumerate() {
-            if let Some((from, deadline)) = process.election.leads_from(clocks[number]) {
+            if let Some((from, deadline)) = process.takeover.leads_from(clocks[number]) {
                 let end = (from.monotonic - self.base + deadline).as_millis() as u64;
                 process.led = Some(end.min(self.now));
-            }
-            if process.election.is_leading(clocks[number]) {
                 assert_eq!(leader.replace(number), None, "it leads, and so does {number}, at {} ms", self.now);
                 process.released = false;
             }
@@ -337,7 +339,7 @@ fn there_are_never_two_leaders_whatever_the_delays() {
             let mut schedule = Schedule::new(seed);
             schedule.run_until(1_800_000);
             schedule.calm = true;
-            // What was sent before the calm may still arrive.
+            // Requests that were sent before the calm may still arrive.
             schedule.run_until(2_300_000);
             let led_lately =
                 schedule.processes.iter().any(|process| process.led.is_some_and(|led| led + 30_000 > schedule.now));

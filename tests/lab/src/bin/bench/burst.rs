@@ -1,4 +1,4 @@
-//! A thousand new Services at once, against one tunnel at a time; and the memory that they take.
+//! A thousand new Services at once, compared with one new Service at a time. Also the memory that a thousand take.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::{log, progress, services};
 
 const SERVICES: usize = 1000;
 
-/// Services in a page of a list.
+/// The operator asks for this many Services in each page of a list.
 const PAGE: usize = 500;
 
-/// How many are made one after the other, to see how long one takes.
+/// How many Services are made one after the other, to see how long one takes.
 const SINGLES: usize = 3;
 
 pub fn run(operator: &Path) {
@@ -61,14 +61,14 @@ fn memory_row(name: &str, pid: u32) {
     Row::new(name, memory.resident, "MiB").bound(12.0).note(memory.details()).print();
 }
 
-/// Waits until tunnels have all that they need. Without traffic, Fly's checks pass before there is an frpc, and so the
-/// address may be the first of the two.
+/// Waits until so many tunnels have an address and an frpc. It waits for each, since without traffic the order is open:
+/// Fly's checks pass before there is an frpc.
 fn wait_made(lab: &Homelab, from: usize, tunnels: usize) {
     log::wait_for(lab, from, tunnels, log::shows_address);
     log::wait_for(lab, from, tunnels, log::applies_frpc);
 }
 
-/// From the operator's first request for a Service to the last: without the wait for a poll.
+/// The time from the operator's first request for a Service to its last. The wait for a poll is not part of it.
 fn one_tunnel(lab: &Homelab, name: &str) -> Duration {
     let from = lab.requests().len();
     services::create(lab, name, 1);

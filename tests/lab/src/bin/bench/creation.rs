@@ -1,14 +1,14 @@
-//! One new Service after the other, with real traffic: the requests that a tunnel takes, and the operator's own part of
-//! the time to the address.
+//! One new Service after the other, with real traffic. It counts the requests that a tunnel takes, and measures the
+//! operator's own part of the time until the address is shown.
 //!
 //! ```text
 //!  Service created      poll        Machine asked for      started    frpc applied       check passes     address shown
 //!        │  wait for it  │   begin         │   Fly: boot      │  notice     │  pod, login, check  │   finish     │
 //! ```
 //!
-//! The operator's own time is `begin + notice + finish`, less the time in which a request to Fly was under way, which is
-//! the latency of the lab's Fly. An frpc that is applied before its Machine has started leaves no `notice`. The wait for
-//! the poll is beside that, and at most the interval.
+//! The operator's own time is `begin + notice + finish`, less the time in which a request to Fly was under way, since
+//! that is the latency of the lab's Fly. If frpc is applied before its Machine has started, `notice` is zero. The wait
+//! for the poll is measured separately; it takes one poll interval at most.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -24,13 +24,13 @@ const SERVICES: usize = 6;
 const LATENCY: Duration = Duration::from_millis(100);
 const BOOT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_secs(1);
-/// How often Fly's own state is looked at.
+/// The pause between two looks at Fly's own state.
 const SAMPLE: Duration = Duration::from_millis(5);
 
 pub fn run(operator: &Path) {
     let lab = services::lab(Settings { latency: LATENCY, machine_boot: BOOT, ..Settings::default() }, true);
     let poll = humantime::format_duration(POLL).to_string();
-    // Nothing else is to be asked of Fly meanwhile.
+    // A long resync interval, so that meanwhile nothing else is asked of Fly.
     let operator = services::operator(&lab, operator).env("POLL_INTERVAL", &poll).env("RESYNC_INTERVAL", "1h");
     let _operator = operator.start();
     log::wait_for(&lab, 0, 1, log::is_poll);
@@ -62,9 +62,9 @@ pub fn run(operator: &Path) {
         .print();
 }
 
-/// What was seen of one Service on its way to an address.
+/// Counts and times of one Service on its way to an address.
 struct Creation {
-    /// To Fly, waits aside.
+    /// The number of requests to Fly, without those counted in `waits`.
     requests: usize,
     waits: usize,
     wait_for_poll: Duration,
@@ -105,13 +105,14 @@ impl Creation {
         creation
     }
 
-    /// The operator's own part of the time.
+    /// The operator's own part of the time; the module's comment defines it.
     fn own(&self) -> Duration {
         self.begin + self.notice + self.finish
     }
 }
 
-/// The time between the two in which no request to Fly was under way: there is one at a time.
+/// The time between `from` and `to` in which no request to Fly was under way. Requests do not overlap: the operator
+/// makes one at a time.
 fn without_latency(from: SystemTime, to: SystemTime, to_fly: &[&Request]) -> Duration {
     let under_way = to_fly.iter().map(|request| {
         let arrival = log::arrival(request);
@@ -120,7 +121,8 @@ fn without_latency(from: SystemTime, to: SystemTime, to_fly: &[&Request]) -> Dur
     log::since(to, from).saturating_sub(under_way.sum())
 }
 
-/// When Fly's state changed, as it knows it itself, and when the Service showed its address.
+/// The times at which the Machine started and its checks passed, by Fly's own state, and at which the Service showed
+/// its address.
 struct Seen {
     started: SystemTime,
     passing: SystemTime,

@@ -1,4 +1,4 @@
-//! Reading the recorder's log.
+//! Helpers that read the recorder's log.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,37 +7,37 @@ use lab::recorder::{Request, Target};
 
 use crate::DEADLINE;
 
-/// When a request had arrived.
+/// The time at which a request had arrived in full.
 pub fn arrival(request: &Request) -> SystemTime {
     humantime::parse_rfc3339(&request.time).expect("the recorder writes RFC 3339")
 }
 
-/// How much later than another time, or nothing if it was not.
+/// How much later the first time is than the second; zero if it is not later.
 pub fn since(later: SystemTime, earlier: SystemTime) -> Duration {
     later.duration_since(earlier).unwrap_or_default()
 }
 
-/// The first page of the list that each poll reads.
+/// Whether it asks for the first page of the list of Services that each poll reads.
 pub fn is_poll(request: &Request) -> bool {
     is_list_of_services(request) && !request.path.contains("continue=")
 }
 
-/// Any page of it.
+/// Whether it asks for any page of that list.
 pub fn is_list_of_services(request: &Request) -> bool {
     request.method == "GET" && request.path.starts_with("/api/v1/services?") && request.path.contains("fieldSelector=")
 }
 
-/// A Service's status is given an address.
+/// Whether it gives an address to the status of a Service.
 pub fn shows_address(request: &Request) -> bool {
     request.method == "PATCH" && request.path.contains("/status?") && request.body.contains("\"ip\":")
 }
 
-/// An frpc is made, or made anew.
+/// Whether it creates or changes an frpc Deployment.
 pub fn applies_frpc(request: &Request) -> bool {
     request.method == "PATCH" && request.path.contains("/deployments/")
 }
 
-/// A look at one Machine: it boots, or its checks are awaited.
+/// Whether it reads one Machine, as the operator does while it waits for a boot or for checks.
 pub fn is_wait(request: &Request) -> bool {
     let path = request.path.split('?').next().unwrap_or_default();
     request.to == Target::Fly
@@ -45,7 +45,7 @@ pub fn is_wait(request: &Request) -> bool {
         && path.split_once("/machines/").is_some_and(|(_, machine)| !machine.contains('/'))
 }
 
-/// A look at one App, with which each comparison of a tunnel with Fly begins.
+/// Whether it reads one App: each comparison of a tunnel with Fly begins with that.
 pub fn is_look_at_app(request: &Request) -> bool {
     request.to == Target::Fly
         && request.method == "GET"
@@ -56,9 +56,10 @@ pub fn count(requests: &[Request], wanted: impl Fn(&Request) -> bool) -> usize {
     requests.iter().filter(|request| wanted(request)).count()
 }
 
-/// Waits until `number` requests, of those from `from` on, are `wanted`.
+/// Waits until the log, from index `from` on, has `number` requests for which `wanted` holds.
 pub fn wait_for(lab: &Homelab, from: usize, number: usize, wanted: impl Fn(&Request) -> bool) {
-    // The log may be long, and each request is a reason to look: each is looked at once.
+    // This runs anew after each request, and the log may be long, so it goes on where it stopped and looks at each
+    // request once.
     let (mut looked_at, mut found) = (from, 0);
     let all = lab.recorder().wait_requests(DEADLINE, |log| {
         found += count(&log[looked_at..], &wanted);
@@ -68,7 +69,7 @@ pub fn wait_for(lab: &Homelab, from: usize, number: usize, wanted: impl Fn(&Requ
     all.unwrap_or_else(|| panic!("only {found} of {number} requests came within {DEADLINE:?}"));
 }
 
-/// Waits until the operator does nothing but poll for a whole interval. Gives the length of the log.
+/// Waits until, for a whole interval, the operator has done nothing but poll. Returns the length of the log.
 pub fn wait_quiet(lab: &Homelab, from: usize) -> usize {
     let quiet = lab.recorder().wait_requests(DEADLINE, |log| {
         let new = &log[from..];

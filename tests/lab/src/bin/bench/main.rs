@@ -1,8 +1,8 @@
-//! `scripts/bench`: what the operator costs, as sizes, counts and ratios, on a homelab in a box.
+//! `scripts/bench` measures the cost of the operator as sizes, counts and ratios, on a homelab in a box.
 //!
-//! Each part measures in a lab of its own and prints its rows as they come: name, value, bound, `ok` or `over`, and
-//! what else was seen. The bounds are those that the product promises; a row without one is there to be watched. No
-//! row passes or fails by the clock of a busy machine: what is timed is compared with something timed beside it.
+//! Each part measures in a lab of its own and prints its rows as they come: name, value, bound, `ok` or `over`, and a
+//! note. The bounds are those that the product promises; a row without a bound is only there to be watched. No row
+//! passes or fails by the clock of a busy machine: a time is compared with something that was timed beside it.
 
 mod burst;
 mod creation;
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Longer than anything that is waited for takes on a slow machine.
+/// The deadline of every wait. Even on a slow machine nothing takes this long.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What can be asked for by name: the name, what it measures, and how.
+/// A part that can be asked for by name: its name, a description for `--help`, and the function that measures.
 type Part = (&'static str, &'static str, fn(&Path));
 
 const PARTS: [Part; 5] = [
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         eprintln!("bench: there is no part {unknown:?}; --help lists all");
         return ExitCode::from(2);
     }
-    // Named by scripts/bench, which has just built it.
+    // scripts/bench has just built the operator and sets this variable to its path.
     let Some(operator) = std::env::var_os("BENCH_OPERATOR").map(PathBuf::from) else {
         eprintln!("bench: BENCH_OPERATOR names no operator; start it as scripts/bench");
         return ExitCode::from(2);
@@ -65,7 +65,7 @@ fn help() -> String {
     text
 }
 
-/// Tells whoever waits what is going on; rows go to standard output.
+/// Prints progress to standard error, for whoever waits. Standard output has nothing but the rows.
 fn progress(what: impl std::fmt::Display) {
     eprintln!("bench: {what}");
 }

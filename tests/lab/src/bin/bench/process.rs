@@ -1,10 +1,10 @@
-//! What Linux says of a process (proc(5)).
+//! Memory and CPU time of a process, read from `/proc` (proc(5)).
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// `USER_HZ`: in `/proc` times are in hundredths of a second on every Linux that the lab runs on.
+/// `USER_HZ`. On every Linux that the lab runs on, `/proc` counts time in hundredths of a second.
 const TICKS_PER_SECOND: u64 = 100;
 
 const KIB_PER_MIB: f64 = 1024.0;
@@ -14,15 +14,15 @@ const KIB_PER_MIB: f64 = 1024.0;
 pub struct Memory {
     /// All of its pages in memory, those of its program file included.
     pub resident: f64,
-    /// Those that no file backs: heap and stacks.
+    /// Only the pages that no file backs: heap and stacks.
     pub anonymous: f64,
-    /// The most that was ever resident.
+    /// The most that was ever resident, since the process began.
     pub peak: f64,
 }
 
 impl Memory {
     /// # Panics
-    /// There is no such process. So does [`cpu_time`].
+    /// It panics if there is no such process. So does [`cpu_time`].
     pub fn of(pid: u32) -> Memory {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
         let field = |name: &str| number(&status, name).expect("Linux says so of every process");
@@ -33,7 +33,7 @@ impl Memory {
         }
     }
 
-    /// The most that is resident in the time of two polls at the default interval.
+    /// The sample with the most resident memory, over the time of two polls at the default interval.
     pub fn highest(pid: u32) -> Memory {
         let samples = (0..40).map(|_| {
             thread::sleep(Duration::from_millis(250));
@@ -42,25 +42,26 @@ impl Memory {
         samples.max_by(|a, b| a.resident.total_cmp(&b.resident)).expect("there are some")
     }
 
-    /// The rest, in words.
+    /// The other two numbers, in words.
     pub fn details(&self) -> String {
         format!("{:.1} MiB without the program file; at most {:.1} MiB so far", self.anonymous, self.peak)
     }
 }
 
-/// The time that all threads of a process, also those that ended, have spent on a CPU. A multiple of 10 ms.
+/// The CPU time of all threads of a process, those that ended included. It is a multiple of 10 ms.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // The name, in parentheses, may hold spaces. After it, utime and stime are the 12th and the 13th field.
+    // The process's name stands in parentheses and may hold spaces, so count from behind it: there, utime and stime are
+    // the 12th and the 13th field.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
-/// The child of this process that runs this program.
+/// The PID of the one child of this process that runs this program.
 ///
 /// # Panics
-/// There is not exactly one.
+/// It panics unless there is exactly one.
 pub fn child(program: &str) -> u32 {
     let parent = f64::from(std::process::id());
     let pids = fs::read_dir("/proc").expect("/proc is mounted").flatten();
@@ -74,7 +75,7 @@ pub fn child(program: &str) -> u32 {
     pid
 }
 
-/// The first number of the line that begins like this.
+/// The first number in the line that begins with `name`.
 fn number(status: &str, name: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

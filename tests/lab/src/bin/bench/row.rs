@@ -1,4 +1,4 @@
-//! The rows that are printed.
+//! The rows that the bench prints.
 
 /// One thing measured.
 pub struct Row {
@@ -10,17 +10,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row without a bound. The name says what, the unit may be empty for counts.
+    /// A row without a bound. `name` says what was measured; `unit` may be empty for counts.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Row {
         Row { name: name.into(), value, unit, bound: None, note: String::new() }
     }
 
-    /// What it may be at most.
+    /// Sets the bound: a greater value is `over`.
     pub fn bound(self, most: f64) -> Row {
         Row { bound: Some(most), ..self }
     }
 
-    /// What else was seen.
+    /// Sets the note, which stands at the end of the row.
     pub fn note(self, note: String) -> Row {
         Row { note, ..self }
     }
@@ -37,7 +37,7 @@ impl Row {
     }
 }
 
-/// The line above all rows.
+/// Prints the headings above all rows.
 pub fn print_head() {
     print_columns("what", "value", "bound", "", "");
 }
@@ -46,7 +46,7 @@ fn print_columns(name: &str, value: &str, bound: &str, verdict: &str, note: &str
     println!("{}", format!("{name:<52} {value:>11} {bound:>11}  {verdict:<4}  {note}").trim_end());
 }
 
-/// Three digits are enough for any of these.
+/// The value and its unit, in about three digits, which are enough for all rows.
 fn with_unit(value: f64, unit: &str) -> String {
     let number = match value.abs() {
         v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),

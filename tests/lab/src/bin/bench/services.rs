@@ -1,4 +1,4 @@
-//! Labs and Services by the hundred: nothing behind them, and no processes.
+//! Labs with hundreds of Services that have no backends; without traffic there are no processes either.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use lab::homelab::Homelab;
 use lab::operator::{Operator, RunningOperator};
 use serde_json::json;
 
-/// How many Services are created at once.
+/// How many threads create Services at the same time.
 const CREATORS: usize = 4;
 
-/// A lab on a cluster of its own, so that no list of Services holds those of others.
+/// A lab on a cluster of its own, so that lists of Services hold only its own.
 pub fn lab(fly: Settings, traffic: bool) -> Homelab {
     let cluster: Arc<Cluster> = Cluster::start(ClusterOptions { traffic, ..ClusterOptions::default() });
     Homelab::builder().fly(fly).traffic(traffic).cluster(&cluster).start()
@@ -25,12 +25,12 @@ pub fn operator<'a>(lab: &'a Homelab, binary: &Path) -> Operator<'a> {
     quick.into_iter().fold(lab.operator(binary), Operator::without)
 }
 
-/// One that looks only once at what is settled.
+/// A running operator that looks only once at tunnels that are settled.
 pub fn operator_without_resync(lab: &Homelab, binary: &Path) -> RunningOperator {
     operator(lab, binary).env("RESYNC_INTERVAL", "1h").start()
 }
 
-/// Creates Services of one port, without backends.
+/// Creates Services with one port each, and no backends.
 pub fn create(lab: &Homelab, prefix: &str, number: usize) {
     let kube = lab.cluster().kube();
     let services = format!("/api/v1/namespaces/{}/services", lab.namespace());

@@ -1,4 +1,4 @@
-//! An operator with nothing to do: what it holds and what it asks for.
+//! An operator with nothing to do: its memory, its CPU time and its requests.
 
 use std::path::Path;
 use std::thread;
@@ -17,7 +17,7 @@ const SERVICES: usize = 100;
 /// The default of `--resync-interval`.
 const RESYNC: Duration = Duration::from_secs(60);
 
-/// Resyncs that are watched.
+/// How many resyncs are watched.
 const RESYNCS: u32 = 2;
 
 pub fn run(operator: &Path) {
@@ -26,7 +26,7 @@ pub fn run(operator: &Path) {
     in_use(&lab, operator);
 }
 
-/// Between resyncs: only polls.
+/// Measures between resyncs, when the operator does nothing but poll.
 fn at_rest(lab: &Homelab, operator: &Path) {
     let running = services::operator_without_resync(lab, operator);
     log::wait_for(lab, 0, 3, log::is_poll);
@@ -40,7 +40,7 @@ fn at_rest(lab: &Homelab, operator: &Path) {
     Row::new(format!("requests to Kubernetes per poll, {SERVICES} Services"), per_poll, "").bound(1.0).print();
 }
 
-/// All requests to anybody, from poll to poll, once only polls are left.
+/// Requests to Fly and Kubernetes together, per poll, once the operator does nothing but poll.
 pub fn requests_per_poll(lab: &Homelab, from: usize) -> f64 {
     const POLLS: usize = 2;
     let quiet = log::wait_quiet(lab, from);
@@ -50,13 +50,13 @@ pub fn requests_per_poll(lab: &Homelab, from: usize) -> f64 {
     (polls[POLLS] - polls[0]) as f64 / POLLS as f64
 }
 
-/// At the default intervals, resyncs included.
+/// Measures at the default intervals, resyncs included.
 fn in_use(lab: &Homelab, operator: &Path) {
     let started = lab.requests().len();
     let running = services::operator(lab, operator).start();
     log::wait_quiet(lab, started);
-    // All tunnels were looked at just now, and are again after about an interval: from the middle of one on, each is
-    // looked at once in an interval.
+    // All tunnels were looked at just now, and will be again after about one interval. Half an interval away from those
+    // looks, a window of whole intervals has exactly one look at each tunnel per interval.
     thread::sleep(RESYNC / 2);
     let window = RESYNC * RESYNCS;
     progress(format_args!("watching {RESYNCS} resyncs, {} s", window.as_secs()));

@@ -1,4 +1,4 @@
-//! What the image holds beside its base: the static binary, compressed as a layer is.
+//! The size of our layer of the image: the static binary, compressed as a layer is.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use lab::bounds::COMPRESSED_OPERATOR_MB;
 
 use crate::row::Row;
 
-/// Bytes.
+/// A megabyte in bytes.
 const MB: f64 = 1e6;
 
 pub fn run(operator: &Path) {

@@ -1,4 +1,5 @@
-//! frps and frpc while clients ask for an endless answer and stop reading: nothing on the way may buffer without end.
+//! The memory of frps and frpc while clients ask for an endless answer and stop reading. Nothing on the way may buffer
+//! without end.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -15,7 +16,7 @@ use crate::{DEADLINE, progress, services};
 const CLIENTS: usize = 200;
 const PORT: u16 = 8080;
 
-/// Memory that has not grown for so long will not grow any more.
+/// If the memory has not grown for this long, it will not grow any more.
 const STEADY: Duration = Duration::from_secs(5);
 
 pub fn run(operator: &Path) {
@@ -31,11 +32,11 @@ pub fn run(operator: &Path) {
     let note = |before: Memory| format!("{:.1} MiB before they came", before.resident);
     let name = |program| format!("resident memory of {program}, {CLIENTS} stalled clients");
     Row::new(name("frps"), frps, "MiB").bound(100.0).note(note(before.0)).print();
-    // The memory limit that its pod has unless an annotation says otherwise.
+    // The bound is the memory limit that frpc's pod has unless an annotation says otherwise.
     Row::new(name("frpc"), frpc, "MiB").bound(128.0).note(note(before.1)).print();
 }
 
-/// Has seen its answer begin, and reads no further.
+/// A connection on which the answer has begun, and that nobody reads any further.
 fn stalled_client(address: IpAddr) -> TcpStream {
     let mut stream = TcpStream::connect((address, PORT)).expect("the address takes connections");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout above zero");
@@ -46,13 +47,13 @@ fn stalled_client(address: IpAddr) -> TcpStream {
     stream
 }
 
-/// The most that both hold, watched until it is steady.
+/// The most resident memory of each process, in MiB, watched until it is steady.
 fn peaks(frps: u32, frpc: u32) -> (f64, f64) {
     let start = Instant::now();
     let (mut peaks, mut grown) = ((0.0, 0.0), start);
     while grown.elapsed() < STEADY && start.elapsed() < DEADLINE {
         let now = (Memory::of(frps).resident, Memory::of(frpc).resident);
-        // Less than a MiB is noise.
+        // A change of less than a MiB is noise.
         if now.0 > peaks.0 + 1.0 || now.1 > peaks.1 + 1.0 {
             grown = Instant::now();
         }

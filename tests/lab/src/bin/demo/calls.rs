@@ -1,9 +1,9 @@
-//! What the operator asks of Fly and of the cluster, as far as the story tells it.
+//! The operator's requests to Fly and to the cluster, as far as the story tells of them.
 
 use lab::recorder::{Request, Target};
 use serde_json::Value;
 
-/// Whether a request changes something. The others look.
+/// Whether a request changes something. All others only read.
 pub fn changes(request: &Request) -> bool {
     request.method != "GET"
 }
@@ -18,7 +18,7 @@ pub fn path(request: &Request) -> &str {
     request.path.split('?').next().unwrap_or_default()
 }
 
-/// Method, path and answer in one line.
+/// A line with method, path and answer.
 pub fn line(request: &Request) -> String {
     let status = request.status.map_or("closed".to_owned(), |status| status.to_string());
     format!("{:6} {} → {status}", request.method, path(request))

@@ -1,4 +1,4 @@
-//! A client that opens connection after connection, as fast as a busy person could, and counts the answers.
+//! A client that opens one connection after the other and counts the answers.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// No answer takes as long.
+/// No answer takes this long; if one does, its connection counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Between an answer and the next connection: some hundred connections a second.
+/// The pause between an answer and the next connection. It makes some hundred connections a second.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a client saw.
+/// The results of a client: how many answers it got, and which connections failed.
 #[derive(Default)]
 pub struct Tally {
     pub answered: u32,
-    /// Why connections failed, one entry each.
+    /// The errors of the connections that failed, one entry each.
     pub lost: Vec<String>,
 }
 
-/// A client at work, until it is told to stop.
+/// A client that works until it is told to stop.
 pub struct Client {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Tally>,
@@ -52,10 +52,10 @@ impl Client {
     }
 }
 
-/// The body of `GET /`.
+/// Gets the body of `GET /`.
 ///
 /// # Errors
-/// No connection, or no whole answer of success.
+/// It fails without a connection, or without a whole answer that says success.
 pub fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

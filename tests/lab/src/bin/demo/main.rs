@@ -1,14 +1,15 @@
-//! `scripts/demo`: the story of one Service, told as it happens on a homelab in a box.
+//! `scripts/demo` tells the story of one Service, as it happens on a homelab in a box.
 //!
 //! | module | |
 //! |---|---|
 //! | [`story`] | the chapters: what is done, and what must be seen for the demo to go on |
-//! | [`stage`] | what all chapters use: commands, waiting, and who else speaks meanwhile |
+//! | [`stage`] | what all chapters use: commands, waiting, and the operator's log and requests meanwhile |
 //! | [`calls`] | one line for a request of the operator |
 //! | [`client`] | a client that never stops connecting |
 //! | [`screen`] | how it looks |
 //!
-//! Exit code 0 only if each step was seen to be true. Ctrl-C just ends this process: whatever a lab starts dies with it.
+//! The exit code is 0 only if each step was seen to be true. Ctrl-C just ends this process: whatever a lab starts dies
+//! with it.
 
 mod calls;
 mod client;
@@ -30,7 +31,7 @@ use lab::homelab::Homelab;
 use screen::Screen;
 use stage::{Outcome, Stage};
 
-/// Enough of the operator's log to see what it was about.
+/// How many lines of the operator's log are shown after a failure. They are enough to see what it was doing.
 const TAIL: usize = 30;
 
 fn main() -> ExitCode {
@@ -59,7 +60,7 @@ fn run(screen: &Screen, operator: PathBuf) -> Outcome {
     let cluster = Arc::new(cluster.map_err(|error| format!("the cluster does not start: {error}"))?);
     let lab = Homelab::builder().fly(fly()).cluster(&cluster).start();
     let mut stage = Stage::new(screen, &lab);
-    // The lab panics where it is broken.
+    // A lab that is broken panics; here that becomes a failure of the demo.
     let told = catch_unwind(AssertUnwindSafe(|| story::tell(&mut stage))).unwrap_or_else(|panic| Err(message(panic)));
     let told = told.map_err(|message| stage.fail(&message, TAIL));
     drop(stage);
@@ -67,8 +68,8 @@ fn run(screen: &Screen, operator: PathBuf) -> Outcome {
     told
 }
 
-/// A Fly with some of the real one's sloth: a Machine takes a second to boot, and its edges learn of changes a second
-/// late, so that make before break has something to show.
+/// A Fly that is as slow as the real one in two ways: a Machine takes a second to boot, and edges learn of changes a
+/// second late. Only then can the demo show that a new lane is up before the old one goes.
 fn fly() -> Settings {
     let second = Duration::from_secs(1);
     Settings { machine_boot: second, edge_delay: second, control_edge_delay: second, ..Settings::default() }

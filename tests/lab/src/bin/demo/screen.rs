@@ -1,4 +1,4 @@
-//! How the demo looks: colours and a moving progress line on a terminal, plain lines elsewhere.
+//! The look of the demo: colours and a moving progress line on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,24 +14,24 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
 
-/// Standard output.
+/// Standard output, and how to print on it.
 pub struct Screen {
     terminal: bool,
     colours: bool,
-    /// The cursor is on a progress line, which the next output replaces.
+    /// Whether the cursor is on a progress line, which the next output replaces.
     in_progress: AtomicBool,
     start: Instant,
 }
 
 impl Screen {
-    /// Colours unless `NO_COLOR` is set (<https://no-color.org>) or it is no terminal.
+    /// Uses colours unless `NO_COLOR` is set (<https://no-color.org>) or standard output is no terminal.
     pub fn new() -> Screen {
         let terminal = std::io::stdout().is_terminal();
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Screen { terminal, colours, in_progress: AtomicBool::new(false), start: Instant::now() }
     }
 
-    /// Since the demo began.
+    /// The time since the demo began.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -46,22 +46,23 @@ impl Screen {
         self.line(&self.paint(BOLD, &format!("── {number}. {title} {rule}")));
     }
 
-    /// Prose.
+    /// Prints prose.
     pub fn say(&self, text: &str) {
         self.line(&format!("   {text}"));
     }
 
-    /// A command, about to be run.
+    /// Prints a command that is about to be run.
     pub fn command(&self, command: &str) {
         self.line(&format!("   {}", self.paint(CYAN, &format!("$ {command}"))));
     }
 
-    /// What a command printed, or the contents of a file.
+    /// Prints the output of a command, or the contents of a file.
     pub fn output(&self, text: &str) {
         text.trim_end().lines().for_each(|line| self.line(&format!("     {}", line.trim_end())));
     }
 
-    /// Something that happened beside the story, `at` since the chapter began. What goes to Fly stands out.
+    /// Prints something that happened beside the story. `at` is the time since the chapter began. Requests to Fly stand
+    /// out.
     pub fn happened(&self, at: Duration, who: &str, what: &str) {
         let when = self.paint(DIM, &format!("{:6.2} s  {who:9}", at.as_secs_f64()));
         let what = match who {
@@ -72,29 +73,29 @@ impl Screen {
         self.line(&format!("   {when}  {what}"));
     }
 
-    /// Something that had to be true, and was seen to be.
+    /// Prints something that had to be true and was seen to be.
     pub fn seen(&self, what: &str) {
         self.line(&format!("   {} {what}", self.paint(GREEN, "✓")));
     }
 
-    /// The last words of a story that went well.
+    /// Prints the last words of a story that went well.
     pub fn told(&self, what: &str) {
         self.line("");
         self.line(&self.paint(BOLD_GREEN, &format!("✓ {what}")));
     }
 
-    /// To standard error.
+    /// Prints a failure to standard error.
     pub fn failed(&self, message: &str) {
         self.line("");
         eprintln!("{}", self.paint(BOLD_RED, &format!("✗ {message}")));
     }
 
-    /// Says what is waited for, and for how long already.
+    /// Prints what is waited for, and for how long already.
     pub fn progress(&self, what: &str, waited: Duration) {
         let text = self.paint(DIM, &format!("… {what}: {} s", waited.as_secs()));
         if self.terminal {
             print!("\r\x1b[K   {text}");
-            // A terminal that is gone ends this process anyway, by SIGHUP.
+            // An error may be ignored: a terminal that is gone ends this process anyway, by SIGHUP.
             let _ = std::io::stdout().flush();
             self.in_progress.store(true, Ordering::Relaxed);
         } else {
@@ -102,7 +103,7 @@ impl Screen {
         }
     }
 
-    /// Does something, and says each other second that it still does.
+    /// Calls `act`, and every two seconds says that it is still under way.
     pub fn during<T>(&self, what: &str, act: impl FnOnce() -> T) -> T {
         thread::scope(|scope| {
             let (done, is_done) = channel::<()>();
@@ -130,7 +131,7 @@ impl Screen {
     }
 }
 
-/// Tells when nothing was said for two seconds.
+/// Tells when nothing has been printed for two seconds.
 pub struct Ticker {
     start: Instant,
     next: Instant,
@@ -147,7 +148,7 @@ impl Ticker {
         self.start.elapsed()
     }
 
-    /// Something was said.
+    /// Must be called when something was printed: the two seconds begin anew.
     pub fn reset(&mut self) {
         self.next = Instant::now() + Ticker::INTERVAL;
     }

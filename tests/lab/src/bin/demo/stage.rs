@@ -1,5 +1,5 @@
-//! What all chapters use: real commands, waiting for what must be seen, and meanwhile the operator's log and its
-//! requests, from the recorder, as they come.
+//! Tools that all chapters use: they run real commands and wait for what must be seen. Meanwhile they print the
+//! operator's log and its requests, from the recorder, as they come.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::calls;
 use crate::screen::{Screen, Ticker};
 
-/// What went wrong, for a person.
+/// A result whose error tells a person what went wrong.
 pub type Outcome<T = ()> = Result<T, String>;
 
-/// Far longer than anything in the demo takes on a slow machine.
+/// The deadline of every wait. Nothing in the demo takes nearly as long, even on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(45);
-/// What a line of the operator's log says after its level, where it is on the one Service of the story; the App's name
-/// follows. It is left out, being the same each time.
+/// Log lines about the one Service of the story have this after their level, and then the App's name. The demo leaves
+/// both out, since they are the same each time.
 const SUBJECT: &str = "namespace=default name=web app=";
 
 pub struct Stage<'a> {
@@ -29,11 +29,11 @@ pub struct Stage<'a> {
     chapter: usize,
     chapter_title: &'static str,
     chapter_began: SystemTime,
-    /// The App's name, as the operator's log has it.
+    /// The App's name, taken from the operator's log.
     app: String,
-    /// How much of the operator's log was told.
+    /// How many bytes of the operator's log were printed.
     log_told: usize,
-    /// Which requests were told or passed over.
+    /// The numbers of the requests that were printed or passed over.
     requests_told: BTreeSet<usize>,
 }
 
@@ -58,16 +58,16 @@ impl<'a> Stage<'a> {
         self.screen.chapter(self.chapter, title);
     }
 
-    /// From now on its log is told, and nothing goes on without it.
+    /// From now on this operator's log is printed, and the demo fails if the operator ends.
     pub fn enter(&mut self, operator: RunningOperator) {
         self.operator = Some(operator);
     }
 
-    /// Runs a command as a person would type it, words separated by spaces, in the lab's directory and with the lab's
-    /// programs; shows it with what it prints, and gives back its standard output.
+    /// Runs a command as a person would type it, with words separated by spaces, in the lab's directory and with the
+    /// lab's programs. Shows the command and what it prints; returns its standard output.
     ///
     /// # Errors
-    /// It cannot be started or fails.
+    /// The command cannot be started, or it fails.
     pub fn run(&mut self, command: &str) -> Outcome<String> {
         self.screen.command(command);
         let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
@@ -79,7 +79,7 @@ impl<'a> Stage<'a> {
             .current_dir(self.lab.directory())
             .env("PATH", format!("{}:{path}", cluster.bin().display()))
             .env("KUBECONFIG", cluster.kubeconfig())
-            // For kubectl's caches.
+            // kubectl keeps its caches in the home directory.
             .env("HOME", self.lab.directory());
         let output = self.screen.during(program, || process.output());
         let output = output.map_err(|error| format!("`{program}` does not start: {error}"))?;
@@ -91,10 +91,10 @@ impl<'a> Stage<'a> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Waits until `found` finds what the story goes on with; tells meanwhile what happens.
+    /// Waits until `found` finds what the story goes on with. Meanwhile prints what happens.
     ///
     /// # Errors
-    /// It is not found in time, or the operator ends.
+    /// `found` finds nothing in time, or the operator ends.
     pub fn wait<T>(&mut self, what: &str, mut found: impl FnMut(&Homelab) -> Option<T>) -> Outcome<T> {
         let mut ticker = Ticker::new();
         loop {
@@ -118,10 +118,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Goes on only if it is true, and says so.
+    /// Prints that `what` was seen if `holds` is true.
     ///
     /// # Errors
-    /// It is not.
+    /// `holds` is false.
     pub fn check(&self, what: &str, holds: bool) -> Outcome {
         if !holds {
             return Err(format!("this should be true and is not: {what}"));
@@ -130,8 +130,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Shows the last `lines` of the operator's log, for whoever looks for what went wrong, and gives the message with
-    /// the place in the story.
+    /// Shows the last `lines` lines of the operator's log, in which the reason of a failure may stand. Returns the
+    /// message with its place in the story.
     pub fn fail(&self, message: &str, lines: usize) -> String {
         if let Some(operator) = &self.operator {
             let log = operator.log();
@@ -143,7 +143,7 @@ impl<'a> Stage<'a> {
         format!("Step {} failed, \"{}\": {message}", self.chapter, self.chapter_title)
     }
 
-    /// Tells what the operator said and asked for since the last time; whether there was anything.
+    /// Prints the operator's log lines and requests since the last call; returns whether there were any.
     fn follow(&mut self) -> bool {
         let mut news = self.new_log_lines();
         news.extend(self.new_requests());
@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
     fn new_log_lines(&mut self) -> Vec<News> {
         let Some(operator) = &self.operator else { return Vec::new() };
         let log = operator.log();
-        // A line that is still being written waits for the next time.
+        // A line that is still being written is left for the next call.
         let complete = log.rfind('\n').map_or(0, |end| end + 1);
         let mut news = Vec::new();
         for line in log[self.log_told..complete].lines() {
@@ -179,7 +179,7 @@ impl<'a> Stage<'a> {
     fn new_requests(&mut self) -> Vec<News> {
         let mut news = Vec::new();
         for (number, request) in self.lab.requests().iter().enumerate() {
-            // One that is under way is told with its answer.
+            // A request that is under way is left for a later call, to be printed with its answer.
             if request.status.is_none() || !self.requests_told.insert(number) || !calls::changes(request) {
                 continue;
             }
@@ -192,20 +192,20 @@ impl<'a> Stage<'a> {
         news
     }
 
-    /// The App's name is long, and part of many others.
+    /// Writes `APP` in place of the App's name, which is long and part of many other names.
     fn shorten(&self, text: &str) -> String {
         if self.app.is_empty() { text.to_owned() } else { text.replace(&self.app, "APP") }
     }
 }
 
-/// When, who, what.
+/// Something that happened: the time, the actor, and the text.
 type News = (SystemTime, &'static str, String);
 
 fn time(text: &str) -> SystemTime {
     humantime::parse_rfc3339(text).unwrap_or_else(|_| SystemTime::now())
 }
 
-/// The Apps that Fly has now.
+/// The Apps that exist at Fly now.
 pub fn apps(lab: &Homelab) -> Vec<Value> {
     lab.fly().state()["apps"].as_array().cloned().unwrap_or_default()
 }

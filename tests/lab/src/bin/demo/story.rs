@@ -1,4 +1,4 @@
-//! The chapters: what is done, and what must be seen for the demo to go on.
+//! The chapters of the demo: each does something, and goes on only when the right thing is seen.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -12,16 +12,17 @@ use crate::client::{self, Client, Tally};
 use crate::screen::Screen;
 use crate::stage::{Outcome, Stage, apps, machines};
 
-/// Where frpc and its Secrets live: the operator's default.
+/// The namespace where frpc and its Secrets live; it is the operator's default.
 const NAMESPACE: &str = "fly-tunnel-operator-system";
 const SERVICE: &str = "/api/v1/namespaces/default/services/web";
 const PORT: u16 = 8080;
-/// Added in the middle of the story.
+/// The port that is added in the middle of the story.
 const SECOND_PORT: u16 = 8443;
-/// Shorter than the defaults, so that the story is. The lab's edges learn of changes within one second.
+/// Times that are shorter than the defaults, to keep the story short. They may be: the lab's edges learn of changes
+/// within one second.
 const SHORT_TIMES: [(&str, &str); 3] =
     [("--poll-interval", "500ms"), ("--fly-settle-time", "2s"), ("--drain-timeout", "3s")];
-/// Enough connections for a busy minute of a homelab.
+/// How many connections must succeed. A homelab has as many in a busy minute.
 const ENOUGH: u32 = 100;
 
 pub fn introduction(screen: &Screen) {
@@ -31,10 +32,10 @@ pub fn introduction(screen: &Screen) {
     screen.say("Simulated: Fly.io (its Machines API and its edge) and the node that runs the pods, on loopback.");
 }
 
-/// All chapters.
+/// Tells all chapters.
 ///
 /// # Errors
-/// What was not seen to be true.
+/// The first thing that had to be true and was not seen to be.
 pub fn tell(stage: &mut Stage) -> Outcome {
     the_cluster(stage)?;
     the_operator(stage)?;
@@ -78,7 +79,7 @@ fn the_operator(stage: &mut Stage) -> Outcome {
     stage.screen.say("Its times are shorter than by default (5s, 10s, 60s), so that this story is, too:");
     stage.screen.command(&format!("fly-tunnel-operator {}", arguments.join(" ")));
     let mut operator = lab.operator(&lab.cluster().bin().join("fly-tunnel-operator")).as_admin();
-    // As its users have it: whatever is not said above is the default.
+    // These variables are removed, so that settings not named above have their defaults, as for users.
     for variable in ["CLUSTER_NAME", "LOAD_BALANCER_CLASS", "OPERATOR_NAMESPACE", "RESYNC_INTERVAL", "RUST_LOG"] {
         operator = operator.without(variable);
     }
@@ -111,7 +112,7 @@ fn a_service(stage: &mut Stage) -> Outcome {
     stage.check("the Machine has started, and Fly's check of the port passes", machine["state"] == "started" && passing)
 }
 
-/// Gives the address with the port.
+/// Waits for the Service's address; returns it with the port.
 fn the_address(stage: &mut Stage) -> Outcome<SocketAddr> {
     stage.chapter("The address");
     let address = shown_address(stage.lab).ok_or("the Service shows no address any more")?;
@@ -125,7 +126,7 @@ fn the_address(stage: &mut Stage) -> Outcome<SocketAddr> {
     Ok(SocketAddr::new(address, PORT))
 }
 
-/// Gives the backend's name.
+/// Sends a request through the tunnel; returns the answer, which is the backend's name.
 fn the_answer(stage: &mut Stage, address: SocketAddr) -> Outcome<String> {
     stage.chapter("A client on the Internet");
     let pods = stage.run("kubectl get pods --selector=app=web --output=name")?;
@@ -153,7 +154,7 @@ fn a_change(stage: &mut Stage, address: SocketAddr, backend: &str) -> Outcome {
     stage.check("the new port leads to the backend", answer.trim() == backend)
 }
 
-/// Adds a port, until the `old` Machine is gone.
+/// Adds a port and waits until the `old` Machine is gone.
 fn change(stage: &mut Stage, old: &str) -> Outcome {
     apply(stage, &[PORT, SECOND_PORT])?;
     stage.screen.say("A Machine and its frpc are never changed: new ones are made, and the old ones go last.");
@@ -177,7 +178,7 @@ fn change(stage: &mut Stage, old: &str) -> Outcome {
     let order = [
         last("POST", "/machines"),
         last("POST", &format!("/machines/{old}/cordon")),
-        last("POST", &format!("/machines/{old}/metadata/fto_draining_since")),
+        last("POST", &format!("/machines/{old}/metadata/fto_retiring_since")),
         last("DELETE", &format!("/machines/{old}")),
     ];
     let in_order = order.iter().all(Option::is_some) && order.is_sorted();
@@ -229,7 +230,7 @@ spec:
     )
 }
 
-/// Asks with curl; where there is none, by itself.
+/// Sends a request with curl or, where curl is missing, by itself.
 fn request(stage: &mut Stage, address: SocketAddr) -> Outcome<String> {
     if has_curl() {
         return stage.run(&format!("curl --silent --show-error --max-time 10 http://{address}/"));
@@ -249,7 +250,7 @@ fn shown_address(lab: &Homelab) -> Option<IpAddr> {
     service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str()?.parse().ok()
 }
 
-/// The reason of our condition.
+/// The reason in the operator's condition on the Service.
 fn reason(lab: &Homelab) -> Option<String> {
     let service = lab.cluster().kube().find(SERVICE).ok()??;
     condition(&service, "fly-tunnel-operator.dev/Ready")?["reason"].as_str().map(str::to_owned)
@@ -266,7 +267,7 @@ fn only_app(lab: &Homelab) -> Outcome<Value> {
     }
 }
 
-/// An App in a few lines.
+/// Describes an App in a few lines.
 fn describe(app: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![

@@ -16,7 +16,7 @@ use crate::fly::regions;
 use crate::fly::state::Address;
 use crate::fly::types::{AddressType, AssignAddress};
 
-/// The one address that all Apps share, from a range for documentation: nothing listens there.
+/// The one address that all Apps share. It is from a range for documentation, and nothing listens there.
 const SHARED_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 pub(super) async fn assign(
@@ -53,7 +53,7 @@ pub(super) async fn assign(
             ));
         }
         AddressType::V4 => shared.slot.public_address().into(),
-        // On paper only: a prefix for documentation.
+        // This address exists on paper only: the prefix is one for documentation.
         AddressType::V6 => {
             let [high, low] = [number >> 16, number & 0xffff].map(|half| half as u16);
             Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, high, low).into()

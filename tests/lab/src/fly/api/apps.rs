@@ -59,7 +59,8 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// "Name under 63 chars using numbers, lowercase letters and dashes", and a DNS label besides: it becomes one.
+/// Checks a name: "Name under 63 chars using numbers, lowercase letters and dashes" (Fly's message). It must be a DNS
+/// label besides, since it becomes one.
 fn check_name(name: &str) -> FlyResult<()> {
     let allowed = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if name.len() < 63 && allowed && !name.starts_with('-') && !name.ends_with('-') {
@@ -68,7 +69,8 @@ fn check_name(name: &str) -> FlyResult<()> {
     Err(FlyError::validation("Name under 63 chars using numbers, lowercase letters and dashes"))
 }
 
-/// Letters, digits and dashes, a letter first (Fly docs, custom private networks). Empty is Fly's own network.
+/// Checks a network's name: letters, digits and dashes, a letter first (Fly docs, custom private networks). An empty
+/// name is Fly's own network.
 fn check_network(network: &str) -> FlyResult<()> {
     let allowed = network.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if network.is_empty() || (allowed && network.starts_with(|c: char| c.is_ascii_alphabetic())) {
@@ -102,7 +104,7 @@ pub(super) async fn list(
     Ok(Json(json!({ "total_apps": apps.len(), "apps": apps })).into_response())
 }
 
-/// Accepted with an empty 202; Machines, addresses and the App itself are gone a little later.
+/// Accepts the deletion with an empty 202. The Machines, the addresses and the App itself are gone a little later.
 pub(super) async fn delete(
     State(shared): Fly,
     Extension(Caller(caller)): Extension<Caller>,

@@ -20,7 +20,7 @@ const NONCE: &str = "fly-machine-lease-nonce";
 const DEFAULT_TTL: u64 = 30;
 
 impl Lease {
-    /// `data` of a lease's body. The owner is the organisation that the token is of.
+    /// The `data` of a lease's body. `owner` is the organisation of the token.
     pub(crate) fn to_json(&self, owner: &str, version: &str) -> Value {
         let expires_at = self.expires_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         json!({
@@ -44,7 +44,7 @@ fn nonce(headers: &HeaderMap) -> Option<&str> {
 /// Refuses a change of a Machine that is leased to somebody else.
 ///
 /// # Errors
-/// 409.
+/// It refuses with 409.
 pub(super) fn check_lease(machine: &Machine, headers: &HeaderMap) -> FlyResult<()> {
     match machine.current_lease() {
         Some(lease) if nonce(headers) != Some(lease.nonce.as_str()) => {
@@ -56,7 +56,8 @@ pub(super) fn check_lease(machine: &Machine, headers: &HeaderMap) -> FlyResult<(
     }
 }
 
-/// A new lease, or with its nonce the same for longer. `ttl` comes in the body or in the query.
+/// Grants a new lease or, if the request has the nonce of the current one, prolongs that. `ttl` comes in the body or in
+/// the query.
 pub(super) async fn acquire(
     State(shared): Fly,
     Extension(Caller(caller)): Extension<Caller>,

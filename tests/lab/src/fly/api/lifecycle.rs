@@ -1,5 +1,5 @@
-//! Start, stop, restart, cordon and destroy. Each checks, shows a transient state, and leaves the rest to the
-//! Machine's task.
+//! Start, stop, restart, cordon and destroy. Each checks the request, shows a transient state, and leaves the rest to
+//! the Machine's task.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::fly::machine::{Order, Stop};
 use crate::fly::state::{Machine, State as MachineState};
 use crate::fly::types::{GoDuration, Signal, StopMachine};
 
-/// The Machine's own `stop_config`, else SIGINT and 5 s (Fly docs, Machine config).
+/// How to stop a Machine: by its own `stop_config`, else with SIGINT and 5 s (Fly docs, Machine config).
 pub(super) fn default_stop(machine: &Machine) -> Stop {
     let config = machine.config.stop_config.clone().unwrap_or_default();
     Stop {
@@ -34,7 +34,7 @@ fn stop_as_asked(machine: &Machine, signal: Option<Signal>, timeout: Option<GoDu
     }
 }
 
-/// A Machine that is destroyed, or whose host is lost, takes no orders.
+/// Refuses a Machine that takes no orders, because it is destroyed or its host is lost.
 pub(super) fn check_reachable(machine: &Machine) -> FlyResult<()> {
     match machine {
         machine if !machine.exists() || machine.state == MachineState::Destroying => {
@@ -46,7 +46,7 @@ pub(super) fn check_reachable(machine: &Machine) -> FlyResult<()> {
 }
 
 fn give(machine: &Machine, order: Order) {
-    // A Machine that is not destroyed has a task to take it.
+    // It does not fail: a Machine that is not destroyed has a task that takes orders.
     let _ = machine.orders.send(order);
 }
 
@@ -160,8 +160,8 @@ fn set_cordon(
     Ok(ok())
 }
 
-/// A started Machine needs `force` (the description's word) or `kill` (the Go client's). A lost host is no obstacle,
-/// and neither is a lease on it.
+/// Destroys a Machine. A started one needs `force` (the word of Fly's API description) or `kill` (that of its Go
+/// client). A lost host is no obstacle, and neither is a lease on a Machine there.
 pub(super) async fn destroy(
     State(shared): Fly,
     Extension(Caller(caller)): Extension<Caller>,

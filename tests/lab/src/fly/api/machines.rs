@@ -41,13 +41,13 @@ pub(super) async fn create(
     let region = place(&world, &caller, request.region.as_deref().unwrap_or_default(), &config)?;
     let launches = request.skip_launch != Some(true);
     let mut machine = build(&shared, &app, Identity { id: id.clone(), name, region, launches }, config);
-    // A Machine whose services are not registered is one that no edge sends anything to.
+    // No edge sends anything to a Machine whose services are not registered, so it is like a cordoned one.
     machine.cordoned = request.skip_service_registration == Some(true);
     machine.lease =
         request.lease_ttl.filter(|ttl| *ttl > 0).map(|ttl| Lease::new(Duration::from_secs(ttl), String::new()));
     let body = with_nonce(&machine);
     if launches {
-        // Its task has only just started; it is there to take it.
+        // It does not fail: the Machine's task has only just started.
         let _ = machine.orders.send(Order::Start);
     }
     world.app(&caller, &app)?.machines.insert(id, machine);
@@ -97,7 +97,7 @@ fn build(shared: &Arc<Shared>, app: &str, identity: Identity, config: MachineCon
     machine
 }
 
-/// A DNS label, which is the least that is known to be safe.
+/// Checks a name. Fly does not say which names it takes; `ASSUMPTIONS.md` has our guess.
 fn check_name(name: &str) -> FlyResult<()> {
     let allowed = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if name.len() <= 63 && allowed {
@@ -108,7 +108,7 @@ fn check_name(name: &str) -> FlyResult<()> {
     )))
 }
 
-/// The first of the regions asked for that has room, for an account that may have the Machine.
+/// Chooses the first of the requested regions that has room. Refuses if the account may not have the Machine.
 fn place(world: &World, caller: &str, request: &str, config: &MachineConfig) -> FlyResult<String> {
     let candidates = regions::candidates(request)
         .map_err(|name| FlyError::invalid_argument(format!("region {name:?} not found")))?;
@@ -144,7 +144,7 @@ pub(super) async fn get(
     Ok(Json(shared.world().machine(&caller, &app, &id)?.to_json()))
 }
 
-/// The Machine, with the nonce of the lease that the request got.
+/// The Machine's JSON, with the nonce of the lease that the request got.
 fn with_nonce(machine: &Machine) -> Value {
     let mut body = machine.to_json();
     if let Some(lease) = machine.current_lease() {
@@ -153,7 +153,8 @@ fn with_nonce(machine: &Machine) -> Value {
     body
 }
 
-/// A bare array. `metadata.K=V`, `region` and `state` (a list) all have to hold.
+/// Lists an App's Machines as a bare array. The filters `metadata.K=V`, `region` and `state` (a list) all have to
+/// match.
 pub(super) async fn list(
     State(shared): Fly,
     Extension(Caller(caller)): Extension<Caller>,
@@ -184,7 +185,7 @@ pub(super) async fn list(
     Ok(Json(machines.collect()))
 }
 
-/// All Machines of an organisation, in pages: `cursor` is the last ID of the page before.
+/// Lists all Machines of an organisation, in pages: `cursor` is the last ID of the page before.
 pub(super) async fn list_of_organisation(
     State(shared): Fly,
     Extension(Caller(caller)): Extension<Caller>,
@@ -253,7 +254,7 @@ pub(super) async fn update(
     if matches!(order, Order::Restart(_)) || machine.state == MachineState::Started {
         machine.launches = true;
         machine.enter(MachineState::Replacing, "update", "user");
-        // A Machine that is reachable and not destroyed has a task.
+        // It does not fail: a Machine that is reachable and not destroyed has a task that takes orders.
         let _ = machine.orders.send(order);
     }
     let body = machine.to_json();

@@ -1,4 +1,4 @@
-//! `…/metadata`: changed without a new version of the Machine.
+//! `…/metadata`. A change of it makes no new version of the Machine.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,9 @@ pub(super) async fn set(
 ) -> FlyResult<StatusCode> {
     let request: MetadataValue = read(&body)?;
     let value = request.value.ok_or_else(|| FlyError::invalid_argument("value is required"))?;
-    change(&fly, &caller, &app, &id, |metadata| drop(metadata.insert(key, value)))
+    change(&fly, &caller, &app, &id, |metadata| {
+        metadata.insert(key, value);
+    })
 }
 
 pub(super) async fn remove(
@@ -48,10 +50,12 @@ pub(super) async fn remove(
     Extension(Caller(caller)): Extension<Caller>,
     Path((app, id, key)): Path<(String, String, String)>,
 ) -> FlyResult<StatusCode> {
-    change(&fly, &caller, &app, &id, |metadata| drop(metadata.remove(&key)))
+    change(&fly, &caller, &app, &id, |metadata| {
+        metadata.remove(&key);
+    })
 }
 
-/// `PUT`: these and no others.
+/// `PUT` replaces all metadata by the given ones.
 pub(super) async fn replace(
     fly: Fly,
     Extension(Caller(caller)): Extension<Caller>,
@@ -62,7 +66,7 @@ pub(super) async fn replace(
     change(&fly, &caller, &app, &id, |metadata| *metadata = given)
 }
 
-/// `PATCH`: these, and the others as they are.
+/// `PATCH` sets the given metadata and leaves the others as they are.
 pub(super) async fn merge(
     fly: Fly,
     Extension(Caller(caller)): Extension<Caller>,
@@ -73,7 +77,7 @@ pub(super) async fn merge(
     change(&fly, &caller, &app, &id, |metadata| metadata.extend(given))
 }
 
-/// What a body gives, if it was written for the Machine's current version.
+/// The metadata in a body. Refuses a body that was written for another version of the Machine than the current one.
 fn checked(fly: &Fly, caller: &str, app: &str, id: &str, body: &Bytes) -> FlyResult<Metadata> {
     let request: ReplaceMetadata = read(body)?;
     let metadata = request.metadata.ok_or_else(|| FlyError::invalid_argument("metadata is required"))?;

@@ -1,4 +1,5 @@
-//! The Machines API over HTTP: routes, and what all requests go through (latency, token, rate limits, request id).
+//! The Machines API over HTTP: the routes, and the layers that all requests pass (latency, token, rate limits, request
+//! id).
 
 mod addresses;
 mod apps;
@@ -66,7 +67,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// What every request gets, also one that is refused.
+/// The outer layer of every request, refused ones included: latency, and a request id in the response.
 async fn deliver(State(shared): Fly, request: Request, next: Next) -> Response {
     tokio::time::sleep(shared.settings().latency).await;
     let mut response = next.run(request).await;
@@ -76,7 +77,7 @@ async fn deliver(State(shared): Fly, request: Request, next: Next) -> Response {
     response
 }
 
-/// Lets a request through whose token is known, and that is not one too many.
+/// Lets a request pass if its token is known and it is within the rate limits.
 async fn admit(
     State(shared): Fly,
     path: MatchedPath,
@@ -93,7 +94,8 @@ async fn admit(
     Ok(next.run(request).await)
 }
 
-/// Requests count for the Machine they name, else for the App; those that name neither are not limited.
+/// Applies the rate limits. A request counts for the Machine that it names, else for the App; one that names neither is
+/// not limited.
 fn admit_rate(
     shared: &Shared,
     method: &Method,
@@ -113,7 +115,8 @@ fn admit_rate(
     if allowed { Ok(()) } else { Err(FlyError::rate_limited()) }
 }
 
-/// Whose token it is. Tokens come as `Bearer T` or `FlyV1 T`, with both words, and several with commas.
+/// Finds the organisation of the request's token. Tokens come as `Bearer T` or `FlyV1 T`, or with both words; there may
+/// be several, separated by commas.
 fn caller(shared: &Shared, headers: &HeaderMap) -> Option<Caller> {
     let header = headers.get("authorization")?.to_str().ok()?;
     let tokens = header.split([' ', ',']).filter(|word| !word.eq_ignore_ascii_case("bearer") && *word != "FlyV1");
@@ -136,7 +139,7 @@ fn parameter<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
     query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// A yes or no in a query, as Go reads it.
+/// A boolean in a query, as Go reads it.
 fn flag(query: &Query, name: &str) -> FlyResult<bool> {
     match parameter(query, name) {
         None | Some("" | "0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
@@ -145,7 +148,7 @@ fn flag(query: &Query, name: &str) -> FlyResult<bool> {
     }
 }
 
-/// `{"ok": true}`.
+/// The answer `{"ok": true}`.
 fn ok() -> Response {
     axum::Json(serde_json::json!({ "ok": true })).into_response()
 }

@@ -1,4 +1,4 @@
-//! `GET …/wait`: held until the Machine reaches a state, or the time is up.
+//! `GET …/wait`. The request is held until the Machine reaches a state, or until the time is up.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Caller, Fly, Query, parameter};
 use crate::fly::error::{FlyError, FlyResult};
 use crate::fly::state::Machine;
 
-/// States that may be waited for.
+/// The states that may be waited for.
 const STATES: &[&str] = &["started", "stopped", "suspended", "destroyed", "failed", "settled"];
 
 pub(super) async fn wait(
@@ -42,7 +42,7 @@ pub(super) async fn wait(
             }
             (machine.changes.subscribe(), machine.state.name())
         };
-        // The Machine may also be removed with its App; the next look finds out.
+        // `changed` also returns if the Machine is removed with its App; the next look finds that out.
         if timeout_at(deadline, changes.changed()).await.is_err() {
             return Err(failed(&states, current));
         }
@@ -60,7 +60,7 @@ fn failed(states: &[String], current: &str) -> FlyError {
     FlyError::new(StatusCode::REQUEST_TIMEOUT, text)
 }
 
-/// 1 to 60 s, 60 where none is given.
+/// The `timeout` of a request: 1 to 60 s, or 60 s if it gives none.
 fn timeout(query: &Query) -> FlyResult<Duration> {
     let text = parameter(query, "timeout").filter(|text| !text.is_empty()).unwrap_or("60");
     let seconds: u64 =
@@ -72,7 +72,7 @@ fn timeout(query: &Query) -> FlyResult<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// `state`, repeated or with commas; `started` where none is given.
+/// The values of `state`, which may be repeated or have commas; `started` if there is none.
 fn states(query: &Query) -> FlyResult<Vec<String>> {
     let values = query.iter().filter(|(name, _)| name == "state").flat_map(|(_, value)| value.split(','));
     let mut states: Vec<String> = values.filter(|state| !state.is_empty()).map(str::to_owned).collect();

@@ -8,17 +8,17 @@ use serde_json::Value;
 use super::{GoDuration, Signal, wire};
 
 wire! {
-    /// What a Machine is made from.
+    /// The config from which a Machine is made.
     struct MachineConfig {
         image: String,
         guest: Guest,
-        /// Deprecated name of a preset; excludes `guest`.
+        /// The name of a preset, a deprecated field that excludes `guest`.
         size: String,
         env: BTreeMap<String, String>,
         init: Init,
         files: Vec<File>,
         services: Vec<Service>,
-        /// Named top-level checks.
+        /// The top-level checks by name.
         checks: BTreeMap<String, Check>,
         restart: Restart,
         stop_config: StopConfig,
@@ -51,7 +51,7 @@ wire! {
         kernel_args: Vec<String>,
     }
 
-    /// How the image is started. `exec` overrides everything else.
+    /// The command by which the image is started. `exec` overrides everything else.
     struct Init {
         exec: Vec<String>,
         entrypoint: Vec<String>,
@@ -61,13 +61,13 @@ wire! {
         kernel_args: Vec<String>,
     }
 
-    /// Written at boot. One of `raw_value` (base64), `secret_name` and `image_config`.
+    /// A file that is written at boot. It has one of `raw_value` (base64), `secret_name` and `image_config`.
     struct File {
         guest_path: String,
         raw_value: String,
         secret_name: String,
         image_config: String,
-        /// As for chmod(2).
+        /// The mode, as for chmod(2).
         mode: u32,
     }
 
@@ -295,7 +295,8 @@ values! {
     Schedule { Hourly = "hourly", Daily = "daily", Weekly = "weekly", Monthly = "monthly" }
 }
 
-/// `off`, `stop` or `suspend`, or the booleans of old. Responses still say `false` and `true` for the first two.
+/// One of `off`, `stop` and `suspend`, or one of the older booleans. Responses still say `false` and `true` for the
+/// first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum Autostop {
@@ -336,7 +337,8 @@ impl Port {
         }
     }
 
-    /// The PROXY protocol version to greet a Machine with, where `handlers` asks for one (`v1` unless told otherwise).
+    /// The version of the PROXY protocol header that the edge sends to the Machine, if `handlers` asks for one (`v1`
+    /// unless told otherwise).
     pub fn proxy_protocol(&self) -> Option<ProxyProtoVersion> {
         self.handlers.as_deref()?.contains(&Handler::ProxyProto).then(|| {
             self.proxy_proto_options.as_ref().and_then(|options| options.version).unwrap_or(ProxyProtoVersion::V1)
@@ -345,7 +347,7 @@ impl Port {
 }
 
 impl MachineConfig {
-    /// Its services, none where none are given.
+    /// The services; an empty list if the config gives none.
     pub fn services(&self) -> &[Service] {
         self.services.as_deref().unwrap_or_default()
     }

@@ -15,7 +15,7 @@ impl GoDuration {
     /// Reads a Go duration string.
     ///
     /// # Errors
-    /// The text that Go's `time.ParseDuration` would give.
+    /// The error is the text that Go's `time.ParseDuration` would give.
     pub fn parse(text: &str) -> Result<GoDuration, String> {
         let invalid = || format!("time: invalid duration {text:?}");
         if text == "0" {

@@ -1,10 +1,10 @@
-//! What goes over the wire of the Machines API, written from Fly's own description.
+//! The types that go over the wire of the Machines API, after Fly's own description.
 //!
-//! Requests are read *strictly*: a field that Fly does not document, a wrong type or a value outside of the
-//! documented ones is an error, so that a client which sends nonsense learns it here and not from Fly. Every field is
-//! an `Option`: `null` and absent are the same, and whatever was absent stays absent when it is read back.
+//! Requests are read *strictly*: a field that Fly does not document, a wrong type or a value outside of the documented
+//! ones is an error. So a client that sends nonsense fails here first and not at Fly. Every field is an `Option`:
+//! `null` and absent are the same, and an absent field stays absent when it is read back.
 //!
-//! Field names: Fly's OpenAPI description and its Go client (`machine_types.go`, `flaps/`).
+//! The field names are from Fly's OpenAPI description and its Go client (`machine_types.go`, `flaps/`).
 
 mod config;
 mod duration;
@@ -18,7 +18,7 @@ pub use config::*;
 pub use duration::GoDuration;
 pub(crate) use normalise::{content, normalise};
 
-/// Structs whose fields are all optional, and that know no other field than those named.
+/// Defines structs whose fields are all optional, and that accept no other fields.
 macro_rules! wire {
     ($($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => {$(
         $(#[$meta])*
@@ -34,7 +34,7 @@ macro_rules! wire {
 pub(crate) use wire;
 
 wire! {
-    /// `POST /apps`. The description says `name`, the guides say `app_name`; either is taken.
+    /// The body of `POST /apps`. Fly's description says `name`, its guides say `app_name`; either is accepted.
     struct CreateApp {
         name: String,
         app_name: String,
@@ -42,11 +42,11 @@ wire! {
         network: String,
         enable_subdomains: bool,
         idempotency_key: String,
-        /// Sent (empty) by the Go client.
+        /// A field that the Go client sends (empty).
         app_role_id: String,
     }
 
-    /// `POST /apps/{app}/machines`, and with `current_version` `POST /apps/{app}/machines/{id}`.
+    /// The body of `POST /apps/{app}/machines` and, with `current_version`, of `POST /apps/{app}/machines/{id}`.
     struct CreateMachine {
         name: String,
         region: String,
@@ -55,36 +55,36 @@ wire! {
         skip_service_registration: bool,
         skip_secrets: bool,
         min_secrets_version: u64,
-        /// Seconds.
+        /// The time to live of the lease, in seconds.
         lease_ttl: u64,
         current_version: String,
     }
 
-    /// `POST …/stop`. The Go client repeats the Machine's `id`.
+    /// The body of `POST …/stop`. The Go client repeats the Machine's `id`.
     struct StopMachine {
         id: String,
         signal: Signal,
         timeout: GoDuration,
     }
 
-    /// `POST …/lease`. `ttl` in seconds.
+    /// The body of `POST …/lease`. `ttl` is in seconds.
     struct AcquireLease {
         ttl: u64,
         description: String,
     }
 
-    /// `POST …/metadata/{key}`.
+    /// The body of `POST …/metadata/{key}`.
     struct MetadataValue {
         value: String,
     }
 
-    /// `PUT` and `PATCH …/metadata`.
+    /// The body of `PUT` and `PATCH …/metadata`.
     struct ReplaceMetadata {
         metadata: BTreeMap<String, String>,
         machine_version: String,
     }
 
-    /// `POST /apps/{app}/ip_assignments`. The Go client sends all keys, empty ones too.
+    /// The body of `POST /apps/{app}/ip_assignments`. The Go client sends all keys, empty ones too.
     struct AssignAddress {
         r#type: AddressType,
         region: String,
@@ -94,15 +94,15 @@ wire! {
     }
 }
 
-/// Kinds of address that `ip_assignments` documents.
+/// The kinds of address that `ip_assignments` documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressType {
-    /// A dedicated IPv4, two dollars a month.
+    /// A dedicated IPv4 address, for two dollars a month.
     V4,
-    /// A dedicated IPv6, free.
+    /// A dedicated IPv6 address, which is free.
     V6,
-    /// An IPv4 shared with other Apps: HTTP and TLS only.
+    /// An IPv4 address shared with other Apps, for HTTP and TLS only.
     SharedV4,
     PrivateV6,
     EgressV4,
@@ -110,7 +110,7 @@ pub enum AddressType {
     EgressPair,
 }
 
-/// Signals that a stop may send.
+/// The signals that a stop may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     SIGHUP,
@@ -120,13 +120,13 @@ pub enum Signal {
     SIGUSR1,
     SIGUSR2,
     SIGTERM,
-    /// The Go client's "not given".
+    /// The Go client sends an empty string if no signal is given.
     #[serde(rename = "")]
     Unset,
 }
 
 impl Signal {
-    /// Its number on Linux; SIGINT is Fly's default.
+    /// The signal's number on Linux. SIGINT is Fly's default.
     pub fn number(self) -> i32 {
         match self {
             Signal::SIGHUP => 1,

@@ -1,4 +1,4 @@
-//! What Fly checks in a Machine's config, and what it makes of it before it is read back.
+//! Checks a Machine's config as Fly does, and brings it into the form in which Fly gives it back.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) struct Preset {
     cpus: u32,
 }
 
-/// Megabytes for each CPU: least and most.
+/// The least and the most memory for each CPU, in megabytes.
 fn memory_per_cpu(kind: CpuKind) -> (u32, u32) {
     match kind {
         CpuKind::Shared => (256, 2048),
@@ -29,7 +29,7 @@ fn cpu_counts(kind: CpuKind) -> &'static [u32] {
 }
 
 impl Preset {
-    /// `shared-cpu-1x` and its like; `None` where there is no such preset.
+    /// The preset of this name, such as `shared-cpu-1x`; `None` if there is none.
     pub(crate) fn named(name: &str) -> Option<Preset> {
         let (kind, count) = if let Some(count) = name.strip_prefix("shared-cpu-") {
             (CpuKind::Shared, count)
@@ -53,7 +53,7 @@ impl Preset {
 /// Checks `config` and brings it into the form in which Fly gives it back.
 ///
 /// # Errors
-/// What is refused, in words for the body of a 400.
+/// The error says what is refused, in words for the body of a 400.
 pub(crate) fn normalise(mut config: MachineConfig) -> Result<MachineConfig, String> {
     if config.image.as_deref().unwrap_or_default().is_empty() {
         return Err("config.image: is required".to_owned());
@@ -126,7 +126,7 @@ fn check_file(file: &File) -> Result<(), String> {
         return Err(format!("config.files: {path:?} needs one of raw_value, secret_name and image_config"));
     }
     if let Some(name) = file.secret_name.as_ref().or(file.image_config.as_ref()) {
-        // The lab has neither secrets nor images to take a file from.
+        // The lab has neither secrets nor images from which to take a file.
         return Err(format!("config.files: {name:?}, the source of {path:?}, was not found"));
     }
     if content(file).is_err() {
@@ -138,7 +138,7 @@ fn check_file(file: &File) -> Result<(), String> {
     Ok(())
 }
 
-/// What a file holds.
+/// The content of a file.
 ///
 /// # Errors
 /// Its `raw_value` is not base64.
@@ -200,6 +200,6 @@ fn normalise_top_level_check(name: &str, check: &mut Check) -> Result<(), String
     Ok(())
 }
 
-/// What a check does where it is not told: `fly.toml`'s own defaults.
+/// The interval and the timeout of a check that gives none; they are the defaults of `fly.toml`.
 const DEFAULT_INTERVAL: GoDuration = GoDuration(Duration::from_secs(15));
 const DEFAULT_TIMEOUT: GoDuration = GoDuration(Duration::from_secs(2));

@@ -1,0 +1,208 @@
+//! A lane's Machine, to Fly and back.
+
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::frp::frps;
+use crate::service::machine_size::Guest;
+use crate::service::port::{Port, Protocol};
+use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
+use crate::tunnel::lane::{Lane, SlotId};
+use crate::tunnel::observed::{Exposed, Machine, Ours, State};
+use wire::{
+    Concurrency, File, Guest as WireGuest, Init, Machine as Wire, MachineConfig, NewMachine, Port as WirePort,
+    ReadConfig, ReadFile, ReadService, Restart, Service, ServiceCheck,
+};
+
+/// Metadata of a Machine that is ours.
+const OWNER: &str = "fto_owner";
+const SERVICES: &str = "fto_services";
+const GENERATION: &str = "fto_generation";
+const SLOT: &str = "fto_lane";
+const CONTROL_PORT: &str = "fto_control_port";
+/// When the Machine began to retire, RFC 3339.
+pub const RETIRING_SINCE: &str = "fto_retiring_since";
+
+/// The file in which a Machine keeps what it was made from, without secrets. Fly gives it back with every read.
+const RECIPE_FILE: &str = "recipe.json";
+
+/// Fly calls a Machine full at 20 connections unless told otherwise.
+const SOFT_LIMIT: u32 = 10_000;
+
+/// The Machine of a lane: frps with its keys, its control port, and each port of the Service.
+pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> NewMachine {
+    let recipe = &lane.recipe;
+    let size = &recipe.lane.size;
+    let config_file = path("frps.toml");
+    let file = |path: String, text: &str| File { guest_path: path, raw_value: STANDARD.encode(text), mode: 0o400 };
+    let key = |name: &'static str| file(path(name), keys.get(name));
+    NewMachine {
+        name: lane.name.clone(),
+        region: recipe.lane.region.clone(),
+        config: MachineConfig {
+            image: recipe.frps_image.clone(),
+            guest: WireGuest { cpu_kind: size.cpu_kind, cpus: size.cpus, memory_mb: size.memory_mb },
+            init: Init { exec: vec!["/usr/bin/frps".into(), "-c".into(), config_file.clone()] },
+            files: vec![
+                file(config_file, &frps::configuration(lane, keys.get(TOKEN))),
+                key(SERVER_CERTIFICATE),
+                key(SERVER_KEY),
+                key(CLIENT_CERTIFICATE),
+                file(path(RECIPE_FILE), &recipe.to_json().to_string()),
+            ],
+            // The control service has no check: frpc must get through as soon as frps listens.
+            services: [service(Port::tcp(lane.control_port), false)]
+                .into_iter()
+                .chain(recipe.forwards.iter().map(|forward| service(forward.port, recipe.service_checks)))
+                .collect(),
+            restart: Restart { policy: "always" },
+            metadata: BTreeMap::from([
+                (OWNER, owner.to_owned()),
+                (SERVICES, services.to_owned()),
+                (GENERATION, lane.generation.clone()),
+                (SLOT, lane.slot.to_string()),
+                (CONTROL_PORT, lane.control_port.to_string()),
+            ]),
+        },
+    }
+}
+
+fn path(file: &str) -> String {
+    format!("{}/{file}", frps::FOLDER)
+}
+
+fn service(port: Port, checked: bool) -> Service {
+    let Port { protocol, number } = port;
+    let protocol = match protocol {
+        Protocol::Tcp => "tcp",
+    };
+    // The check passes only while an frpc serves the port, and gates routing to that port alone.
+    let check = ServiceCheck { r#type: "tcp", port: number, interval: "15s", timeout: "2s", grace_period: "1s" };
+    Service {
+        protocol,
+        internal_port: number,
+        ports: vec![WirePort { port: number }],
+        concurrency: Concurrency { r#type: "connections", soft_limit: SOFT_LIMIT },
+        autostop: "off",
+        autostart: false,
+        min_machines_running: 0,
+        checks: if checked { vec![check] } else { Vec::new() },
+    }
+}
+
+/// A Machine that Fly shows, as a plan needs it.
+pub fn observed(wire: Wire) -> Machine {
+    let config = wire.config.or(wire.incomplete_config).unwrap_or_default();
+    Machine {
+        state: state(&wire.state),
+        host_ok: wire.host_status.as_deref().is_none_or(|status| status == "ok"),
+        cordoned: wire.cordoned,
+        created_at: wire.created_at,
+        ours: ours(&config),
+        version: wire.version,
+        image: config.image,
+        guest: config.guest.map(|guest| Guest {
+            cpu_kind: guest.cpu_kind,
+            cpus: guest.cpus,
+            memory_mb: guest.memory_mb,
+        }),
+        exposed: config.services.iter().flat_map(exposed).collect(),
+        passing: wire
+            .checks
+            .iter()
+            .filter(|check| check.status == "passing")
+            .filter_map(|c| checked_port(&c.name))
+            .collect(),
+        id: wire.id,
+        name: wire.name,
+    }
+}
+
+/// The ports of a service that we know how to expose.
+fn exposed(service: &ReadService) -> impl Iterator<Item = Exposed> {
+    let tcp = service.protocol.as_deref().is_none_or(|protocol| protocol == "tcp");
+    let numbers = service.ports.iter().filter_map(|port| port.port).filter(move |_| tcp);
+    let (internal, checked) = (service.internal_port.unwrap_or_default(), !service.checks.is_empty());
+    numbers.map(move |number| Exposed { port: Port::tcp(number), internal, checked })
+}
+
+fn ours(config: &ReadConfig) -> Option<Ours> {
+    let metadata = &config.metadata;
+    Some(Ours {
+        generation: metadata.get(GENERATION)?.clone(),
+        slot: SlotId::parse(metadata.get(SLOT)?)?,
+        control_port: metadata.get(CONTROL_PORT)?.parse().ok()?,
+        retiring_since: metadata.get(RETIRING_SINCE).and_then(|time| humantime::parse_rfc3339(time).ok()),
+        recipe: config.files.iter().find_map(recipe),
+    })
+}
+
+fn recipe(file: &ReadFile) -> Option<Box<str>> {
+    let value = file.raw_value.as_ref().filter(|_| file.guest_path == path(RECIPE_FILE))?;
+    Some(String::from_utf8(STANDARD.decode(value).ok()?).ok()?.into())
+}
+
+/// The metadata value for a time.
+pub fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// `servicecheck-00-tcp-443` is of port 443. Numbers can repeat between services, so the port is what tells.
+fn checked_port(name: &str) -> Option<Port> {
+    let (_, port) = name.strip_prefix("servicecheck-")?.split_once("-tcp-")?;
+    port.parse().ok().map(Port::tcp)
+}
+
+/// The state of that name.
+pub fn state(state: &str) -> State {
+    match state {
+        "started" => State::Started,
+        "stopped" | "suspended" => State::Stopped,
+        "failed" | "launch_failed" => State::Failed,
+        "destroyed" | "destroying" => State::Gone,
+        _ => State::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_read_as_fly_shows_it() {
+        let wire = serde_json::from_str(
+            r#"{"id":"m1","name":"frps-0a-0-1","state":"started","created_at":"2026-01-01T00:00:00Z","host_status":"ok",
+                "config":{"metadata":{"fto_generation":"0a","fto_lane":"0","fto_control_port":"7000"},
+                  "guest":{"cpu_kind":"shared","cpus":2,"memory_mb":512},
+                  "files":[{"guest_path":"/etc/fly-tunnel-operator/frps.key","raw_value":"a2V5"},
+                    {"guest_path":"/etc/fly-tunnel-operator/recipe.json","raw_value":"e30="}],
+                  "services":[{"internal_port":7000,"ports":[{"port":7000}]},
+                    {"internal_port":443,"ports":[{"port":443}],"autostop":false,"checks":[{"type":"tcp","interval":"15s"}]}]},
+                "checks":[{"name":"servicecheck-00-tcp-443","status":"passing"},{"name":"bg_deployments_compat","status":"warning"}]}"#,
+        )
+        .expect("a Machine");
+        let machine = observed(wire);
+        assert_eq!((machine.state, machine.host_ok, machine.is_checked()), (State::Started, true, true));
+        assert_eq!(machine.guest.as_ref().map(Guest::to_string).as_deref(), Some("2 shared CPU with 512 MiB"));
+        assert_eq!(machine.user_ports().collect::<Vec<_>>(), [Port::tcp(443)]);
+        assert_eq!(machine.passing, [Port::tcp(443)]);
+        let ours = machine.ours.expect("it is ours");
+        assert_eq!((ours.control_port, ours.recipe.as_deref()), (7000, Some("{}")));
+    }
+
+    #[test]
+    fn a_machine_of_a_lost_host_is_still_known_for_ours() {
+        let wire = serde_json::from_str(
+            r#"{"id":"m1","state":"started","host_status":"unreachable","config":null,
+                "incomplete_config":{"metadata":{"fto_generation":"0a","fto_lane":"0","fto_control_port":"7000"}}}"#,
+        )
+        .expect("a Machine");
+        let machine = observed(wire);
+        assert!(!machine.host_ok && machine.ours.is_some());
+    }
+}

@@ -1,0 +1,210 @@
+//! Our objects as the API server shows them, and what a plan gets to see of them.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{Home, MACHINE_LABEL, WRITER, tunnel_of};
+use crate::render::null_is_default;
+use crate::service::{ObjectMeta, StatusCondition};
+use crate::tunnel::keys::TunnelKeys;
+use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Objects};
+use crate::tunnel::summary::{self, Digest};
+use crate::tunnel::{TunnelId, names};
+
+#[derive(Clone, Deserialize)]
+pub struct WireConfigMap {
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub data: ConfigMapData,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigMapData {
+    #[serde(rename = "recipe.json")]
+    pub recipe: Option<Box<str>>,
+}
+
+/// It has no `Debug`: the data are keys.
+#[derive(Clone, Deserialize)]
+pub struct Secret {
+    pub metadata: ObjectMeta,
+    /// Base64 by entry.
+    #[serde(default)]
+    pub data: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Deserialize)]
+pub struct WireDeployment {
+    pub metadata: DeploymentMeta,
+    #[serde(default)]
+    pub status: DeploymentStatus,
+}
+
+/// The metadata of a Deployment, as far as we read it.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeploymentMeta {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub generation: i64,
+    /// The API server's account of who wrote which field.
+    #[serde(deserialize_with = "null_is_default")]
+    pub managed_fields: Vec<ManagedFields>,
+}
+
+/// The fields of one writer.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ManagedFields {
+    pub manager: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub fields_v1: Fields,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    /// It wrote something of the spec.
+    #[serde(rename = "f:spec")]
+    pub spec: Option<IgnoredAny>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeploymentStatus {
+    pub observed_generation: i64,
+    pub updated_replicas: i64,
+    pub available_replicas: i64,
+    #[serde(deserialize_with = "null_is_default")]
+    pub conditions: Vec<StatusCondition>,
+}
+
+/// Lists of what [`Home::selector`] finds.
+#[derive(Clone, Default)]
+pub struct Listed {
+    pub secrets: Vec<Secret>,
+    pub config_maps: Vec<WireConfigMap>,
+    pub deployments: Vec<WireDeployment>,
+}
+
+/// Our objects of all tunnels.
+#[derive(Clone, Default)]
+pub struct Inventory {
+    pub deployments: Vec<WireDeployment>,
+    pub config_maps: Vec<ObjectMeta>,
+    pub secrets: Vec<ObjectMeta>,
+}
+
+/// The objects of one App, as a sweep shows them.
+#[derive(Default)]
+pub struct SweptObjects {
+    /// As in [`Summary`](crate::tunnel::summary::Summary).
+    pub digest: Digest,
+    /// Each Deployment is available.
+    pub all_available: bool,
+    /// The tunnel that they say they are of.
+    pub tunnel: Option<TunnelId>,
+}
+
+/// The objects of an inventory by the App that they say they are of.
+pub fn by_app(inventory: Inventory) -> BTreeMap<String, SweptObjects> {
+    let mut all: BTreeMap<String, SweptObjects> = BTreeMap::new();
+    let mut add = |labels: &BTreeMap<String, String>, parts: &[&str], available: bool| {
+        let Some((tunnel, app)) = tunnel_of(labels) else { return };
+        let new = || SweptObjects { all_available: true, tunnel: Some(tunnel), ..SweptObjects::default() };
+        let objects = all.entry(app.to_owned()).or_insert_with(new);
+        objects.digest.add(parts);
+        objects.all_available &= available;
+    };
+    for wire in inventory.deployments {
+        let labels = wire.metadata.labels.clone();
+        let Deployment { object, version, available, .. } = deployment(wire);
+        add(&labels, &[summary::DEPLOYMENT, &object.name, &version.to_string()], available);
+    }
+    for metadata in inventory.config_maps {
+        add(&metadata.labels, &[summary::CONFIG_MAP, &metadata.name], true);
+    }
+    for metadata in inventory.secrets {
+        add(&metadata.labels, &[summary::SECRET, &metadata.name], true);
+    }
+    all
+}
+
+/// Our objects among those that were listed, and the Apps of others.
+pub fn observed(home: &Home, mut listed: Listed) -> Objects {
+    let mut objects = Objects::default();
+    let mut ours = |labels: &BTreeMap<String, String>| match home.other_app(labels) {
+        Some(app) => {
+            objects.other_apps.insert(app);
+            false
+        }
+        None => true,
+    };
+    listed.secrets.retain(|secret| ours(&secret.metadata.labels));
+    listed.config_maps.retain(|map| ours(&map.metadata.labels));
+    listed.deployments.retain(|deployment| ours(&deployment.metadata.labels));
+    let app = &home.tunnel.app;
+    let is_a_copy = |object: &LaneObject| object.name != names::lane_object(app, &object.machine);
+    for map in listed.config_maps.into_iter().map(config_map) {
+        if is_a_copy(&map.object) {
+            objects.copies.config_maps.push(map.object.name);
+        } else {
+            objects.config_maps.push(map);
+        }
+    }
+    for deployment in listed.deployments.into_iter().map(deployment) {
+        if is_a_copy(&deployment.object) {
+            objects.copies.deployments.push(deployment.object.name);
+        } else {
+            objects.deployments.push(deployment);
+        }
+    }
+    let mut complete = Vec::new();
+    for secret in listed.secrets {
+        let name = secret.metadata.name.clone();
+        match keys(&secret).filter(|keys| name == names::keys(app, &keys.fingerprint())) {
+            Some(keys) => complete.push((secret.metadata.creation_timestamp, name, keys)),
+            None => objects.useless_keys.push(name),
+        }
+    }
+    complete.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    objects.keys = complete.into_iter().map(|(_, name, keys)| KeysSecret { name, keys }).collect();
+    objects
+}
+
+/// A Deployment as a plan wants it. It is available once a pod of its current spec is.
+pub fn deployment(wire: WireDeployment) -> Deployment {
+    let WireDeployment { metadata, status } = wire;
+    let version = metadata.generation;
+    let current = status.observed_generation == version && status.updated_replicas > 0;
+    let available = current && status.available_replicas > 0;
+    let failure = status.conditions.iter().find(|c| c.r#type == "ReplicaFailure" && c.status == "True");
+    let trouble = failure.filter(|_| !available).map(|condition| without_name(&condition.message));
+    let foreign =
+        metadata.managed_fields.iter().any(|fields| fields.manager != WRITER && fields.fields_v1.spec.is_some());
+    Deployment { version, available, trouble, foreign, object: lane_object(metadata.name, metadata.labels) }
+}
+
+/// `pods "web-7d4f-x2x9z" is forbidden: …` names another pod each time.
+fn without_name(message: &str) -> String {
+    let rest = message.strip_prefix("pods \"").and_then(|rest| rest.split_once('"'));
+    rest.map_or_else(|| message.to_owned(), |(_, rest)| format!("its pod{rest}"))
+}
+
+fn config_map(WireConfigMap { metadata, data }: WireConfigMap) -> ConfigMap {
+    let created_at = metadata.creation_timestamp.clone().unwrap_or_default();
+    ConfigMap { object: lane_object(metadata.name, metadata.labels), recipe: data.recipe, created_at }
+}
+
+fn lane_object(name: String, mut labels: BTreeMap<String, String>) -> LaneObject {
+    LaneObject { machine: labels.remove(MACHINE_LABEL).unwrap_or_default(), name }
+}
+
+fn keys(secret: &Secret) -> Option<TunnelKeys> {
+    TunnelKeys::read(|name| String::from_utf8(STANDARD.decode(secret.data.get(name)?).ok()?).ok())
+}

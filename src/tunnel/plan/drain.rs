@@ -1,0 +1,52 @@
+//! The plan of a tunnel that goes while its Service stays, before an uninstall. The address goes first: if Fly does not let it
+//! go, frpc is still there and traffic goes on. What may be another owner's is left alone, the Service included.
+
+use super::remove::release;
+use super::step::ServiceStep;
+use super::{Context, Draft, Go, Halt, Next, act, for_service, settled};
+use crate::tunnel::condition::{Condition, Shown};
+use crate::tunnel::observed::App;
+
+/// A drain gives up when it found this often that what it took down was made again. Once may be Fly's reads, which lag.
+const ROUNDS: u32 = 2;
+
+pub(super) fn plan(context: &Context) -> Draft {
+    if context.memory.deeds.refills >= ROUNDS {
+        return Draft::new(Next::MadeAgain, None);
+    }
+    if context.is_only_legacy() {
+        return Draft::new(Next::Settled, None);
+    }
+    let Halt(next, why) = context.drain().err().unwrap_or(Halt(Next::Gone, None));
+    if next == Next::Settled
+        && let Some(other) = context.guarded()
+    {
+        return Draft::new(Next::LeftAlone(other.advice_to_drain()), None);
+    }
+    let writes = !context.is_last(&next) && !context.may_be_another_owners();
+    let shown = writes.then(|| Shown::new(context.addresses_left(), Condition::deleting()));
+    Draft { next, why, shown }
+}
+
+impl Context<'_> {
+    fn drain(&self) -> Go<()> {
+        let app = self.app()?;
+        self.seen.objects.as_ref().ok_or(super::look(super::step::Look::Objects))?;
+        release(app)?;
+        self.remove_objects()?;
+        match app {
+            App::Ours(app) => self.remove_app(app)?,
+            _ if self.guarded().is_some() => return Err(settled()),
+            // Without our finalizer nothing was ever made, unless somebody took it away by hand. One look at Fly covers that.
+            App::Absent if !self.has_finalizer() => {}
+            App::Absent => self.wait_until_absence_is_believed()?,
+            App::Foreign(_) => {}
+        }
+        match self.service() {
+            Some(service) if self.has_finalizer() || service.condition().is_some() => {
+                Err(act(for_service(service, ServiceStep::RemoveFinalizer)))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The plan of a tunnel whose Service cannot be served as it is: an annotation is bad, say.
+
+use super::step::{Look, Step};
+use super::{Context, Draft, Halt, Next, all, settled};
+use crate::tunnel::condition::{Condition, Shown};
+use crate::tunnel::kept;
+
+/// A Service that cannot be served. A door that is to be closed is closed; else what runs is kept as it was, and what is lost of it is made
+/// again.
+pub(super) fn plan(context: &Context, message: &str, close: bool) -> Draft {
+    let refused = || Condition::invalid_service(message);
+    if !context.has_finalizer() {
+        return context.halted(refused()); // nothing was ever made for it
+    }
+    if context.seen.app.is_none() || context.seen.objects.is_none() {
+        return Draft::new(Next::Look(Look::Everything), None);
+    }
+    if close {
+        let open = context.situation.lanes().filter(|lane| !lane.machine.cordoned);
+        let closed = all(open.map(|lane| Step::Cordon(lane.machine.id.clone())));
+        let Halt(next, why) = closed.err().unwrap_or(settled());
+        return Draft { next, why, ..context.halted(refused()) };
+    }
+    if !kept::is_known(context.seen) || context.in_the_way().is_some() {
+        return context.halted(refused());
+    }
+    let Halt(next, why) = context.serve().err().unwrap_or(settled());
+    let shown = context.shown(&[]).map(|shown| Shown { condition: refused(), notes: Vec::new(), ..shown });
+    Draft { next, why, shown }
+}

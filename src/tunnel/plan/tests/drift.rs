@@ -1,0 +1,188 @@
+//! Somebody changes by hand what the operator made, or the cluster does not run it.
+
+use std::time::Duration;
+
+use super::reality::Reality;
+use super::stories::{LONG, assert_whole, ready, reason, serving};
+use crate::service::machine_size::MachineSize;
+use crate::service::port::Port;
+use crate::tunnel::observed::{App, Exposed, Machine};
+use crate::tunnel::plan::Next;
+
+const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
+
+/// Lets the operator work for so long.
+fn work(reality: &mut Reality, time: Duration) {
+    let end = reality.now + time;
+    for _ in 0..200_000 {
+        match reality.turn() {
+            Next::Look(_) | Next::Act(_) => {}
+            Next::Wait(wait) => reality.pass(&wait),
+            _ => {
+                reality.advance(Duration::from_secs(1));
+                reality.forget_view();
+            }
+        }
+        if reality.now >= end {
+            return;
+        }
+    }
+    panic!("time stands still:\n{}", reality.story);
+}
+
+#[test]
+fn a_machine_that_somebody_changed_is_replaced_make_before_break() {
+    type Edit = fn(&mut Machine);
+    let edits: [(Edit, &str); 7] = [
+        (|m| m.exposed.retain(|exposed| exposed.port != Port::tcp(8443)), "it does not expose port 8443"),
+        (|m| m.exposed.retain(|exposed| !exposed.checked), "it does not expose port 443, it does not expose port 8443"),
+        (|m| m.exposed.push(Exposed { port: Port::tcp(22), internal: 22, checked: false }), "it exposes port 22"),
+        (|m| m.exposed[1].internal = 80, "port 443 leads to its port 80 and not 443"),
+        (|m| m.exposed[1].checked = false, "port 443 has no check"),
+        (|m| m.image = "frps:other".into(), "the image is frps:other and not"),
+        (
+            |m| m.guest = MachineSize::parse("shared-cpu-2x").ok().map(MachineSize::guest),
+            "it has 2 shared CPU with 512 MiB and not 1 shared CPU with 256 MiB",
+        ),
+    ];
+    for (edit, why) in edits {
+        let mut reality = serving();
+        reality.ports(&[443, 8443]);
+        assert_eq!(reality.run(LONG), Next::Settled);
+        let before = reality.machines()[0].id.clone();
+        reality.story.clear();
+        reality.change(&before, edit);
+        reality.forget_view();
+        assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
+        assert_whole(&reality);
+        assert_ne!(reality.machines()[0].id, before, "{}", reality.story);
+        assert!(reality.story.contains(why), "{why}:\n{}", reality.story);
+        let (made, destroyed) = (reality.story.find("create Machine"), reality.story.find("destroy Machine"));
+        assert!(made < destroyed, "{}", reality.story);
+    }
+}
+
+/// The simulator found that the next Machine got the same control port, and was destroyed for it at once, again and again.
+#[test]
+fn a_machine_whose_control_port_is_taken_out_is_replaced() {
+    let mut reality = serving();
+    let before = reality.machines()[0].id.clone();
+    reality.change(&before, |machine| machine.exposed.clear());
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
+    assert_whole(&reality);
+    assert_eq!(reality.story.matches("create Machine").count(), 1, "{}", reality.story);
+}
+
+#[test]
+fn a_machine_that_fly_itself_writes_in_another_way_is_left_as_it_is() {
+    for image in ["docker.io/IMAGE", "registry-1.docker.io/IMAGE", "IMAGE@sha256:0123", ""] {
+        let mut reality = serving();
+        let image = image.replace("IMAGE", &reality.settings.frps_image);
+        let id = reality.machines()[0].id.clone();
+        reality.change(&id, |machine| machine.image = image);
+        reality.forget_view();
+        assert_eq!(reality.run(LONG), Next::Settled);
+        assert_eq!(reality.machines()[0].id, id, "{}", reality.story);
+    }
+}
+
+#[test]
+fn copies_of_our_objects_go_and_serve_nobody() {
+    let mut reality = serving();
+    reality.objects.copies.deployments = vec!["a-copy".into(), "z-copy".into()];
+    reality.objects.copies.config_maps = vec!["a-copy".into()];
+    reality.objects.useless_keys = vec!["a-copy".into()];
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    let (objects, story) = (&reality.objects, &reality.story);
+    assert!(objects.copies.deployments.is_empty() && objects.copies.config_maps.is_empty(), "{story}");
+    assert!(objects.useless_keys.is_empty() && !story.contains("create"), "{story}");
+}
+
+#[test]
+fn a_new_lane_whose_frpc_does_not_run_is_told_and_given_up() {
+    let mut reality = serving();
+    reality.frpc_trouble = Some("its pod is forbidden".into());
+    reality.settings.frpc_image = "frpc:other".into();
+    reality.forget_view();
+    work(&mut reality, Duration::from_secs(60));
+    assert_eq!((reason(&reality).as_str(), ready(&reality).as_str()), ("FrpcUnavailable", "True"), "{}", reality.story);
+    let message = reality.service.condition().expect("a condition").message.clone();
+    assert!(message.contains("its pod is forbidden") && message.contains("the old lane serves on"), "{message}");
+    work(&mut reality, Duration::from_secs(300));
+    assert_eq!(reality.machines().len(), 1, "the new one is not left billed:\n{}", reality.story);
+    assert_eq!(reality.service.condition().map(|c| c.message.clone()), Some(message), "it is still told");
+    work(&mut reality, Duration::from_secs(3600 * 6));
+    let made = reality.story.matches("create Machine").count();
+    assert!((5..=9).contains(&made), "{made} in six hours:\n{}", reality.story);
+    reality.frpc_trouble = None;
+    work(&mut reality, Duration::from_secs(3600 + 300));
+    assert_whole(&reality);
+}
+
+#[test]
+fn a_first_lane_whose_frpc_does_not_run_waits_for_it() {
+    let mut reality = super::reality::reality();
+    reality.frpc_trouble = Some("Unschedulable: 0/1 nodes are available".into());
+    work(&mut reality, Duration::from_secs(3600));
+    assert_eq!(
+        (reason(&reality).as_str(), ready(&reality).as_str()),
+        ("FrpcUnavailable", "False"),
+        "{}",
+        reality.story
+    );
+    assert_eq!(reality.story.matches("create Machine").count(), 1, "{}", reality.story);
+}
+
+/// A typo in an annotation refuses the Service. The tunnel that runs is kept as it was.
+#[test]
+fn the_tunnel_of_a_refused_service_is_repaired_as_it_was() {
+    type Loss = fn(&mut Reality);
+    let losses: [(&str, Loss); 6] = [
+        ("the Machine", |r| r.our_app().machines.clear()),
+        ("frpc's Deployment", |r| r.objects.deployments.clear()),
+        ("frpc's ConfigMap", |r| r.objects.config_maps.clear()),
+        ("the Secret", |r| r.objects.keys.clear()),
+        ("the App", |r| r.app = App::Absent),
+        ("nothing", |_| ()),
+    ];
+    for (lost, lose) in losses {
+        let mut reality = serving();
+        reality.ports(&[443, 8443]);
+        assert_eq!(reality.run(LONG), Next::Settled);
+        let before: Vec<Port> = reality.machines()[0].user_ports().collect();
+        reality.service.metadata.annotations.insert(TYPO.into(), "iad".into());
+        reality.ports(&[9999]);
+        reality.crash();
+        assert_eq!(reality.run(LONG), Next::Settled);
+        lose(&mut reality);
+        reality.crash();
+        assert_eq!(reality.run(LONG), Next::Settled, "{lost}:\n{}", reality.story);
+        let machines = reality.machines();
+        assert_eq!(machines.len(), 1, "{lost}:\n{}", reality.story);
+        assert_eq!(machines[0].user_ports().collect::<Vec<_>>(), before, "{lost}:\n{}", reality.story);
+        assert_eq!(
+            (reason(&reality).as_str(), ready(&reality).as_str()),
+            ("InvalidService", "True"),
+            "{lost}:\n{}",
+            reality.story
+        );
+        let objects = &reality.objects;
+        assert_eq!((objects.keys.len(), objects.config_maps.len(), objects.deployments.len()), (1, 1, 1), "{lost}");
+    }
+}
+
+#[test]
+fn a_lane_that_does_not_tell_what_it_was_made_from_is_left_alone_while_its_service_is_refused() {
+    let mut reality = serving();
+    let id = reality.machines()[0].id.clone();
+    reality.change(&id, |machine| machine.ours.iter_mut().for_each(|ours| ours.recipe = None));
+    reality.service.metadata.annotations.insert(TYPO.into(), "iad".into());
+    reality.crash();
+    reality.story.clear();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reality.machines()[0].id, id);
+    assert!(!reality.story.contains("create") && !reality.story.contains("destroy"), "{}", reality.story);
+}

@@ -1,0 +1,59 @@
+//! The status of our condition: it tells of traffic, whatever the reason beside it is.
+
+use std::time::SystemTime;
+
+use crate::service::StatusCondition;
+
+/// The condition's status: whether users are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ready {
+    /// A lane serves.
+    True,
+    #[default]
+    False,
+    /// Users were served, and since that time nobody can look whether they still are.
+    Unknown { since: SystemTime },
+}
+
+impl Ready {
+    /// As Kubernetes writes it.
+    pub fn status(self) -> &'static str {
+        match self {
+            Ready::True => "True",
+            Ready::False => "False",
+            Ready::Unknown { .. } => "Unknown",
+        }
+    }
+
+    /// Nobody can look at a tunnel that was like this.
+    pub fn unknown(was: Option<&StatusCondition>, now: SystemTime) -> Ready {
+        let Some(was) = was else { return Ready::False };
+        match was.status.as_str() {
+            "True" => Ready::Unknown { since: now },
+            "Unknown" => Ready::Unknown { since: humantime::parse_rfc3339(&was.last_transition_time).unwrap_or(now) },
+            _ => Ready::False,
+        }
+    }
+
+    /// When the status became like this, where that is known beside the condition itself.
+    pub fn since(self) -> Option<SystemTime> {
+        match self {
+            Ready::True | Ready::False => None,
+            Ready::Unknown { since } => Some(since),
+        }
+    }
+
+    /// A sentence for people who cannot know whether they are served.
+    pub(super) fn comfort(self) -> Option<String> {
+        let since = rfc3339(self.since()?);
+        Some(format!(
+            "since {since} nobody can look whether users are served: traffic does not need the operator, and what served goes \
+             on serving"
+        ))
+    }
+}
+
+/// The time as conditions have it.
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}

@@ -1,0 +1,46 @@
+//! Settings that hold for every tunnel. The operator's flags fill them; the domain knows nothing of flags.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::settings::ServiceSettings;
+
+/// All tunnels are made from these, and by this pace.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Settings of a Service whose annotations are silent.
+    pub defaults: Arc<ServiceSettings>,
+    pub frps_image: String,
+    pub frpc_image: String,
+    pub frpc_pod: PodFile,
+    /// frps listens for frpc on the first free port from here.
+    pub control_port_base: u16,
+    /// Fly checks each port of a Service before it routes to it.
+    pub service_checks: bool,
+    /// How long Fly's edges take to learn of a change.
+    pub settle_time: Duration,
+    /// How long a lane that is replaced keeps its established connections.
+    pub drain_timeout: Duration,
+    /// The name of our finalizer.
+    pub finalizer: String,
+}
+
+/// Users may say these things about the frpc pods (`--frpc-pod-file`). The values are Kubernetes' own and go into the pod as
+/// they are; the API server judges them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct PodFile {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+}

@@ -1,0 +1,168 @@
+//! The API server refuses a write: by a policy, or since a namespace is gone. Nothing else waits for it, and people are told once, in
+//! the API server's own words.
+
+use lab::homelab::Homelab;
+use lab::recorder::Target;
+use lab::service::ServiceHandle;
+use serde_json::{Value, json};
+
+use crate::support::client::get;
+use crate::support::conditions::{condition, wait_for_reason};
+use crate::support::events::posted;
+use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything, delete_at_fly};
+use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_until};
+
+const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+
+/// The policy's own words.
+const WORDS: &str = "a Service needs the label owner";
+
+/// A policy that refuses writes of the status of Services without a label, in one namespace of the lab. It ends with this.
+struct Policy<'a> {
+    lab: &'a Homelab,
+    name: String,
+}
+
+impl<'a> Policy<'a> {
+    fn begin(lab: &'a Homelab, service: &ServiceHandle) -> Policy<'a> {
+        let kube = lab.cluster().kube();
+        let name = format!("owner-{}", service.namespace);
+        let rule = json!({ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services/status"] });
+        let policy = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [rule] },
+                "validations": [{ "expression": "has(object.metadata.labels) && 'owner' in object.metadata.labels", "message": WORDS }],
+            },
+        });
+        let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": service.namespace } });
+        let binding = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": selector },
+            },
+        });
+        kube.create(POLICIES, &policy).expect("the policy is made");
+        kube.create(BINDINGS, &binding).expect("the policy is bound");
+        let policy = Policy { lab, name };
+        // The status of some other Service shows whether the policy is in force.
+        let probe = lab.service("probe").class(None).port(1).create();
+        let try_it = || {
+            let status = json!({ "status": { "conditions": [] } });
+            kube.merge_patch(&format!("{}/status?dryRun=All", probe.path()), &status)
+        };
+        wait_until("the policy is in force", DEADLINE, || try_it().is_err());
+        policy
+    }
+}
+
+impl Drop for Policy<'_> {
+    fn drop(&mut self) {
+        for collection in [BINDINGS, POLICIES] {
+            let _ = self.lab.cluster().kube().delete(&format!("{collection}/{}", self.name)); // it may never have been made
+        }
+    }
+}
+
+/// The events that tell of the refusal.
+fn told(lab: &Homelab, service: &ServiceHandle) -> Vec<Value> {
+    let events = posted(lab, service);
+    events.into_iter().filter(|event| event["message"].as_str().is_some_and(|text| text.contains(WORDS))).collect()
+}
+
+#[test]
+fn a_new_service_whose_status_is_refused_is_told_of_and_made_once_it_is_not() {
+    let lab = Homelab::new();
+    let web = lab.service("web").port(8080).create();
+    let policy = Policy::begin(&lab, &web);
+    let operator = start(&lab);
+    wait_until("the event", DEADLINE, || !told(&lab, &web).is_empty());
+    assert!(operator.log().contains(WORDS), "{}", operator.log());
+    assert!(apps(&lab).is_empty(), "nothing is made before the finalizer is there");
+    // It is tried again and again, and said no second time.
+    let tries = || {
+        lab.requests().iter().filter(|r| r.to == Target::Kubernetes && r.path.contains("/services/web/status")).count()
+    };
+    let before = tries();
+    wait_until("it is tried again", DEADLINE, || tries() > before + 2);
+    assert_eq!(told(&lab, &web).len(), 1, "{:#?}", posted(&lab, &web));
+    let log = operator.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 2, "one for the finalizer, one for the status: {warnings:#?}");
+    assert!(warnings.iter().all(|line| line.contains(WORDS)), "{warnings:#?}");
+    drop(policy);
+    wait_for_reason(&web, "Serving");
+}
+
+#[test]
+fn a_deleted_service_whose_status_is_refused_goes_but_for_its_finalizer() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, _) = serving(&lab);
+    wait_for_reason(&web, "Serving");
+    let policy = Policy::begin(&lab, &web);
+    web.delete();
+    wait_until("nothing of it is billed any more", DEADLINE, || apps(&lab).is_empty());
+    assert!(!web.object()["metadata"]["finalizers"].is_null(), "the policy refuses this write too");
+    assert!(operator.log().contains(WORDS), "{}", operator.log());
+    drop(policy);
+    web.wait_gone(LONG_DEADLINE);
+    assert_nothing_left(&lab);
+}
+
+#[test]
+fn a_lost_machine_is_replaced_though_the_status_is_refused() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    wait_for_reason(&web, "Serving");
+    let policy = Policy::begin(&lab, &web);
+    let machine = apps(&lab)[0]["machines"][0]["id"].as_str().expect("a Machine").to_owned();
+    let app = apps(&lab)[0]["name"].as_str().expect("a name").to_owned();
+    delete_at_fly(&lab, &format!("/apps/{app}/machines/{machine}"));
+    wait_until("another Machine serves", DEADLINE, || {
+        let machines = apps(&lab)[0]["machines"].as_array().cloned().unwrap_or_default();
+        machines.iter().any(|other| other["id"] != machine.as_str()) && get(ip, 8080, "/").is_ok()
+    });
+    wait_until("the event", DEADLINE, || !told(&lab, &web).is_empty());
+    assert_eq!(condition(&web.object()).0, "Serving", "as it was before");
+    assert!(operator.log().contains(WORDS), "{}", operator.log());
+    drop(policy);
+    wait_until("the condition follows", LONG_DEADLINE, || condition(&web.object()).0 == "Serving");
+    assert_one_of_everything(&lab);
+}
+
+/// Somebody emptied the finalizers of a namespace that was being deleted. Its Service is listed for ever, and each write to it is
+/// answered by 404.
+#[test]
+fn a_service_of_a_namespace_that_was_finalized_by_force_goes_once_the_namespace_is_there_again() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let namespace = lab.new_namespace("forced");
+    let web = lab.service("web").namespace(&namespace).port(8080).create();
+    web.address(DEADLINE);
+    wait_for_reason(&web, "Serving");
+    operator.kill();
+    let kube = lab.cluster().kube();
+    let path = format!("/api/v1/namespaces/{namespace}");
+    kube.delete(&path).expect("it begins to go");
+    kube.wait_until(&web.path(), DEADLINE, |service| {
+        service.is_some_and(|s| !s["metadata"]["deletionTimestamp"].is_null())
+    });
+    let mut object = kube.get(&path).expect("it is going");
+    object["spec"]["finalizers"] = json!([]);
+    kube.replace(&format!("{path}/finalize"), &object).expect("it is finalized by force");
+    kube.wait_until(&path, DEADLINE, |namespace| namespace.is_none());
+
+    let operator = start(&lab);
+    wait_until("nothing of it is billed any more", LONG_DEADLINE, || apps(&lab).is_empty());
+    let advice = format!("kubectl create namespace {namespace}");
+    wait_until("the log says what to do", DEADLINE, || operator.log().contains(&advice));
+    kube.create("/api/v1/namespaces", &json!({ "metadata": { "name": namespace } })).expect("it is made again");
+    web.wait_gone(LONG_DEADLINE);
+    assert_nothing_left(&lab);
+}

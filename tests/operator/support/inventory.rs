@@ -1,0 +1,63 @@
+//! The parts of tunnels that exist, at Fly and in the cluster.
+
+use std::time::{Duration, Instant};
+
+use lab::homelab::Homelab;
+use serde_json::{Value, json};
+
+use super::DEADLINE;
+
+/// Our finalizer. A hash is added to it for the class of a lab.
+pub const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
+
+/// The Apps of the lab's organisation.
+pub fn apps(lab: &Homelab) -> Vec<Value> {
+    let state = lab.fly().state();
+    let apps = state["apps"].as_array().cloned().unwrap_or_default();
+    apps.into_iter().filter(|app| app["org"] == lab.fly().organisation()).collect()
+}
+
+/// The names of the Deployments, ConfigMaps and Secrets of tunnels.
+pub fn objects(lab: &Homelab) -> Vec<String> {
+    let namespace = lab.operator_namespace();
+    let core = format!("/api/v1/namespaces/{namespace}");
+    let lists = [
+        format!("/apis/apps/v1/namespaces/{namespace}/deployments"),
+        format!("{core}/configmaps"),
+        format!("{core}/secrets"),
+    ];
+    let all = lists.iter().flat_map(|list| lab.cluster().kube().list(list).expect("a list"));
+    let names = all.filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned));
+    names.filter(|name| name.starts_with("lb-")).collect()
+}
+
+/// Asserts that there is one App with one address and one Machine, once all has settled.
+#[track_caller]
+pub fn assert_one_of_everything(lab: &Homelab) {
+    let settled = || {
+        let apps = apps(lab);
+        apps.len() == 1
+            && apps[0]["ips"].as_array().is_some_and(|ips| ips.len() == 1)
+            && apps[0]["machines"].as_array().is_some_and(|machines| machines.len() == 1)
+            && objects(lab).len() == 3
+    };
+    let end = Instant::now() + DEADLINE;
+    while !settled() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(settled(), "Fly: {:#?}\ncluster: {:?}", apps(lab), objects(lab));
+}
+
+/// Asserts that nothing is left, neither at Fly nor in the cluster.
+#[track_caller]
+pub fn assert_nothing_left(lab: &Homelab) {
+    assert_eq!(json!(apps(lab)), json!([]));
+    assert_eq!(objects(lab), [""; 0]);
+}
+
+/// Deletes an App or a Machine of it by Fly's API, as a person does.
+pub fn delete_at_fly(lab: &Homelab, path: &str) {
+    let url = format!("http://{}/v1{path}?force=true", lab.fly().address());
+    let deleted = ureq::agent().delete(url).header("Authorization", format!("Bearer {}", lab.fly().token())).call();
+    deleted.expect("it is deleted");
+}
