@@ -68,6 +68,17 @@ fn a_lane_is_two_configurations() {
 }
 
 #[test]
+fn a_limit_of_bandwidth_is_frpcs_to_keep() {
+    let mut limited = lane();
+    limited.recipe.forwards[1].settings.bandwidth_limit = Some("2MB".into());
+    let written = frpc::configuration(&limited);
+    let added: Vec<&str> =
+        written.lines().filter(|line| !frpc::configuration(&lane()).lines().any(|l| l == *line)).collect();
+    assert_eq!(added, ["[proxies.transport]", "bandwidthLimit = \"2MB\"", "bandwidthLimitMode = \"client\""]);
+    frp_takes("limited", &limited);
+}
+
+#[test]
 fn a_lane_is_objects_in_the_cluster() {
     let (owner_id, tunnel) = web();
     let home = Home { namespace: "fly-tunnel-operator-system", owner: &owner_id, tunnel: &tunnel };

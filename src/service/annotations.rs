@@ -27,6 +27,7 @@ const TABLE: &[(&str, Reader)] = &[
     ("frpc-cpu-limit", |all, value| set(&mut all.lane.resources.cpu_limit, quantity(value).map(Some))),
     ("frpc-memory-request", |all, value| set(&mut all.lane.resources.memory_request, quantity(value))),
     ("frpc-memory-limit", |all, value| set(&mut all.lane.resources.memory_limit, quantity(value))),
+    ("bandwidth-limit", |all, value| set(&mut all.forward.bandwidth_limit, bandwidth(value).map(Some))),
     ("replicas", |_, value| only(value, "1", "more than one lane")),
     ("proxy-protocol", |_, value| only(value, "", "the PROXY protocol")),
     ("tunnel-group", |_, value| only(value, "", "sharing a tunnel")),
@@ -98,6 +99,17 @@ fn only(value: &str, allowed: &str, what: &str) -> Result<(), String> {
     if value == allowed { Ok(()) } else { Err(format!("this version does not do {what} yet: remove the annotation")) }
 }
 
+/// A bandwidth as frp reads it (`pkg/config/types`, `BandwidthQuantity`): a number of KiB or MiB. A whole number above zero
+/// is asked for, as frpc ends where it is given less than a byte.
+fn bandwidth(value: &str) -> Result<String, String> {
+    let number = value.strip_suffix("KB").or_else(|| value.strip_suffix("MB")).filter(|number| number.len() <= 7);
+    let digits = number.filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse::<u32>().ok()) {
+        Some(1..) => Ok(value.to_owned()),
+        _ => Err("give bytes a second as a whole number of KB or MB, such as 512KB or 10MB".into()),
+    }
+}
+
 /// A Kubernetes quantity, as it is written. The API server takes one with blanks around it, too.
 fn quantity(value: &str) -> Result<String, String> {
     let value = value.trim();
@@ -126,11 +138,13 @@ mod tests {
             ("fly-machine-size", "performance-1x"),
             ("frpc-cpu-limit", "0.5"),
             ("frpc-memory-request", "64Mi"),
+            ("bandwidth-limit", "10MB"),
             ("replicas", "1"),
             ("public-ip", "left to legacy()"),
         ]);
         all.insert("example.com/anything".into(), "goes".into());
         let read = read(&all, &defaults()).expect("all are allowed");
+        assert_eq!(read.forward.bandwidth_limit.as_deref(), Some("10MB"));
         let read = &read.lane;
         assert_eq!(read.region, "ord,iad");
         assert_eq!(read.size.to_string(), "performance-1x");
@@ -152,6 +166,13 @@ mod tests {
             ("frpc-memory-limit", "-1Mi", "quantity"),
             ("frpc-memory-limit", "1Mib", "quantity"),
             ("frpc-memory-limit", "1mm", "quantity"),
+            ("bandwidth-limit", "2", "512KB or 10MB"),
+            ("bandwidth-limit", "2mb", "512KB or 10MB"),
+            ("bandwidth-limit", "0MB", "512KB or 10MB"),
+            ("bandwidth-limit", "-1MB", "512KB or 10MB"),
+            ("bandwidth-limit", "1.5MB", "512KB or 10MB"),
+            ("bandwidth-limit", "MB", "512KB or 10MB"),
+            ("bandwidth-limit", "10000000MB", "512KB or 10MB"),
             ("replicas", "2", "more than one lane"),
             ("proxy-protocol", "v2", "PROXY protocol"),
             ("tunnel-group", "web", "sharing a tunnel"),

@@ -33,7 +33,11 @@ impl LaneSettings {
 
 /// Choices for the ports of one Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ForwardSettings {}
+pub struct ForwardSettings {
+    /// Bytes a second for each port and lane, both directions together, as frp spells it: `512KB`, `10MB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_limit: Option<String>,
+}
 
 /// Resources of an frpc pod, as Kubernetes quantities.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -227,6 +227,7 @@ mod tests {
             |_| (),
             |r| r.forwards.push(Forward { port: Port::tcp(8080), ..r.forwards[0].clone() }),
             |r| r.forwards[0].to = "10.96.0.8".parse().expect("an address"),
+            |r| r.forwards[0].settings.bandwidth_limit = Some("2MB".into()),
             |r| r.lane.region = "ord,iad".into(),
             |r| r.lane.size = MachineSize::parse("shared-cpu-2x").expect("a size"),
             |r| r.lane.resources.cpu_request = "20m".into(),

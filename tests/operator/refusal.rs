@@ -25,6 +25,7 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
         (annotated("group", "tunnel-group", "web"), "tunnel-group"),
         (annotated("proxy", "proxy-protocol", "v2"), "proxy-protocol"),
         (annotated("size", "fly-machine-size", "huge"), "shared-cpu-1x"),
+        (annotated("limit", "bandwidth-limit", "2 megabytes"), "such as 512KB or 10MB"),
         (annotated("region", "fly-region", "Chicago!"), "such as ord"),
         (annotated("memory", "frpc-memory-limit", "lots"), "quantity"),
         (plain("ranges").spec(json!({ "loadBalancerSourceRanges": ["192.0.2.0/24"] })), "192.0.2.0/24"),

@@ -1,7 +1,8 @@
 //! A client on the public address gets the backend's answer, however much it asks for.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
+use std::time::{Duration, Instant};
 
 use lab::homelab::Homelab;
 
@@ -29,6 +30,33 @@ fn five_ports_one_of_them_7000() {
     for port in ports {
         assert_answers(ip, port, "web");
     }
+}
+
+/// 20 MB at 2 MB a second, of which the first 2 MB may come at once: at least 8 s. Without a limit they are there before.
+#[test]
+fn a_limit_of_bandwidth_is_kept() {
+    const BYTES: u64 = 20 << 20;
+    /// How long the backend takes to send so much.
+    fn download(ip: IpAddr) -> Duration {
+        let mut stream = connect(ip, 8080).expect("a connection");
+        write!(stream, "GET /endless HTTP/1.1\r\nHost: web\r\n\r\n").expect("it is taken");
+        let began = Instant::now();
+        let received = std::io::copy(&mut stream.take(BYTES), &mut std::io::sink()).expect("it comes");
+        assert_eq!(received, BYTES);
+        began.elapsed()
+    }
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let limited =
+        lab.service("limited").port(8080).annotation("fly-tunnel-operator.dev/bandwidth-limit", "2MB").create();
+    let free = lab.service("free").port(8080).create();
+    let [limited, free] = [limited, free].map(|service| service.address(DEADLINE));
+    let (limited, free) = std::thread::scope(|scope| {
+        let (limited, free) = (scope.spawn(|| download(limited)), scope.spawn(|| download(free)));
+        (limited.join().expect("it comes"), free.join().expect("it comes"))
+    });
+    assert!(limited >= Duration::from_secs(8), "{limited:?}");
+    assert!(free < limited, "{free:?} without a limit, {limited:?} with it");
 }
 
 #[test]

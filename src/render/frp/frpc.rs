@@ -66,6 +66,16 @@ struct Proxy {
     local_port: u16,
     remote_port: u16,
     load_balancer: Group,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<ProxyTransport>,
+}
+
+/// frpc limits. Where frps does (mode `server`), it holds on to every connection that ended (frp up to 0.71.0).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyTransport {
+    bandwidth_limit: String,
+    bandwidth_limit_mode: &'static str,
 }
 
 /// Pods of one Deployment share each port: two of them overlap while one follows the other.
@@ -120,5 +130,10 @@ fn proxy(forward: &Forward, token: &str) -> Proxy {
         local_port: number,
         remote_port: number,
         load_balancer: Group { group: name, group_key: token.to_owned() },
+        transport: forward
+            .settings
+            .bandwidth_limit
+            .clone()
+            .map(|bandwidth_limit| ProxyTransport { bandwidth_limit, bandwidth_limit_mode: "client" }),
     }
 }

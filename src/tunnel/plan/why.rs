@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_difference_is_told_by_field_and_value() {
         type Edit = fn(&mut Recipe);
-        let table: [(Edit, &[&str]); 7] = [
+        let table: [(Edit, &[&str]); 8] = [
             (|_| (), &[]),
             (
                 |r| r.forwards.push(Forward { port: Port::tcp(8443), ..r.forwards[0].clone() }),
@@ -131,6 +131,7 @@ mod tests {
                 &["Machine size shared-cpu-1x → shared-cpu-2x"],
             ),
             (|r| r.lane.resources.cpu_limit = Some("1".into()), &["cpu_limit none → 1"]),
+            (|r| r.forwards[1].settings.bandwidth_limit = Some("2MB".into()), &["bandwidth_limit none → 2MB"]),
             (|r| r.service_checks = false, &["--fly-service-checks none → false"]),
             (
                 |r| r.forwards.iter_mut().for_each(|f| f.to = [10, 96, 0, 8].into()),
