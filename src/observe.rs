@@ -81,18 +81,13 @@ fn app(world: &World, tunnel: &Tunnel) -> Result<App, Failure> {
     })
 }
 
-/// Whether Fly shows the App's Machines as they were found, and its addresses if these are asked for. Whose the App is, the sweeps
-/// show.
+/// Whether Fly shows the App's Machines and addresses as they were found. Whose the App is, the sweeps show.
 ///
 /// # Errors
 /// Fly cannot be asked.
-pub fn is_as_found(world: &World, tunnel: &Tunnel, found: &Summary, addresses: bool) -> Result<bool, Failure> {
-    let machines: Vec<_> = world.fly.machines(&tunnel.app)?.into_iter().map(machine::observed).collect();
-    if summary::lanes(&machines) != found.lanes || !addresses {
-        return Ok(summary::lanes(&machines) == found.lanes);
-    }
-    let listed: Vec<_> = world.fly.addresses(&tunnel.app)?.into_iter().map(address::observed).collect();
-    Ok(summary::addresses(&listed) == found.addresses)
+pub fn is_as_found(world: &World, tunnel: &Tunnel, found: &Summary) -> Result<bool, Failure> {
+    let app = contents(world, tunnel)?;
+    Ok(summary::lanes(&app.machines) == found.lanes && summary::addresses(&app.addresses) == found.addresses)
 }
 
 fn contents(world: &World, tunnel: &Tunnel) -> Result<OurApp, Failure> {

@@ -72,7 +72,7 @@ flags! {
     POLL_INTERVAL("poll-interval", "POLL_INTERVAL", "DURATION", Some("5s"),
         "How often Services are listed")
     RESYNC_INTERVAL("resync-interval", "RESYNC_INTERVAL", "DURATION", Some("60s"),
-        "How often Fly and the cluster are swept for what is not as it was left")
+        "Fly and the cluster are swept twice in this time for what is not as it was left")
     DRAIN_TIMEOUT("drain-timeout", "DRAIN_TIMEOUT", "DURATION", Some("60s"),
         "How long a replaced lane keeps its established connections; at least the settle time")
     WORKERS("workers", "WORKERS", "COUNT", Some("32"),

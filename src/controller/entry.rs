@@ -43,12 +43,12 @@ pub(super) struct Entry {
     /// The Machines as a sweep showed them when it was last looked at for their sake. If that look found nothing to do, Fly's lists
     /// only write them in another way.
     suspected: Option<Digest>,
-    /// How often Fly was asked whether all is as it was found.
-    confirms: u32,
+    /// Since when users are served by an frpc whose pod is not ready.
+    unready_since: Option<Duration>,
 }
 
-/// Addresses change by hand alone, so they are asked for once in so many times.
-const CONFIRMS_PER_LOOK_AT_ADDRESSES: u32 = 10;
+/// A pod that is not ready so long after its frpc serves never gets ready: it is probed every 10 s.
+const NEVER_READY: Duration = Duration::from_secs(60);
 
 /// Where a tunnel is between one pass and the next.
 enum Phase {
@@ -81,7 +81,7 @@ impl Entry {
             new_since: new.then_some(now),
             summary: None,
             suspected: None,
-            confirms: 0,
+            unready_since: None,
         }
     }
 
@@ -109,25 +109,23 @@ impl Entry {
 
     /// Gives the tunnel to a worker; `None` where one has it.
     pub(super) fn start(&mut self, now: Duration) -> Option<Box<Work>> {
-        match std::mem::replace(&mut self.phase, Phase::Working { listed: None }) {
-            phase @ (Phase::Due { .. } | Phase::Settled { .. }) => {
-                let is_settled = matches!(phase, Phase::Settled { .. });
-                let (Phase::Due { mut work, .. } | Phase::Settled { mut work, .. }) = phase else { return None };
-                if let Some(summary) = self.summary.filter(|_| is_settled) {
-                    self.confirms = self.confirms.wrapping_add(1);
-                    let addresses = self.confirms.is_multiple_of(CONFIRMS_PER_LOOK_AT_ADDRESSES);
-                    work.first = First::Confirm { found: summary, addresses };
+        let work = match std::mem::replace(&mut self.phase, Phase::Working { listed: None }) {
+            Phase::Due { work, .. } => work,
+            Phase::Settled { mut work, .. } => {
+                if let Some(summary) = self.summary {
+                    work.first = First::Confirm(summary);
                 }
-                if work.will_look_at_everything() {
-                    self.looked = now;
-                }
-                Some(work)
+                work
             }
             working @ Phase::Working { .. } => {
                 self.phase = working;
-                None
+                return None;
             }
+        };
+        if work.will_look_at_everything() {
+            self.looked = now;
         }
+        Some(work)
     }
 
     /// How long it took a new Service to show an address, once it does.
@@ -212,6 +210,12 @@ impl Entry {
             }
             working @ Phase::Working { .. } => working,
         };
+    }
+
+    /// It settles, and serves by pods that are ready or not. Returns whether it is time to say that they never get ready.
+    pub(super) fn never_ready(&mut self, unready: bool, now: Duration) -> bool {
+        self.unready_since = unready.then(|| self.unready_since.unwrap_or(now));
+        self.unready_since.is_some_and(|since| now - since >= NEVER_READY)
     }
 
     /// Keeps no more than it takes to see a change. `summary` is how the tunnel was found, if it serves.

@@ -79,15 +79,17 @@ pub struct Controller {
     /// How many sweeps failed in a row.
     sweeps_failed: u32,
     orphans: Orphans,
+    /// It was told that frpc's pods never get ready. They all have one image.
+    told_never_ready: bool,
     /// Tunnels that went since the last list began, and when. A list from before may still have their Services.
     gone: BTreeMap<TunnelId, Duration>,
     /// Tunnels of Services that the last list has, and that cannot be read. Nobody knows what they ask for.
     unreadable: BTreeSet<TunnelId>,
 }
 
-/// A tunnel that serves is asked after at Fly once in so many sweeps, for what these do not show: checks, lost hosts, cordons. Once
-/// frpc's pods tell whether they are connected, ten will do: then a sweep shows a lost host, too.
-const SWEEPS_PER_LOOK: u32 = 1;
+/// A tunnel that serves is asked after at Fly once in so many intervals, for what sweeps do not show: checks, cordons, addresses. A lost
+/// host shows in a sweep, since frpc's pod is not ready then.
+const INTERVALS_PER_LOOK: u32 = 10;
 
 /// After so many sweeps in a row that failed each tunnel is looked at by itself, and tells of what it meets.
 const SWEEPS_TO_FAIL: u32 = 2;
@@ -112,6 +114,7 @@ impl Controller {
             working: 0,
             sweeps_failed: 0,
             orphans: Orphans::default(),
+            told_never_ready: false,
             gone: BTreeMap::new(),
             unreadable: BTreeSet::new(),
         };
@@ -239,7 +242,7 @@ impl Controller {
             if entry.confirmed(work, now) {
                 entry.start_anew(now);
             } else {
-                let pause = self.pace.resync_interval * SWEEPS_PER_LOOK;
+                let pause = self.pace.resync_interval * INTERVALS_PER_LOOK;
                 entry.settled_as_before(now + jittered(pause, &*self.world.random));
             }
             return None;
@@ -254,6 +257,7 @@ impl Controller {
         }
         let passed = work.passed(&outcome);
         let summary = Summary::of(&work.seen).filter(|_| outcome == Outcome::Settled && work.serves());
+        let unready = outcome == Outcome::Settled && work.serves_unready();
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
         if !changed {
             self.goal.passed(&id, passed);
@@ -270,8 +274,14 @@ impl Controller {
             }
             _ if changed => entry.start_anew(now),
             Outcome::Settled | Outcome::LeftAlone(_) => {
-                let sweeps = if summary.is_some() { SWEEPS_PER_LOOK } else { 1 };
-                entry.settled(summary, now + jittered(self.pace.resync_interval * sweeps, &*self.world.random));
+                if entry.never_ready(unready, now) && !self.told_never_ready {
+                    self.told_never_ready = true;
+                    let image = &self.world.settings.frpc_image;
+                    log::warn!(image; "frpc serves users, and its pods do not get ready: the probe needs sh and grep in the image; \
+                        without it each tunnel is looked at by itself, which takes more requests");
+                }
+                let intervals = if summary.is_some() { INTERVALS_PER_LOOK } else { 1 };
+                entry.settled(summary, now + jittered(self.pace.resync_interval * intervals, &*self.world.random));
             }
             Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
             Outcome::TryAgain(delay) => entry.try_again(now + delay),
@@ -305,6 +315,8 @@ impl Controller {
                 }
             };
             if objects_differ || app_differs {
+                let tunnel = &tunnel.id;
+                log::debug!(tunnel:%, objects_differ, app_differs; "a sweep shows it otherwise than it was left");
                 entry.suspect(machines, now);
             } else if self.sweeps_failed >= SWEEPS_TO_FAIL {
                 entry.watch_alone(now + jittered(self.pace.resync_interval / 2, &*self.world.random));

@@ -42,9 +42,8 @@ pub enum First {
     Look(Look),
     /// Read the Service, which may have changed or gone, and look at everything anew.
     ReadService,
-    /// Look whether Fly shows the Machines as they were found, and the addresses if these are asked for. If not, look at everything
-    /// anew.
-    Confirm { found: Summary, addresses: bool },
+    /// Look whether Fly shows the Machines and addresses as they were found. If not, look at everything anew.
+    Confirm(Summary),
 }
 
 /// How a pass ended.
@@ -113,10 +112,10 @@ impl Work {
     /// Works until there is nothing to do but wait.
     pub fn pass(&mut self, pass: &Pass) -> Outcome {
         self.memory.begin_pass();
-        if let First::Confirm { found, addresses } = self.first {
+        if let First::Confirm(found) = self.first {
             self.forget();
             // Otherwise the look at everything tells what differs, or what fails.
-            if observe::is_as_found(pass.world, &self.tunnel, &found, addresses).is_ok_and(|same| same) {
+            if observe::is_as_found(pass.world, &self.tunnel, &found).is_ok_and(|same| same) {
                 return Outcome::Confirmed;
             }
         }
@@ -208,6 +207,12 @@ impl Work {
         self.seen.service().and_then(Read::of).is_some_and(|read| read.reason == Reason::Serving)
     }
 
+    /// Whether users are served by an frpc whose pod is not ready, though the cluster runs it.
+    pub fn serves_unready(&self) -> bool {
+        let mut deployments = self.seen.objects.iter().flat_map(|objects| &objects.deployments);
+        self.serves() && deployments.any(|deployment| !deployment.available && deployment.trouble.is_none())
+    }
+
     /// The world may not be as it was seen: the next pass looks at everything.
     pub fn forget(&mut self) {
         self.first = First::ReadService;
@@ -219,7 +224,7 @@ impl Work {
         match &self.first {
             First::Plan => self.seen.app.is_none(),
             First::Look(look) => *look == Look::Everything,
-            First::ReadService | First::Confirm { .. } => true,
+            First::ReadService | First::Confirm(_) => true,
         }
     }
 
@@ -230,7 +235,7 @@ impl Work {
         match self.first.clone() {
             First::Plan => Ok(()),
             First::Look(look) => self.look(&look, pass.world),
-            First::ReadService | First::Confirm { .. } => {
+            First::ReadService | First::Confirm(_) => {
                 self.read_service(pass.world)?;
                 self.first = First::Plan;
                 Ok(())

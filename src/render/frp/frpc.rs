@@ -14,6 +14,8 @@ pub const CONFIG_FOLDER: &str = "/etc/frpc";
 pub const KEYS_FOLDER: &str = "/etc/frpc-keys";
 /// The file in the ConfigMap.
 pub const CONFIG_FILE: &str = "frpc.toml";
+/// Where frpc tells the pod's own processes how its proxies are. Nobody else uses the pod's loopback interface.
+const ADMIN_PORT: u16 = 7400;
 /// Environment of the pod that frpc puts into its configuration.
 pub const POD_NAME: &str = "POD_NAME";
 pub const TOKEN: &str = "FRP_TOKEN";
@@ -29,8 +31,18 @@ struct Frpc<'a> {
     user: String,
     auth: Auth<'a>,
     log: Log,
+    web_server: WebServer<'a>,
     transport: Transport,
     proxies: Vec<Proxy>,
+}
+
+/// frpc's own HTTP server. It can stop frpc, so it asks for a password.
+#[derive(Serialize)]
+struct WebServer<'a> {
+    addr: &'static str,
+    port: u16,
+    user: &'static str,
+    password: &'a str,
 }
 
 #[derive(Serialize)]
@@ -100,6 +112,7 @@ pub fn configuration(lane: &Lane) -> String {
         user: environment(POD_NAME),
         auth: Auth::by(&token),
         log: LOG,
+        web_server: WebServer { addr: "127.0.0.1", port: ADMIN_PORT, user: "frpc", password: &token },
         transport: Transport {
             protocol: "tcp",
             tcp_mux: false,
@@ -118,6 +131,13 @@ pub fn configuration(lane: &Lane) -> String {
         },
         proxies: recipe.forwards.iter().map(|forward| proxy(forward, &token)).collect(),
     })
+}
+
+/// A command that ends well if all proxies of the lane's frpc are registered with frps. frpc itself prints one line for each, and
+/// ends well however they are (`cmd/frpc/sub/admin.go`), so a shell counts the lines.
+pub fn probe(lane: &Lane) -> [String; 3] {
+    let count = format!("frpc status -c {CONFIG_FOLDER}/{CONFIG_FILE} | grep -c ' running '");
+    ["sh".into(), "-c".into(), format!("[ \"$({count})\" = {} ]", lane.recipe.forwards.len())]
 }
 
 fn proxy(forward: &Forward, token: &str) -> Proxy {

@@ -133,6 +133,14 @@ impl Home<'_> {
                     { "name": frpc::POD_NAME, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
                     { "name": frpc::TOKEN, "valueFrom": { "secretKeyRef": { "name": frpc.secret, "key": TOKEN } } },
                 ],
+                // A lane that lost its host shows here 40 s later at most: frpc misses its heartbeats for 30 s, and the next probe tells.
+                "readinessProbe": {
+                    "exec": { "command": frpc::probe(&frpc.lane) },
+                    "initialDelaySeconds": 2,
+                    "periodSeconds": 10,
+                    "timeoutSeconds": 5,
+                    "failureThreshold": 1,
+                },
                 "resources": {
                     "requests": { "cpu": resources.cpu_request, "memory": resources.memory_request },
                     "limits": limits,

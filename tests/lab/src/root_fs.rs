@@ -10,8 +10,9 @@
 //! | `fly-global-services` | its second one, if it has one |
 //! | `:8080` as a whole argument or value | `ADDRESS:8080` |
 //! | an frps configuration without `bindAddr` | one with it |
+//! | `127.0.0.1` as the `addr` of frp's `[webServer]` | the container's own loopback address |
 //!
-//! Nothing else is changed. `127.0.0.1` stays: it is the lab's own address, where Fly and the API server are.
+//! Nothing else is changed. `127.0.0.1` stays elsewhere: it is the lab's own address, where Fly and the API server are.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -65,7 +66,8 @@ impl RootFs {
         let path = self.host_path(guest_path)?;
         let folder = path.parent().expect("a path in the root has a parent");
         fs::create_dir_all(folder)?;
-        let mapped = std::str::from_utf8(content).map(|text| self.fill_in_bind_address(self.map_text(text)));
+        let mapped = std::str::from_utf8(content)
+            .map(|text| self.map_web_server(self.fill_in_bind_address(self.map_text(text))));
         let content = mapped.as_ref().map_or(content, |text| text.as_bytes());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let new = folder.join(format!(".{name}.new"));
@@ -127,6 +129,11 @@ impl RootFs {
         const UDP: &str = "fly-global-services";
         let udp_address = self.udp_address.filter(|_| rest.starts_with(UDP))?;
         Some((UDP.len(), udp_address.to_string()))
+    }
+
+    /// A container's `127.0.0.1` is its own, and the lab's is everybody's: two frpc cannot both listen at one port of it.
+    fn map_web_server(&self, text: String) -> String {
+        text.replace("[webServer]\naddr = \"127.0.0.1\"\n", &format!("[webServer]\naddr = \"{}\"\n", self.address))
     }
 
     /// Adds `bindAddr` to a configuration of frps that lacks it: frps would listen on all addresses.
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn frps_gets_a_bind_address_if_it_has_none() {
+    fn frp_listens_at_the_containers_address() {
         let dir = std::env::temp_dir().join(format!("lab-root-fs-{}", std::process::id()));
         let root = root(dir.to_str().expect("UTF-8"));
         for (written, expected) in [
@@ -201,6 +208,8 @@ mod tests {
             ("bindAddr = \"::1\"\nbindPort = 7000\n", "bindAddr = \"::1\"\nbindPort = 7000\n"),
             ("serverPort = 7000\n", "serverPort = 7000\n"),
             ("[t]\nbindPort = 7000\n", "[t]\nbindPort = 7000\n"),
+            ("[webServer]\naddr = \"127.0.0.1\"\nport = 1\n", "[webServer]\naddr = \"127.77.0.1\"\nport = 1\n"),
+            ("[other]\naddr = \"127.0.0.1\"\n", "[other]\naddr = \"127.0.0.1\"\n"),
         ] {
             root.write("/etc/frp/frps.toml", 0o400, written.as_bytes()).expect("writable");
             assert_eq!(fs::read_to_string(dir.join("etc/frp/frps.toml")).expect("readable"), expected);

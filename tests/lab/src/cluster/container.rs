@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::echo::Echo;
-use super::environment::{environment, expand};
+use super::environment::{Environment, environment, expand};
 use super::images::{Image, Program};
 use super::mounts::Mounts;
 use super::pod::PodContext;
@@ -165,10 +165,29 @@ impl Life<'_> {
             program: program.path.clone(),
             argv0: Some(program.name.into()),
             args,
-            env: environment.iter().map(|(name, value)| (name.clone(), root.map_argument(value))).collect(),
+            env: mapped(&environment, root),
             dir: dir.map_err(|error| Waiting::config(error.to_string()))?,
             log: self.log(),
         })
+    }
+
+    /// How to run a command beside the container's own process, in its environment.
+    fn beside(&self, command: &[String]) -> Result<Spawn, String> {
+        let not_found = |name: &str| format!("exec: \"{name}\": executable file not found in $PATH");
+        let (name, args) = command.split_first().ok_or("the probe's command is empty")?;
+        let program = match self.context.lab.find_image(&self.container.image) {
+            Some(Image::Program(program)) if program.shell && name == "sh" => program,
+            _ => return Err(not_found(name)),
+        };
+        let root = self.root();
+        let environment = environment(self.context, self.container, program.env).map_err(|waiting| waiting.message)?;
+        let mut env = mapped(&environment, &root);
+        // The image's program is found by its name, as it would be in the image.
+        let folder = program.path.parent().unwrap_or(&program.path).display();
+        env.push(("PATH".into(), format!("{folder}:/usr/local/bin:/usr/bin:/bin")));
+        let args = args.iter().map(|arg| root.map_argument(arg)).collect();
+        let dir = self.context.directory.clone();
+        Ok(Spawn { program: "/bin/sh".into(), argv0: None, args, env, dir, log: "/dev/null".into() })
     }
 
     fn log(&self) -> PathBuf {
@@ -181,13 +200,24 @@ impl Life<'_> {
     }
 }
 
-impl probes::Outcome for Life<'_> {
+/// The environment as the processes of the container get it.
+fn mapped(environment: &Environment, root: &RootFs) -> Vec<(String, String)> {
+    environment.iter().map(|(name, value)| (name.clone(), root.map_argument(value))).collect()
+}
+
+impl probes::Probed for Life<'_> {
     fn started(&self) {
         self.update(|state| state.started = true);
     }
 
     fn ready(&self, ready: bool) {
         self.update(|state| state.ready = ready);
+    }
+
+    async fn exec(&self, command: &[String]) -> Result<(), String> {
+        let mut process = Process::spawn(self.beside(command)?).map_err(|error| error.to_string())?;
+        let status = process.wait().await;
+        if status.success() { Ok(()) } else { Err(format!("command {command:?} ended with {status}")) }
     }
 }
 

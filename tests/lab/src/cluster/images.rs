@@ -16,6 +16,8 @@ pub(crate) struct Program {
     /// The program's name. `command` may have it with any folder before it.
     pub(crate) name: &'static str,
     pub(crate) path: PathBuf,
+    /// Whether the image has a shell and the tools that go with it, for probes that run a command.
+    pub(crate) shell: bool,
     /// The image's `CMD`, for a container without `command` and `args`.
     pub(crate) default_args: &'static [&'static str],
     /// The image's `ENV`, which the container's own `env` overrides. Each variable spells out a default of the program
@@ -31,6 +33,7 @@ impl Image {
             return Some(Image::Program(Program {
                 name: "frpc",
                 path: parts.frpc.clone(),
+                shell: !repository.contains("distroless"),
                 default_args: &["-c", "/etc/frp/frpc.toml"],
                 env: &[],
             }));
@@ -39,6 +42,7 @@ impl Image {
             return Some(Image::Program(Program {
                 name: "fly-tunnel-operator",
                 path: operator?.clone(),
+                shell: false,
                 default_args: &[],
                 env: &[
                     ("HTTP_BIND_ADDRESS", ":8080"),

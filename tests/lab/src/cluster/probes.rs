@@ -1,5 +1,5 @@
-//! Startup, readiness and liveness probes by HTTP and TCP, against the pod's own address, with the kubelet's timing.
-//! (`exec` and `grpc` probes are refused when the container is put together: the images of the lab have no shell.)
+//! Startup, readiness and liveness probes by HTTP and TCP, against the pod's own address, and by a command in the container, with
+//! the kubelet's timing. (`grpc` probes are refused when the container is put together.)
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,17 +9,19 @@ use tokio::net::TcpStream;
 
 use super::spec::{Container, HttpGet, PortRef, Probe};
 
-/// Receives the findings of the probes.
-pub(crate) trait Outcome {
+/// A container that is probed.
+pub(crate) trait Probed {
     /// The startup probe has passed, or there is none.
     fn started(&self);
     fn ready(&self, ready: bool);
+    /// Runs a command in the container. An error says why it did not end well.
+    async fn exec(&self, command: &[String]) -> Result<(), String>;
 }
 
 /// Runs all probes of a container that has just been started. It returns only if the container has to be restarted,
 /// with the reason.
-pub(crate) async fn run(container: &Container, address: Ipv4Addr, outcome: &impl Outcome) -> String {
-    let prober = |probe| Prober { probe, container, address, successes: 0, failures: 0 };
+pub(crate) async fn run(container: &Container, address: Ipv4Addr, probed: &impl Probed) -> String {
+    let prober = |probe| Prober { probe, container, address, probed, successes: 0, failures: 0 };
     if let Some(startup) = &container.startup_probe {
         let mut startup = prober(startup);
         startup.delay().await;
@@ -27,16 +29,16 @@ pub(crate) async fn run(container: &Container, address: Ipv4Addr, outcome: &impl
             return format!("Startup probe failed: {message}");
         }
     }
-    outcome.started();
+    probed.started();
     let readiness = async {
         let Some(probe) = &container.readiness_probe else {
-            outcome.ready(true);
+            probed.ready(true);
             return std::future::pending().await;
         };
         let mut readiness = prober(probe);
         readiness.delay().await;
         loop {
-            outcome.ready(readiness.verdict().await.is_ok());
+            probed.ready(readiness.verdict().await.is_ok());
             readiness.period().await;
         }
     };
@@ -64,13 +66,14 @@ pub(crate) fn unsupported(container: &Container) -> Option<String> {
         ("readiness", &container.readiness_probe),
         ("liveness", &container.liveness_probe),
     ];
-    let is_unsupported = |probe: &Probe| probe.http_get.is_none() && probe.tcp_socket.is_none();
+    let is_unsupported = |probe: &Probe| probe.exec.is_none() && probe.http_get.is_none() && probe.tcp_socket.is_none();
     let (name, _) = probes.into_iter().find(|(_, probe)| probe.as_ref().is_some_and(is_unsupported))?;
-    Some(format!("the lab's nodes run httpGet and tcpSocket probes only, and the {name} probe is neither"))
+    Some(format!("the lab's nodes run exec, httpGet and tcpSocket probes only, and the {name} probe is none of them"))
 }
 
-struct Prober<'a> {
+struct Prober<'a, P> {
     probe: &'a Probe,
+    probed: &'a P,
     container: &'a Container,
     address: Ipv4Addr,
     /// The successes and the failures in a row; one of the two is zero.
@@ -78,7 +81,7 @@ struct Prober<'a> {
     failures: u32,
 }
 
-impl Prober<'_> {
+impl<P: Probed> Prober<'_, P> {
     async fn delay(&self) {
         tokio::time::sleep(Duration::from_secs(self.probe.initial_delay_seconds)).await;
     }
@@ -108,10 +111,11 @@ impl Prober<'_> {
 
     async fn once(&self) -> Result<(), String> {
         let attempt = async {
-            match (&self.probe.http_get, &self.probe.tcp_socket) {
-                (Some(get), _) => self.http_get(get).await,
-                (_, Some(socket)) => self.connect(&socket.port).await.map(drop),
-                (None, None) => Err("not a probe of the lab".into()),
+            match (&self.probe.exec, &self.probe.http_get, &self.probe.tcp_socket) {
+                (Some(exec), _, _) => self.probed.exec(&exec.command).await,
+                (_, Some(get), _) => self.http_get(get).await,
+                (_, _, Some(socket)) => self.connect(&socket.port).await.map(drop),
+                (None, None, None) => Err("not a probe of the lab".into()),
             }
         };
         let limit = Duration::from_secs(self.probe.timeout_seconds);

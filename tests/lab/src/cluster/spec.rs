@@ -231,6 +231,7 @@ pub(crate) struct TokenFile {
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Probe {
+    pub(crate) exec: Option<Exec>,
     pub(crate) http_get: Option<HttpGet>,
     pub(crate) tcp_socket: Option<TcpSocket>,
     #[serde(default)]
@@ -239,6 +240,12 @@ pub(crate) struct Probe {
     pub(crate) timeout_seconds: u64,
     pub(crate) success_threshold: u32,
     pub(crate) failure_threshold: u32,
+}
+
+#[derive(Deserialize, Clone)]
+pub(crate) struct Exec {
+    #[serde(default)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Deserialize, Clone)]

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Namespace, http_get, is_ready, state};
 
@@ -58,6 +58,38 @@ fn a_probe_that_fails_keeps_a_pod_from_being_ready() {
     assert!(!is_ready(&pod));
     let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"];
     assert!(last.as_str().is_some_and(|message| message.starts_with("Startup probe failed")), "{last}");
+}
+
+#[test]
+fn a_probe_may_be_a_command_where_the_image_has_a_shell() {
+    let namespace = Namespace::shared();
+    let toml = "serverAddr = \"127.0.0.1\"\nserverPort = 1\nloginFailExit = false\n[webServer]\naddr = \"127.0.0.1\"\nport = 7405\nuser = \"{{ .Envs.HOSTNAME }}\"\n";
+    namespace.create("configmaps", json!({"metadata": {"name": "frpc"}, "data": {"frpc.toml": toml}}));
+    let volumes = json!({"volumes": [{"name": "config", "configMap": {"name": "frpc"}}]});
+    let probed = |image: &str, probe: &str, script: &str| {
+        json!({
+            "image": image,
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/frp"}],
+            probe: {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1, "failureThreshold": 1},
+        })
+    };
+    // Two pods listen at one port, each at its own 127.0.0.1.
+    let status = "frpc status -c /etc/frp/frpc.toml";
+    for name in ["one", "two"] {
+        namespace.pod(name, probed("frpc", "readinessProbe", &format!("{status} | grep Proxy")), volumes.clone());
+        namespace.wait_pod(name, is_ready);
+    }
+    let unconnected = format!("{status} | grep running");
+    for (name, image, script, why) in [
+        ("bad", "frpc", unconnected.as_str(), "ended with exit status: 1"),
+        ("none", "echo", "true", "exec: \"sh\": executable file not found in $PATH"),
+    ] {
+        namespace.pod(name, probed(image, "livenessProbe", script), volumes.clone());
+        let ended = |pod: &Value| pod["status"]["containerStatuses"][0]["lastState"]["terminated"].clone();
+        let pod = namespace.wait_pod(name, |pod| !ended(pod).is_null());
+        let message = ended(&pod)["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.starts_with("Liveness probe failed") && message.contains(why), "{name}: {message}");
+    }
 }
 
 #[test]
@@ -178,8 +210,8 @@ fn a_mounted_config_map_follows_its_source() {
 #[test]
 fn what_the_lab_cannot_run_says_so() {
     let namespace = Namespace::shared();
-    namespace.pod("exec", json!({"image": "echo", "livenessProbe": {"exec": {"command": ["true"]}}}), json!({}));
-    let pod = namespace.wait_pod("exec", |pod| state(pod)["waiting"]["reason"] == "CreateContainerConfigError");
+    namespace.pod("grpc", json!({"image": "echo", "livenessProbe": {"grpc": {"port": 1}}}), json!({}));
+    let pod = namespace.wait_pod("grpc", |pod| state(pod)["waiting"]["reason"] == "CreateContainerConfigError");
     assert!(state(&pod)["waiting"]["message"].to_string().contains("liveness"), "{}", state(&pod));
     namespace.pod("init", json!({"image": "echo"}), json!({"initContainers": [{"name": "first", "image": "echo"}]}));
     namespace.wait_pod("init", |pod| pod["status"]["reason"] == "NotInTheLab");

@@ -45,7 +45,14 @@ pub fn is_wait(request: &Request) -> bool {
         && path.split_once("/machines/").is_some_and(|(_, machine)| !machine.contains('/'))
 }
 
-/// Whether it reads one App: each comparison of a tunnel with Fly begins with that.
+/// Whether it reads the Machines of one App, by which a settled tunnel is compared with Fly.
+pub fn is_look_at_machines(request: &Request) -> bool {
+    request.to == Target::Fly
+        && request.method == "GET"
+        && request.path.strip_prefix("/v1/apps/").is_some_and(|app| app.split('/').nth(1) == Some("machines"))
+}
+
+/// Whether it reads one App: each comparison of a whole tunnel with Fly begins with that.
 pub fn is_look_at_app(request: &Request) -> bool {
     request.to == Target::Fly
         && request.method == "GET"

@@ -28,7 +28,7 @@ const PARTS: [Part; 5] = [
     ("size", "the binary and what it weighs in the image", size::run),
     ("creation", "requests and time from a Service to its address, with real traffic", creation::run),
     ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
-    ("settled", "memory, CPU and requests with 0 and 100 Services and nothing to do (4 minutes)", settled::run),
+    ("settled", "memory, CPU and requests with 0 and 100 Services and nothing to do (17 minutes)", settled::run),
     ("burst", "1,000 new Services, and the memory they take (5 minutes)", burst::run),
 ];
 

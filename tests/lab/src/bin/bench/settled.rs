@@ -17,8 +17,8 @@ const SERVICES: usize = 100;
 /// The default of `--resync-interval`.
 const RESYNC: Duration = Duration::from_secs(60);
 
-/// How many resyncs are watched.
-const RESYNCS: u32 = 2;
+/// After so many intervals, a quarter more or less, each tunnel is looked at by itself.
+const INTERVALS: u32 = 10;
 
 pub fn run(operator: &Path) {
     let lab = services::lab(Settings::default(), false);
@@ -55,17 +55,16 @@ fn in_use(lab: &Homelab, operator: &Path) {
     let started = lab.requests().len();
     let running = services::operator(lab, operator).start();
     log::wait_quiet(lab, started);
-    // All tunnels were looked at just now, and will be again after about one interval. Half an interval away from those
-    // looks, a window of whole intervals has exactly one look at each tunnel per interval.
-    thread::sleep(RESYNC / 2);
-    let window = RESYNC * RESYNCS;
-    progress(format_args!("watching {RESYNCS} resyncs, {} s", window.as_secs()));
+    // All tunnels were looked at just now. Half of the time to their next looks away, a window of that time has one look at each.
+    let window = RESYNC * INTERVALS;
+    progress(format_args!("waiting {} s, then watching {} s", window.as_secs() / 2, window.as_secs()));
+    thread::sleep(window / 2);
     let (cpu, first) = (cpu_time(running.pid()), lab.requests().len());
     thread::sleep(window);
     let cpu = cpu_time(running.pid()) - cpu;
     let requests = &lab.requests()[first..];
 
-    let looks = log::count(requests, log::is_look_at_app);
+    let looks = log::count(requests, log::is_look_at_machines);
     let percent = 100.0 * cpu.as_secs_f64() / window.as_secs_f64();
     let note = format!("{} ms in {} s, in which {looks} tunnels were looked at", cpu.as_millis(), window.as_secs());
     Row::new(format!("CPU, {SERVICES} Services settled"), percent, "% of core").bound(0.1).note(note).print();
