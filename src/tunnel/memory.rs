@@ -124,6 +124,8 @@ pub struct Sightings {
     pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
+    /// Since when Fly shows the App and lists no address of it: one that this process asks for is to show in lists that come later.
+    pub app_without_address: Option<Duration>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
     /// A lane served when all was last looked at.
@@ -326,6 +328,11 @@ impl Memory {
         }
     }
 
+    /// Fly was asked for an address, and may have given one: lists have to be without it for a while from now on.
+    pub fn asked_for_an_address(&mut self) {
+        (self.deeds.app_created, self.sightings.app_without_address) = (false, None);
+    }
+
     /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
     pub fn app_is_listed(&mut self) {
         (self.sightings.absent, self.sightings.no_address) = (None, None);
@@ -341,7 +348,9 @@ impl Memory {
         };
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
-        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let without_address = ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let no_address = absent || without_address;
+        sightings.app_without_address = without_address.then(|| sightings.app_without_address.unwrap_or(now.monotonic));
         sightings.no_address = no_address.then(|| sightings.no_address.unwrap_or(now.monotonic));
 
         let machines = machines::machines(seen);
