@@ -9,7 +9,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::failure::{Attempt, Failure, Trouble};
+use super::failure::{Attempt, Cause, Failure, Trouble};
 use super::lane::{Lane, SlotId};
 use super::machines;
 use super::observed::{App, Family, Machine, Observed, Ours, State};
@@ -322,6 +322,12 @@ impl Memory {
 
     /// Takes note that something was looked at. An App is empty when its deletion is asked for.
     pub fn looked(&mut self, seen: &Observed) {
+        // The thing that was only early is there now: a failure that follows is the first of a row.
+        let was_early = |trouble: &Trouble| {
+            let early = trouble.attempt == Attempt::Look && trouble.failure.cause == Cause::Early;
+            early && !trouble.unread && !trouble.lasts_too_long_for_early()
+        };
+        self.trouble = self.trouble.take().filter(|trouble| !was_early(trouble));
         let deleted = seen.our_app().filter(|_| self.deeds.app_deleted.is_some());
         if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
             self.deeds.refills += 1;
@@ -374,5 +380,26 @@ impl Memory {
             !machines.ours.iter().any(|lane| lane.serves && made_from_it(lane.ours))
         });
         deeds.creations.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fly's reads lag after each creation. That is no reason to wait long, or to say a word, when something else fails once.
+    #[test]
+    fn a_look_that_was_only_early_and_works_now_ends_the_row_of_failures() {
+        for (cause, early, expected) in [(Cause::Early, 2, 1), (Cause::Early, 6, 7), (Cause::Unavailable, 2, 3)] {
+            let mut memory = Memory::default();
+            let fail = |memory: &mut Memory, attempt, cause| {
+                memory.begin_pass();
+                memory.failed(attempt, Failure::new(cause, "no"));
+            };
+            (0..early).for_each(|_| fail(&mut memory, Attempt::Look, cause));
+            memory.looked(&Observed::default());
+            fail(&mut memory, Attempt::OtherStep, Cause::Cluster);
+            assert_eq!(memory.trouble.map(|trouble| trouble.times), Some(expected), "{early} times {cause:?}");
+        }
     }
 }
