@@ -33,12 +33,16 @@ impl Hand<'_> {
     /// # Errors
     /// It did not work out, or nobody knows: look again before the next.
     pub fn carry_out(&self, step: &Step, seen: &mut Observed, memory: &mut Memory) -> Result<(), Failure> {
-        if matches!(step, Step::AllocateAddress(_)) {
-            memory.deeds.app_created = false; // whatever comes of it, an address may be there
-        }
         let reply = match step {
             Step::For(id, step) => self.for_service(id, step, seen, memory)?,
-            step => send(self.world, step, self.tunnel, seen, self.now)?,
+            step => {
+                let reply = send(self.world, step, self.tunnel, seen, self.now);
+                let refused = reply.as_ref().is_err_and(Failure::is_a_refusal);
+                if matches!(step, Step::AllocateAddress(_)) && !refused {
+                    memory.asked_for_an_address();
+                }
+                reply?
+            }
         };
         seen.done(step, reply, &self.tunnel.app, &mut memory.deeds, self.now);
         Ok(())

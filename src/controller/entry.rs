@@ -164,7 +164,11 @@ impl Entry {
         let after = Fingerprint::of(&work.tunnel, &work.seen);
         let before = std::mem::replace(&mut self.fingerprint, after);
         self.to_go = work.tunnel.is_to_go();
-        self.finalized = work.seen.service().is_some_and(|service| service.has_finalizer(finalizer));
+        self.finalized = match work.seen.service() {
+            Some(service) => service.has_finalizer(finalizer),
+            // It could not be read: it is as it was.
+            None => self.finalized && work.first == First::ReadService,
+        };
         self.finished = Some(now);
         let phase = std::mem::replace(&mut self.phase, Phase::Due { work, at: now });
         let Phase::Working { listed: Some(Fingerprint { tunnel, shown }) } = phase else { return false };
@@ -368,6 +372,31 @@ mod tests {
             let poll = |entry: &mut Entry| entry.listed(examples::tunnel(), service(listed), NOW, NOW);
             assert_eq!(worked_on(&mut entry, "192.0.2.1", poll), expected, "{listed:?}");
         }
+    }
+
+    /// A Service that became one of another type is in no list. A read of it that failed left nobody who knew of it.
+    #[test]
+    fn a_tunnel_whose_service_no_list_shows_is_kept_until_that_was_read() {
+        let mut finalized = service(Some("192.0.2.1"));
+        finalized.metadata.finalizers = vec!["f".into()];
+        let mut entry = Entry::new(examples::tunnel(), Some(finalized.clone()), NOW);
+        let pass = |entry: &mut Entry, read: Option<Service>| {
+            let mut work = entry.start(NOW).expect("nobody has it");
+            if let Some(service) = read {
+                work.seen.put_member(service);
+                work.first = First::Plan;
+            }
+            entry.returned(work, "f", NOW);
+        };
+        pass(&mut entry, Some(finalized));
+        entry.settled(None, NOW + 60 * SECOND);
+        for read in ["asked for", "asked for again"] {
+            assert!(entry.vanished(NOW), "it is {read}");
+            pass(&mut entry, None); // and that fails
+            entry.try_again(NOW + SECOND);
+        }
+        pass(&mut entry, Some(service(None)));
+        assert!(!entry.vanished(NOW), "our finalizer is not there any more");
     }
 
     #[test]

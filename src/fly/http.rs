@@ -129,7 +129,10 @@ impl Http {
             .limit(REPLY_LIMIT)
             .read_to_vec()
             .map_err(|error| failed(ErrorKind::Unavailable(format!("its reply cannot be read: {error}"))))?;
-        if parts.status.is_success() {
+        if parts.status.is_success() && reply.trim_ascii_start().starts_with(b"<") {
+            // Some proxy in between wants a person to log in, say. Nothing that it was asked for is done.
+            Err(failed(ErrorKind::Unavailable("a page comes instead of its reply".into())))
+        } else if parts.status.is_success() {
             Ok(reply)
         } else {
             Err(failed(ErrorKind::of_reply(parts.status.as_u16(), &reply, header("retry-after"))))
@@ -148,4 +151,35 @@ fn parsed<T: DeserializeOwned>(reply: &[u8]) -> Result<T, FlyError> {
 /// It cannot be written as JSON.
 pub fn encoded(body: &impl Serialize) -> Result<Vec<u8>, FlyError> {
     serde_json::to_vec(body).map_err(|error| ErrorKind::Refused(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Only what Fly accepted is done: an App's deletion that a proxy answered, say, is asked for again at once.
+    #[test]
+    fn a_page_of_a_proxy_is_no_reply_of_flys() {
+        for (body, taken) in [("", true), (r#"{"ok":true}"#, true), ("\n<!doctype html><p>Log in, please", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let url = format!("http://{}", listener.local_addr().expect("a bound listener"));
+            let proxy = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let _ = stream.read(&mut [0; 4096]).expect("a request");
+                let length = body.len();
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").expect("it listens");
+            });
+            let token = TokenSource::Value("token".into());
+            let http = Http::new(url, token, Duration::from_secs(10), Box::new(|_, _, _| ()));
+            let result = http.call("delete_app", Method::DELETE, "/apps/a?force=true", Vec::new());
+            proxy.join().expect("no panic");
+            match result {
+                Ok(()) => assert!(taken, "{body}"),
+                Err(error) => assert!(!taken && matches!(error.kind, ErrorKind::Unavailable(_)), "{body}: {error:?}"),
+            }
+        }
+    }
 }

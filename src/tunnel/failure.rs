@@ -87,6 +87,11 @@ impl Failure {
         Failure { cause, text: text.into(), retry_after: None, request_id: None }
     }
 
+    /// Whether Fly did certainly not do what it was asked to. (It may have where it does not answer, say.)
+    pub fn is_a_refusal(&self) -> bool {
+        self.cause != Cause::Unavailable
+    }
+
     /// The Service is not as it was seen.
     pub fn service_changed() -> Failure {
         Failure::new(Cause::Outdated, "the Service changed or went meanwhile")

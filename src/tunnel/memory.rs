@@ -9,7 +9,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::failure::{Attempt, Failure, Trouble};
+use super::failure::{Attempt, Cause, Failure, Trouble};
 use super::lane::{Lane, SlotId};
 use super::machines;
 use super::observed::{App, Family, Machine, Observed, Ours, State};
@@ -124,6 +124,8 @@ pub struct Sightings {
     pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
+    /// Since when Fly shows the App and lists no address of it: one that this process asks for is to show in lists that come later.
+    pub app_without_address: Option<Duration>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
     /// A lane served when all was last looked at.
@@ -320,10 +322,21 @@ impl Memory {
 
     /// Takes note that something was looked at. An App is empty when its deletion is asked for.
     pub fn looked(&mut self, seen: &Observed) {
+        // The thing that was only early is there now: a failure that follows is the first of a row.
+        let was_early = |trouble: &Trouble| {
+            let early = trouble.attempt == Attempt::Look && trouble.failure.cause == Cause::Early;
+            early && !trouble.unread && !trouble.lasts_too_long_for_early()
+        };
+        self.trouble = self.trouble.take().filter(|trouble| !was_early(trouble));
         let deleted = seen.our_app().filter(|_| self.deeds.app_deleted.is_some());
         if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
             self.deeds.refills += 1;
         }
+    }
+
+    /// Fly was asked for an address, and may have given one: lists have to be without it for a while from now on.
+    pub fn asked_for_an_address(&mut self) {
+        (self.deeds.app_created, self.sightings.app_without_address) = (false, None);
     }
 
     /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
@@ -341,7 +354,9 @@ impl Memory {
         };
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
-        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let without_address = ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let no_address = absent || without_address;
+        sightings.app_without_address = without_address.then(|| sightings.app_without_address.unwrap_or(now.monotonic));
         sightings.no_address = no_address.then(|| sightings.no_address.unwrap_or(now.monotonic));
 
         let machines = machines::machines(seen);
@@ -365,5 +380,26 @@ impl Memory {
             !machines.ours.iter().any(|lane| lane.serves && made_from_it(lane.ours))
         });
         deeds.creations.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fly's reads lag after each creation. That is no reason to wait long, or to say a word, when something else fails once.
+    #[test]
+    fn a_look_that_was_only_early_and_works_now_ends_the_row_of_failures() {
+        for (cause, early, expected) in [(Cause::Early, 2, 1), (Cause::Early, 6, 7), (Cause::Unavailable, 2, 3)] {
+            let mut memory = Memory::default();
+            let fail = |memory: &mut Memory, attempt, cause| {
+                memory.begin_pass();
+                memory.failed(attempt, Failure::new(cause, "no"));
+            };
+            (0..early).for_each(|_| fail(&mut memory, Attempt::Look, cause));
+            memory.looked(&Observed::default());
+            fail(&mut memory, Attempt::OtherStep, Cause::Cluster);
+            assert_eq!(memory.trouble.map(|trouble| trouble.times), Some(expected), "{early} times {cause:?}");
+        }
     }
 }

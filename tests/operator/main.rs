@@ -16,6 +16,7 @@ mod drift;
 mod dry_run;
 mod election;
 mod events;
+mod faults;
 mod frpc;
 mod imports;
 mod in_cluster;

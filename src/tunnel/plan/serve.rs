@@ -83,12 +83,13 @@ impl Context<'_> {
     }
 
     /// Fly bills every address that is asked for, so a list without one is believed at once only where nobody can have
-    /// asked.
+    /// asked. As long as Fly did not show the App, or before it was asked last, its lists tell nothing.
     fn address(&self, app: &OurApp) -> Go<()> {
         if app.address(&self.seen.shown_addresses()).is_some() {
             return Ok(());
         }
-        let nobody_asked = self.memory.deeds.app_created || self.unlisted_for() >= BELIEVED;
+        let without_address = self.memory.sightings.app_without_address.map(|since| self.now.since(since));
+        let nobody_asked = self.memory.deeds.app_created || without_address.is_some_and(|long| long >= BELIEVED);
         if nobody_asked && self.address_is_lost() {
             Err(act(Step::AllocateAddress(Family::V4)))
         } else {

@@ -3,6 +3,8 @@
 //! `README.md` beside this crate says how to use it, from a test and by hand. This is the map:
 //!
 //! ```text
+//!  trials ── one fault at one request of a story: is all well afterwards?
+//!     │
 //!  homelab ── one test's homelab: operator, service, fly, recorders; on a cluster that tests share
 //!  control, main.rs ── the same for a person: `scripts/lab`, `LAB_URL`
 //!     │
@@ -46,6 +48,7 @@ pub mod rights;
 pub mod root_fs;
 pub mod service;
 pub mod slot;
+pub mod trials;
 
 /// The one runtime of the crate. All servers and nodes are tasks on it; the functions that tests call are blocking.
 pub(crate) fn runtime() -> &'static Runtime {

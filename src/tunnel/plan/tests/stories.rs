@@ -8,6 +8,7 @@ use crate::tunnel::condition::Reason;
 use crate::tunnel::desired;
 use crate::tunnel::observed::{App, State};
 use crate::tunnel::plan::Next;
+use crate::tunnel::plan::step::{Look, Step};
 
 const SHORT: Duration = Duration::from_secs(10);
 pub const LONG: Duration = Duration::from_secs(60);
@@ -20,6 +21,35 @@ fn assert_story(reality: &Reality, name: &str) {
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(reality.story, expected, "{path} tells another story; UPDATE=1 accepts this one");
+}
+
+/// The reply to a request for an address was lost, and Fly's lists do not show the address yet. Earlier lists tell nothing of it:
+/// not those that showed no App either.
+#[test]
+fn an_address_is_not_asked_for_again_before_lists_had_time_to_show_it() {
+    let mut reality = reality();
+    let asks = |next: &Next| matches!(next, Next::Act(steps) if matches!(steps[..], [Step::AllocateAddress(_)]));
+    loop {
+        match reality.plan().next {
+            Next::Act(steps) if steps == [Step::CreateApp] => reality.advance(SHORT), // Fly refuses it for a while
+            next if asks(&next) => break,
+            _ => {}
+        }
+        reality.turn();
+    }
+    reality.turn();
+    reality.memory.asked_for_an_address();
+    for _ in 0..4 {
+        reality.look(&Look::Everything);
+        if let Some(App::Ours(app)) = &mut reality.seen.app {
+            app.addresses.clear(); // so does the list
+        }
+        assert!(matches!(reality.plan().next, Next::Wait(_)), "{}", reality.story);
+        reality.advance(Duration::from_secs(1));
+    }
+    reality.look(&Look::Everything);
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
 }
 
 pub fn serving() -> Reality {

@@ -69,6 +69,8 @@ pub struct Settings {
     pub app_appears_after: Duration,
     /// How long a new Machine answers 404 and is missing in lists.
     pub machine_appears_after: Duration,
+    /// How long a new address is missing in lists.
+    pub address_appears_after: Duration,
     /// The time from the acceptance of an App's deletion until it is gone.
     pub app_deletion: Duration,
     /// The time between the first success of a check and the moment that Fly shows it.
@@ -88,6 +90,7 @@ impl Default for Settings {
             edge_check_delay: Duration::from_millis(250),
             app_appears_after: Duration::ZERO,
             machine_appears_after: Duration::ZERO,
+            address_appears_after: Duration::ZERO,
             app_deletion: Duration::from_millis(200),
             checks_pass_late: Duration::ZERO,
             rate_limits: true,

@@ -83,6 +83,8 @@ pub(crate) struct Address {
     pub(crate) kind: AddressType,
     pub(crate) region: String,
     pub(crate) created_at: SystemTime,
+    /// Lists are without it before.
+    pub(crate) visible_from: Instant,
 }
 
 /// A Machine's `state` (Fly docs, Machine states).

@@ -22,6 +22,13 @@ pub enum Fault {
     Refuse,
     /// The request is carried out, and then the connection is closed without a reply.
     LoseReply,
+    /// The request is carried out at once, and its reply is given after this time.
+    DelayReply(Duration),
+    /// The request is carried out, and its reply has this body instead of its own.
+    ReplyBody(String),
+    /// The request is carried out. Its reply breaks off in the midst of the body, and the connection is closed. A reply that
+    /// can have no body (204, 304) is lost.
+    CutReply,
     /// The request is kept from the backend until the gate opens.
     Hold(Gate),
     /// The request is carried out at once, and its reply is kept until the gate opens.
@@ -128,23 +135,31 @@ impl TryFrom<Value> for Rule {
     }
 }
 
-/// Reads `{"status", "headers", "body"}`, `{"delay_ms"}`, `"refuse"` or `"lose_reply"`.
+/// Reads `{"status", "headers", "body"}`, `{"delay_ms"}`, `{"delay_reply_ms"}`, `{"reply_body"}`, `"refuse"`, `"lose_reply"` or
+/// `"cut_reply"`.
 impl TryFrom<Value> for Fault {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Fault, String> {
+        /// One field, which names the fault.
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Delay {
-            delay_ms: u64,
+        #[serde(rename_all = "snake_case")]
+        enum Named {
+            DelayMs(u64),
+            DelayReplyMs(u64),
+            ReplyBody(String),
+            Refuse,
+            LoseReply,
+            CutReply,
         }
-        match value.as_str() {
-            Some("refuse") => return Ok(Fault::Refuse),
-            Some("lose_reply") => return Ok(Fault::LoseReply),
-            _ => {}
-        }
-        if let Ok(delay) = Delay::deserialize(&value) {
-            return Ok(Fault::Delay(Duration::from_millis(delay.delay_ms)));
+        match Named::deserialize(&value) {
+            Ok(Named::DelayMs(delay)) => return Ok(Fault::Delay(Duration::from_millis(delay))),
+            Ok(Named::DelayReplyMs(delay)) => return Ok(Fault::DelayReply(Duration::from_millis(delay))),
+            Ok(Named::ReplyBody(body)) => return Ok(Fault::ReplyBody(body)),
+            Ok(Named::Refuse) => return Ok(Fault::Refuse),
+            Ok(Named::LoseReply) => return Ok(Fault::LoseReply),
+            Ok(Named::CutReply) => return Ok(Fault::CutReply),
+            Err(_) => {} // an answer
         }
         let answer = Answer::deserialize(&value);
         let answer = answer.map_err(|error| format!("fault {value} is none that the lab knows ({error})"))?;
@@ -280,6 +295,9 @@ mod tests {
     fn rules_are_read_strictly() {
         for good in [
             json!({"fault": "lose_reply"}),
+            json!({"fault": "cut_reply"}),
+            json!({"fault": {"delay_reply_ms": 50}}),
+            json!({"fault": {"reply_body": "<html>"}}),
             json!({"to": "kubernetes", "fault": {"delay_ms": 50}}),
             json!({"fault": {"status": 503, "headers": {"retry-after": "1"}, "body": "busy"}}),
         ] {
@@ -287,6 +305,8 @@ mod tests {
         }
         for bad in [
             json!({"fault": "explode"}),
+            json!({"fault": "delay_ms"}),
+            json!({"fault": {"delay_ms": 50, "delay_reply_ms": 50}}),
             json!({"fault": {"status": 9999}}),
             json!({"fault": {"status": 503, "delay": 1}}),
             json!({"to": "moon", "fault": "refuse"}),

@@ -20,6 +20,9 @@ pub struct Request {
     /// The client that it came from, or empty if that is not known: see [`super::Recorder::before_fly`].
     #[serde(skip)]
     pub from: String,
+    /// Whether a fault struck it.
+    #[serde(skip)]
+    pub struck: bool,
     /// The time at which it had arrived, in RFC 3339 with microseconds.
     pub time: String,
     pub method: String,

@@ -3,15 +3,17 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{HOST, HeaderValue, USER_AGENT};
-use hyper::http;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use hyper::http::{self, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +28,10 @@ use super::faults::{Answer, Fault, Faults};
 use super::log::{Log, Request, Target};
 
 type Failure = Box<dyn Error + Send + Sync>;
-type Reply = http::Response<BoxBody<Bytes, hyper::Error>>;
+type Reply = http::Response<BoxBody<Bytes, Failure>>;
+
+/// The pause between the part of a body that is sent and the break, so that the part is on its way by then.
+const BEFORE_THE_BREAK: Duration = Duration::from_millis(20);
 
 /// A proxy before one backend.
 pub(super) struct Front {
@@ -90,7 +95,7 @@ impl Front {
         let body = body.collect().await?.to_bytes();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let fault = self.faults.strike(self.to, &self.from, head.method.as_str(), &path);
-        let record = record(self.to, &self.from, &head, path, &body);
+        let record = Request { struck: fault.is_some(), ..record(self.to, &self.from, &head, path, &body) };
         let number = self.log.add(record.clone());
         match &fault {
             Some(Fault::Answer(answer)) => {
@@ -113,10 +118,27 @@ impl Front {
             Some(Fault::HoldReply(gate)) if !gate.hold(record).await => {
                 return Err("struck: reply held, then dropped".into());
             }
+            Some(Fault::CutReply) if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&reply.status()) => {
+                return Err("struck: there is no body to cut".into());
+            }
+            Some(Fault::DelayReply(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
         }
         self.log.answered(number, reply.status().as_u16());
-        Ok(reply.map(BodyExt::boxed))
+        match fault {
+            Some(Fault::ReplyBody(body)) => {
+                let length = body.len();
+                let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+                Ok(with_length(reply.map(|_| body.boxed()), length))
+            }
+            Some(Fault::CutReply) => {
+                let (head, body) = reply.into_parts();
+                let whole = body.collect().await?.to_bytes();
+                let cut = Cut { first: Some(whole.slice(..whole.len() / 2)), pause: None };
+                Ok(with_length(http::Response::from_parts(head, cut.boxed()), whole.len().max(1)))
+            }
+            _ => Ok(reply.map(|body| body.map_err(Failure::from).boxed())),
+        }
     }
 
     /// Sends a request to the backend, over the connection that is there or a new one.
@@ -151,6 +173,32 @@ impl Front {
     }
 }
 
+/// A body that breaks off after its first part.
+struct Cut {
+    first: Option<Bytes>,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Body for Cut {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(BEFORE_THE_BREAK)));
+        pause.as_mut().poll(task).map(|()| Some(Err("struck: cut off".into())))
+    }
+}
+
+/// The reply, with a head that promises a body of this length.
+fn with_length(mut reply: Reply, length: usize) -> Reply {
+    reply.headers_mut().remove(TRANSFER_ENCODING);
+    reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    reply
+}
+
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, Failure> {
@@ -165,6 +213,7 @@ fn record(to: Target, from: &str, head: &http::request::Parts, path: String, bod
     Request {
         to,
         from: from.to_owned(),
+        struck: false,
         time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
         method: head.method.to_string(),
         path,

@@ -117,6 +117,16 @@ fn every_dedicated_address_is_another_one() {
 }
 
 #[test]
+fn a_new_address_appears_late() {
+    let lab = FlyLab::without_traffic(Settings { address_appears_after: Duration::from_secs(4), ..quick() });
+    create(&lab, "a").good();
+    let address = lab.api("POST", "/apps/a/ip_assignments", json!({"type": "v4"})).good();
+    let listed = || lab.get("/apps/a/ip_assignments").good()["ips"].clone();
+    assert_eq!(listed(), json!([]), "nobody can tell it from one that was not made");
+    wait_for(|| (listed()[0]["ip"] == address["ip"]).then_some(()), || "address".to_owned());
+}
+
+#[test]
 fn a_trial_gets_no_dedicated_address() {
     let lab = FlyLab::without_traffic(quick());
     create(&lab, "a").good();

@@ -33,6 +33,8 @@ pub struct FlyLab {
 pub struct Answer {
     pub status: u16,
     pub body: Value,
+    /// Fewer bytes came than its head promised.
+    pub cut: bool,
 }
 
 impl Answer {
@@ -253,5 +255,9 @@ pub fn request(
     let closed = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(closed)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(closed)?;
-    Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+    let length = head.lines().filter_map(|line| line.split_once(": "));
+    let length =
+        length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).find_map(|(_, n)| n.parse().ok());
+    let cut = length.is_some_and(|length: usize| body.len() < length);
+    Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default(), cut })
 }

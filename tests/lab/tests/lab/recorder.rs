@@ -1,12 +1,14 @@
 //! The recorder: its log, each fault, and requests that are held.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use lab::recorder::{Answer, Fault, Gate, Rule, Target};
+use lab::recorder::{Answer as Made, Fault, Gate, Rule, Target};
 use serde_json::{Map, Value, json};
 
-use crate::fly_lab::{FlyLab, quick, request};
-use crate::support::DEADLINE;
+use crate::fly_lab::{Answer, FlyLab, quick, request};
+use crate::support::{DEADLINE, wait_for};
 
 fn lab() -> FlyLab {
     FlyLab::without_traffic(quick())
@@ -14,9 +16,13 @@ fn lab() -> FlyLab {
 
 /// Sends `POST /v1/apps`. Gives the status of the answer, or nothing if the connection was closed.
 fn create(lab: &FlyLab, name: &str) -> Option<u16> {
+    answer(lab, name).map(|answer| answer.status)
+}
+
+fn answer(lab: &FlyLab, name: &str) -> Option<Answer> {
     let headers = [("Authorization", format!("Bearer {}", lab.fly.token()))];
     let body = json!({"name": name, "org_slug": "personal"});
-    request(lab.address, "POST", "/v1/apps?wait=true", &headers, &body).ok().map(|answer| answer.status)
+    request(lab.address, "POST", "/v1/apps?wait=true", &headers, &body).ok()
 }
 
 fn exists(lab: &FlyLab, name: &str) -> bool {
@@ -48,7 +54,7 @@ fn the_log_tells_all_but_the_token() {
 fn an_answer_can_be_given_in_flys_stead() {
     let lab = lab();
     let headers = Map::from_iter([("Retry-After".to_owned(), json!("7"))]);
-    let answer = Answer { status: 503, headers, body: r#"{"error":"busy"}"#.to_owned() };
+    let answer = Made { status: 503, headers, body: r#"{"error":"busy"}"#.to_owned() };
     let rule = Rule::new(Fault::Answer(answer)).to(Target::Fly).method("POST").path("^/v1/apps\\?").skip(1).times(2);
     lab.recorder.set_faults([rule]);
     let statuses: Vec<_> = ["a", "b", "c", "d"].map(|name| create(&lab, name)).into_iter().collect();
@@ -83,6 +89,55 @@ fn a_lost_reply_is_of_a_request_that_counts() {
     assert!(exists(&lab, "a"));
     assert_eq!(lab.recorder.requests()[0].status, None);
     assert_eq!(create(&lab, "a"), Some(422), "once only");
+}
+
+#[test]
+fn a_late_reply_is_of_a_request_that_counted_at_once() {
+    let lab = lab();
+    lab.recorder.set_faults([Rule::new(Fault::DelayReply(Duration::from_secs(1)))]);
+    std::thread::scope(|scope| {
+        let start = Instant::now();
+        let created = scope.spawn(|| create(&lab, "a"));
+        wait_for(|| exists(&lab, "a").then_some(()), || "App".to_owned());
+        assert_eq!(created.join().expect("no panic"), Some(201));
+        assert!(start.elapsed() >= Duration::from_secs(1));
+    });
+}
+
+/// Whoever gives up waiting takes the request with him.
+#[test]
+fn a_request_that_is_late_does_not_count_once_its_client_is_gone() {
+    let lab = lab();
+    lab.recorder.set_faults([Rule::new(Fault::Delay(Duration::from_millis(500)))]);
+    let mut stream = TcpStream::connect(lab.address).expect("it listens");
+    let body = json!({"name": "a", "org_slug": "personal"}).to_string();
+    let head = format!("POST /v1/apps HTTP/1.1\r\nHost: fly\r\nAuthorization: Bearer {}\r\n", lab.fly.token());
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("it is sent");
+    lab.recorder.wait_for_request(1, DEADLINE, |request| request.struck).expect("it has arrived");
+    drop(stream);
+    // A request that comes later and is as late has its answer when the first would have been passed on.
+    lab.recorder.set_faults([Rule::new(Fault::Delay(Duration::from_secs(1)))]);
+    assert_eq!(create(&lab, "b"), Some(201));
+    assert!(!exists(&lab, "a"));
+}
+
+#[test]
+fn a_reply_can_have_another_body() {
+    let lab = lab();
+    lab.recorder.set_faults([Rule::new(Fault::ReplyBody("17".to_owned()))]);
+    let answer = answer(&lab, "a").expect("a reply");
+    assert_eq!((answer.status, answer.body, answer.cut), (201, json!(17), false));
+    assert!(exists(&lab, "a"));
+}
+
+#[test]
+fn a_reply_can_break_off() {
+    let lab = lab();
+    lab.recorder.set_faults([Rule::new(Fault::CutReply)]);
+    let cut = answer(&lab, "a").expect("its head");
+    assert_eq!((cut.status, cut.cut), (201, true));
+    assert!(exists(&lab, "a"));
+    assert!(!answer(&lab, "b").expect("a reply").cut, "once only");
 }
 
 #[test]

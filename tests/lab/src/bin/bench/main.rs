@@ -1,11 +1,14 @@
 //! `scripts/bench` measures the cost of the operator as sizes, counts and ratios, on a homelab in a box.
 //!
 //! Each part measures in a lab of its own and prints its rows as they come: name, value, bound, `ok` or `over`, and a
-//! note. The bounds are those that the product promises; a row without a bound is only there to be watched. No row
+//! note. `faults` is another thing: it measures nothing, and looks whether all is well after any one fault.
+//!
+//! The bounds are those that the product promises; a row without a bound is only there to be watched. No row
 //! passes or fails by the clock of a busy machine: a time is compared with something that was timed beside it.
 
 mod burst;
 mod creation;
+mod faults;
 mod log;
 mod process;
 mod row;
@@ -34,11 +37,12 @@ const PARTS: [Part; 5] = [
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let faults = wanted.first().is_some_and(|word| word == "faults");
     if wanted.iter().any(|word| word == "--help") {
-        print!("{}", help());
+        print!("{}", if faults { faults::help() } else { help() });
         return ExitCode::SUCCESS;
     }
-    if let Some(unknown) = wanted.iter().find(|word| PARTS.iter().all(|(name, ..)| name != word)) {
+    if !faults && let Some(unknown) = wanted.iter().find(|word| PARTS.iter().all(|(name, ..)| name != word)) {
         eprintln!("bench: there is no part {unknown:?}; --help lists all");
         return ExitCode::from(2);
     }
@@ -47,6 +51,9 @@ fn main() -> ExitCode {
         eprintln!("bench: BENCH_OPERATOR names no operator; start it as scripts/bench");
         return ExitCode::from(2);
     };
+    if faults {
+        return faults::main(&wanted[1..], &operator);
+    }
     row::print_head();
     for (name, what, run) in PARTS {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
@@ -62,6 +69,10 @@ fn help() -> String {
     for (name, what, _) in PARTS {
         text.push_str(&format!("  {name:<10} {what}\n"));
     }
+    text.push_str("\nApart from these, and never unless it is asked for:\n\n");
+    text.push_str(
+        "  faults     each request of a creation, a change or a deletion meets each fault (hours; faults --help)\n",
+    );
     text
 }
 

@@ -1,7 +1,7 @@
 //! `/apps/{app}/ip_assignments`. There is no idempotency: every POST of a dedicated address bills another one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -63,7 +63,8 @@ pub(super) async fn assign(
             return Err(FlyError::new(StatusCode::BAD_REQUEST, "the lab has no private and no egress addresses"));
         }
     };
-    let address = Address { ip, kind, region, created_at: SystemTime::now() };
+    let visible_from = Instant::now() + shared.settings().address_appears_after;
+    let address = Address { ip, kind, region, created_at: SystemTime::now(), visible_from };
     let body = address.to_json();
     app.addresses.push(address);
     drop(world);
@@ -77,7 +78,9 @@ pub(super) async fn list(
     Path(name): Path<String>,
 ) -> FlyResult<Json<Value>> {
     let mut world = shared.world();
-    let addresses: Vec<Value> = world.app(&caller, &name)?.addresses.iter().map(Address::to_json).collect();
+    let now = Instant::now();
+    let addresses = world.app(&caller, &name)?.addresses.iter().filter(|address| address.visible_from <= now);
+    let addresses: Vec<Value> = addresses.map(Address::to_json).collect();
     Ok(Json(json!({ "ips": addresses })))
 }
 
