@@ -90,7 +90,7 @@ fn send(world: &World, step: &Step, tunnel: &Tunnel, seen: &Observed, now: Now) 
         Step::StopRetiring(id) => fly.delete_metadata(app, id, machine::RETIRING_SINCE)?,
         Step::CreateNamespace => world.cluster.create_namespace()?,
         Step::CreateKeys => return create_keys(world, tunnel, now).map(Reply::Keys),
-        Step::CreateConfigMap(frpc) => world.cluster.create(Kind::ConfigMap, &world.home(tunnel).config_map(frpc))?,
+        Step::CreateConfigMap(frpc) => create_config_map(world, frpc, tunnel)?,
         Step::ApplyDeployment(frpc) => return write_deployment(world, frpc, tunnel, seen),
         Step::DeleteDeployment(name) => world.cluster.delete(Kind::Deployment, name)?,
         Step::DeleteConfigMap(name) => world.cluster.delete(Kind::ConfigMap, name)?,
@@ -160,8 +160,20 @@ fn create_keys(world: &World, tunnel: &Tunnel, now: Now) -> Result<TunnelKeys, F
             Err(Failure::new(Cause::NamespaceMissing, error.to_string()))
         }
         Err(error) => Err(error.into()),
-        Ok(()) => Ok(keys),
+        Ok(_) => Ok(keys),
     }
+}
+
+/// One that is there and that no look shows was edited: somebody took its labels off. Nobody can change what it holds, so it is made
+/// anew.
+fn create_config_map(world: &World, frpc: &Frpc, tunnel: &Tunnel) -> Result<(), ClusterError> {
+    let home = world.home(tunnel);
+    let config_map = home.config_map(frpc);
+    if !world.cluster.create(Kind::ConfigMap, &config_map)? {
+        world.cluster.delete(Kind::ConfigMap, &home.name(frpc))?;
+        world.cluster.create(Kind::ConfigMap, &config_map)?;
+    }
+    Ok(())
 }
 
 /// An apply leaves what others added as it is, so where they did, the Deployment is written whole.

@@ -152,10 +152,11 @@ impl Cluster for Kubernetes {
         }
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<(), ClusterError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<bool, ClusterError> {
         match self.client.create::<IgnoredAny>(&resource(kind).in_namespace(&self.namespace), object) {
-            Err(error) if !error.is_already_exists() => Err(error.into()),
-            _ => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.is_already_exists() => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

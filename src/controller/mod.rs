@@ -10,6 +10,7 @@ pub mod poll;
 mod simulation;
 pub mod sweep;
 pub mod threads;
+mod turns;
 pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::goal::Goal;
 use crate::report::{self, Orphan};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
+use crate::tunnel::plan::step::{Wait, Waiting};
 use crate::tunnel::summary::Summary;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
@@ -30,6 +32,7 @@ use entry::Entry;
 use orphans::Orphans;
 use poll::Poll;
 use sweep::Sweep;
+use turns::Turns;
 use work::{Outcome, Work};
 
 /// Something happened.
@@ -60,6 +63,8 @@ pub struct Pace {
     pub resync_interval: Duration,
     /// Tunnels worked on at once.
     pub workers: usize,
+    /// Tunnels that replace lanes that serve at once.
+    pub moves: usize,
     /// Apps of this owner that no Service asks for are deleted.
     pub delete_orphans: bool,
 }
@@ -79,6 +84,7 @@ pub struct Controller {
     /// How many sweeps failed in a row.
     sweeps_failed: u32,
     orphans: Orphans,
+    turns: Turns,
     /// Tunnels that went since the last list began, and when. A list from before may still have their Services.
     gone: BTreeMap<TunnelId, Duration>,
     /// Tunnels of Services that the last list has, and that cannot be read. Nobody knows what they ask for.
@@ -103,6 +109,7 @@ impl Controller {
     ) -> Controller {
         let mut controller = Controller {
             world,
+            turns: Turns::new(pace.moves),
             pace,
             goal,
             telemetry,
@@ -136,6 +143,9 @@ impl Controller {
         if let Some(failures) = end {
             return vec![Command::End(failures)];
         }
+        for id in self.turns.next(|id| self.entries.contains_key(id), now) {
+            self.entries.entry(id).and_modify(|entry| entry.start_anew(now));
+        }
         let mut commands = self.start_due(now);
         if let Some(failures) = self.at_rest() {
             commands.push(Command::End(failures));
@@ -168,6 +178,7 @@ impl Controller {
         // Nothing is known yet of who asks for which App.
         self.polled &= self.permit.is_none();
         self.orphans = Orphans::default();
+        self.turns = Turns::new(self.pace.moves);
         self.telemetry.metrics.orphans(Vec::new());
         self.telemetry.metrics.leading(self.permit.is_some());
     }
@@ -236,6 +247,7 @@ impl Controller {
         }
         let entry = self.entries.get_mut(&id)?;
         if outcome == Outcome::Confirmed {
+            self.turns.give_back(&id);
             if entry.confirmed(work, now) {
                 entry.start_anew(now);
             } else {
@@ -253,10 +265,24 @@ impl Controller {
             metrics.retry();
         }
         let passed = work.passed(&outcome);
-        let summary = Summary::of(&work.seen).filter(|_| outcome == Outcome::Settled && work.serves());
+        let waits_its_turn = matches!(outcome, Outcome::Wait(Wait { what: Waiting::Turn, .. }));
+        let at_rest = outcome == Outcome::Settled && work.serves() || waits_its_turn;
+        let summary = Summary::of(&work.seen).filter(|_| at_rest);
+        if waits_its_turn {
+            self.turns.wait(&id, entry.is_asked_for(), now);
+        } else {
+            self.turns.leave_the_queue(&id);
+            // Where a look failed nobody knows.
+            if work.seen.app.is_some() && !work.moves(&self.world.settings, now) {
+                self.turns.give_back(&id);
+            }
+        }
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
         if !changed {
             self.goal.passed(&id, passed);
+        }
+        if outcome == Outcome::Settled && !changed {
+            entry.fulfilled();
         }
         if outcome == Outcome::Gone {
             self.goal.gone(&id, now);
@@ -269,7 +295,8 @@ impl Controller {
                 self.gone.insert(id, now);
             }
             _ if changed => entry.start_anew(now),
-            Outcome::Settled | Outcome::LeftAlone(_) => {
+            // Nothing is to be done before that, so it is watched like one that settled.
+            Outcome::Settled | Outcome::LeftAlone(_) | Outcome::Wait(Wait { what: Waiting::Turn, .. }) => {
                 let sweeps = if summary.is_some() { SWEEPS_PER_LOOK } else { 1 };
                 entry.settled(summary, now + jittered(self.pace.resync_interval * sweeps, &*self.world.random));
             }
@@ -340,7 +367,8 @@ impl Controller {
         due.sort();
         let mut commands = Vec::new();
         for (_, id) in due.into_iter().take(self.pace.workers.saturating_sub(self.working)) {
-            if let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.start(now)) {
+            if let Some(mut work) = self.entries.get_mut(&id).and_then(|entry| entry.start(now)) {
+                work.memory.waits_its_turn = !self.turns.take(&id, now);
                 self.goal.begun(&id);
                 self.working += 1;
                 commands.push(Command::Start(work, permit.clone()));

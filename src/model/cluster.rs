@@ -165,7 +165,7 @@ impl Cluster for Model {
         })
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<(), ClusterError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<bool, ClusterError> {
         self.request(|state| {
             if !state.has_namespace {
                 return Err(ErrorKind::NotFound);
@@ -174,6 +174,7 @@ impl Cluster for Model {
             object["metadata"]["creationTimestamp"] = format!("{:010}", state.now.as_secs()).into();
             let name = metadata(&object).name;
             let read = "what is sent can be read";
+            let is_new = !state.secrets.contains_key(&name) && !state.config_maps.contains_key(&name);
             match kind {
                 Kind::Secret => {
                     state.secrets.entry(name).or_insert(serde_json::from_value(object).expect(read));
@@ -183,7 +184,7 @@ impl Cluster for Model {
                 }
                 Kind::Deployment => state.forbid("Deployments are applied"),
             }
-            Ok(())
+            Ok(is_new)
         })
     }
 

@@ -7,7 +7,7 @@ use super::names;
 use super::observed::{
     Address, App, ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
 };
-use super::plan::step::{GivenUp, Step};
+use super::plan::step::{GivenUp, ServiceStep, Step};
 use crate::service::Service;
 
 /// The answer to a step that was carried out.
@@ -30,7 +30,12 @@ impl Observed {
     /// Takes down the effect of a step, as if it had been looked at. Parts that nobody looked at yet stay unknown.
     pub fn done(&mut self, step: &Step, reply: Reply, app: &str, deeds: &mut Deeds, now: Now) {
         match (step, reply) {
-            (Step::For(..), Reply::Service(service)) => self.put_member(*service),
+            (Step::For(_, step), Reply::Service(service)) => {
+                if let ServiceStep::Show(shown) = step {
+                    deeds.shown(shown, &service);
+                }
+                self.put_member(*service);
+            }
             (Step::CreateApp, _) => {
                 self.app = Some(App::Ours(OurApp::default()));
                 (deeds.app_created, deeds.app_deleted) = (true, None);

@@ -163,7 +163,7 @@ fn created_at(now: Now) -> String {
 /// The Service shows this.
 pub fn show(service: &mut Service, shown: &Shown) {
     if !shown.condition_alone {
-        service.status.load_balancer.ingress = shown.addresses.iter().map(|ip| Ingress { ip: Some(*ip) }).collect();
+        service.status.load_balancer.ingress = shown.addresses.iter().copied().map(Ingress::proxy).collect();
     }
     service.status.conditions.retain(|condition| condition.r#type != CONDITION);
     service.status.conditions.push(StatusCondition {
