@@ -20,8 +20,10 @@ pub enum Reply {
     Address(Address),
     /// The Machine that was made, or one that has its name.
     Machine(Machine),
-    /// The keys that were made.
-    Keys(TunnelKeys),
+    /// The keys that were made, and the UID of their Secret.
+    Keys(TunnelKeys, String),
+    /// The UID of the ConfigMap that was made.
+    ConfigMap(String),
     /// The Deployment as it is now.
     Deployment(Deployment),
 }
@@ -59,16 +61,20 @@ impl Observed {
             (Step::Uncordon(id), _) => self.change_machine(id, |machine| machine.cordoned = false),
             (Step::StartRetiring(id, since), _) => self.change_ours(id, |ours| ours.retiring_since = Some(*since)),
             (Step::StopRetiring(id), _) => self.change_ours(id, |ours| ours.retiring_since = None),
-            (Step::CreateKeys, Reply::Keys(keys)) => {
+            (Step::CreateKeys, Reply::Keys(keys, uid)) => {
                 let name = names::keys(app, &keys.fingerprint());
-                self.in_objects(|objects| objects.keys.push(KeysSecret { name, keys }));
+                self.in_objects(|objects| objects.keys.push(KeysSecret { name, keys, uid }));
             }
-            (Step::CreateConfigMap(frpc), _) => {
+            (Step::CreateConfigMap(frpc), reply) => {
+                let uid = if let Reply::ConfigMap(uid) = reply { uid } else { String::new() };
                 let name = names::lane_object(app, &frpc.machine);
                 let object = LaneObject { name, machine: frpc.machine.clone() };
                 let recipe = Some(frpc.lane.recipe.to_json().to_string().into());
-                let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall) };
-                self.in_objects(|objects| objects.config_maps.push(config_map));
+                let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall), uid };
+                self.in_objects(|objects| {
+                    objects.copies.config_maps.retain(|known| *known != config_map.object.name);
+                    objects.config_maps.push(config_map);
+                });
             }
             (Step::ApplyDeployment(_), Reply::Deployment(deployment)) => {
                 deeds.applied.set(&deployment.object.name, deployment.version);

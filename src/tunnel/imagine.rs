@@ -77,7 +77,7 @@ impl Imagination {
                 let number = self.keys;
                 // The same in every run, so that stories can be compared.
                 let keys = TunnelKeys::read(|name| Some(format!("{name} {number}")));
-                keys.map_or(Reply::Done, Reply::Keys)
+                keys.map_or(Reply::Done, |keys| Reply::Keys(keys, String::new()))
             }
             Step::ApplyDeployment(frpc) => Reply::Deployment(self.deployment(frpc, seen)),
             _ => Reply::Done,

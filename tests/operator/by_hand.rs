@@ -154,6 +154,10 @@ fn objects_that_are_deleted_or_edited_are_as_they_were_again() {
     ] {
         assert!(kube.merge_patch(path, &edit).is_err(), "{path} is immutable");
     }
+    let data = |path: &str| kube.find(path).expect("an answer").unwrap_or_default()["data"].clone();
+    let config = data(&config_map);
+    replace(&lab, &config_map, &json!({ "frpc.toml": "serverPort = 1", "recipe.json": config["recipe.json"] }));
+    wait_until("frpc reads what it is to read", DEADLINE, || data(&config_map) == config);
     for (path, labels_before) in [&deployment, &config_map].into_iter().zip(&whole) {
         kube.merge_patch(path, &json!({ "metadata": { "labels": null } })).expect("the labels are taken off");
         wait_until(&format!("{path} has its labels again"), DEADLINE, || labels(path) == *labels_before);
@@ -170,16 +174,39 @@ fn objects_that_are_deleted_or_edited_are_as_they_were_again() {
     wait_until("it was looked at twice more", DEADLINE, || sweeps() >= swept + 2);
     assert_eq!(written(), before);
 
-    // Whoever deletes the keys gets new ones, by a lane that takes over.
-    let old = text(&machines(&lab)[0]["id"]);
-    kube.delete(&secret).expect("it is deleted");
-    wait_until("a lane with other keys serves", DEADLINE, || {
-        machines(&lab).len() == 1 && machines(&lab)[0]["id"] != old.as_str()
+    // Whoever deletes the keys gets new ones, by a lane that takes over; and so does whoever puts others in their place.
+    for deleted in [true, false] {
+        let (old, secret) = (text(&machines(&lab)[0]["id"]), object(&lab, "secrets", "-keys-"));
+        if deleted {
+            kube.delete(&secret).expect("it is deleted");
+        } else {
+            let mut others = data(&secret);
+            others["token"] = "b3RoZXI=".into();
+            replace(&lab, &secret, &others);
+        }
+        wait_until("a lane with other keys serves", DEADLINE, || {
+            machines(&lab).len() == 1 && machines(&lab)[0]["id"] != old.as_str()
+        });
+        assert_one_of_everything(&lab);
+        assert_ne!(object(&lab, "secrets", "-keys-"), secret);
+        wait_for_reason(&web, "Serving");
+        assert_answers(ip, 8080, "web");
+    }
+}
+
+/// Puts another object of the same name and labels in its place, as `kubectl replace --force` does.
+fn replace(lab: &Homelab, path: &str, data: &Value) {
+    let kube = lab.cluster().kube();
+    let mut other = kube.get(path).expect("it is there");
+    let (name, labels) = (other["metadata"]["name"].clone(), other["metadata"]["labels"].clone());
+    other["metadata"] = json!({ "name": name, "labels": labels });
+    other["data"] = data.clone();
+    let (collection, _) = path.rsplit_once('/').expect("a collection");
+    // The operator may be faster than we are.
+    wait_until("another is made", DEADLINE, || {
+        kube.delete(path).expect("it is deleted");
+        kube.create(collection, &other).is_ok()
     });
-    assert_ne!(object(&lab, "secrets", "-keys-"), secret);
-    wait_for_reason(&web, "Serving");
-    assert_answers(ip, 8080, "web");
-    assert_one_of_everything(&lab);
 }
 
 #[test]
