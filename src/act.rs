@@ -11,7 +11,6 @@ use crate::service::{Service, ServiceId};
 use crate::tunnel::Tunnel;
 use crate::tunnel::effect::Reply;
 use crate::tunnel::failure::{Cause, Failure};
-use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::lane::{Frpc, Lane};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
@@ -93,8 +92,8 @@ fn send(world: &World, step: &Step, tunnel: &Tunnel, seen: &Observed, now: Now) 
         }
         Step::StopRetiring(id) => fly.delete_metadata(app, id, machine::RETIRING_SINCE)?,
         Step::CreateNamespace => world.cluster.create_namespace()?,
-        Step::CreateKeys => return create_keys(world, tunnel, now).map(Reply::Keys),
-        Step::CreateConfigMap(frpc) => world.cluster.create(Kind::ConfigMap, &world.home(tunnel).config_map(frpc))?,
+        Step::CreateKeys => return create_keys(world, tunnel, now),
+        Step::CreateConfigMap(frpc) => return create_config_map(world, frpc, tunnel),
         Step::ApplyDeployment(frpc) => return write_deployment(world, frpc, tunnel, seen),
         Step::DeleteDeployment(name) => world.cluster.delete(Kind::Deployment, name)?,
         Step::DeleteConfigMap(name) => world.cluster.delete(Kind::ConfigMap, name)?,
@@ -157,15 +156,28 @@ fn create_machine(world: &World, lane: &Lane, tunnel: &Tunnel, seen: &Observed) 
 }
 
 /// The first object that a tunnel has in the cluster, so that it is the first to miss the namespace.
-fn create_keys(world: &World, tunnel: &Tunnel, now: Now) -> Result<TunnelKeys, Failure> {
+fn create_keys(world: &World, tunnel: &Tunnel, now: Now) -> Result<Reply, Failure> {
     let keys = world.random.tunnel_keys(&tunnel.app, now.wall).map_err(|text| Failure::new(Cause::Early, text))?;
     match world.cluster.create(Kind::Secret, &world.home(tunnel).secret(&keys)) {
         Err(error) if error.kind == cluster::error::ErrorKind::NotFound => {
             Err(Failure::new(Cause::NamespaceMissing, error.to_string()))
         }
         Err(error) => Err(error.into()),
-        Ok(()) => Ok(keys),
+        Ok(uid) => Ok(Reply::Keys(keys, uid.unwrap_or_default())),
     }
+}
+
+/// One that is there and is not as it should be was edited: somebody took its labels off, say. Nobody can change what it holds, so it
+/// is made anew.
+fn create_config_map(world: &World, frpc: &Frpc, tunnel: &Tunnel) -> Result<Reply, Failure> {
+    let home = world.home(tunnel);
+    let config_map = home.config_map(frpc);
+    let mut uid = world.cluster.create(Kind::ConfigMap, &config_map)?;
+    if uid.is_none() {
+        world.cluster.delete(Kind::ConfigMap, &home.name(frpc))?;
+        uid = world.cluster.create(Kind::ConfigMap, &config_map)?;
+    }
+    Ok(Reply::ConfigMap(uid.unwrap_or_default()))
 }
 
 /// An apply leaves what others added as it is, so where they did, the Deployment is written whole.

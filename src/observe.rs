@@ -28,7 +28,7 @@ pub fn look(
         Look::Everything => {
             seen.app = Some(app(world, tunnel)?);
             seen.absence = None;
-            seen.objects = Some(our_objects(world, tunnel)?);
+            seen.objects = Some(our_objects(world, tunnel, seen.our_app())?);
         }
         Look::App => match (whose(world, tunnel)?, &seen.app) {
             (Whose::Ours, Some(App::Ours(_))) => {}
@@ -44,7 +44,7 @@ pub fn look(
                 seen.replace_machine(machine::observed(world.fly.machine(&tunnel.app, id)?));
             }
         }
-        Look::Objects => seen.objects = Some(our_objects(world, tunnel)?),
+        Look::Objects => seen.objects = Some(our_objects(world, tunnel, seen.our_app())?),
         Look::AppList => {
             let apps = world.fly.apps()?;
             if apps.iter().any(|app| app.name == tunnel.app) {
@@ -168,9 +168,9 @@ fn is_our_org(world: &World, slug: &str, tunnel: &Tunnel) -> Result<bool, FlyErr
 }
 
 /// Our objects of the tunnel in the cluster. Where frpc does not run, its pods tell why.
-fn our_objects(world: &World, tunnel: &Tunnel) -> Result<Objects, Failure> {
+fn our_objects(world: &World, tunnel: &Tunnel, app: Option<&OurApp>) -> Result<Objects, Failure> {
     let home = world.home(tunnel);
-    let mut seen = objects::read::observed(&home, world.cluster.objects(&home.selector())?);
+    let mut seen = objects::read::observed(&home, app, world.cluster.objects(&home.selector())?);
     if seen.deployments.iter().any(|deployment| !deployment.available && deployment.trouble.is_none()) {
         objects::pods::explain(&mut seen, &world.cluster.pods(&home.pods())?);
     }

@@ -134,6 +134,15 @@ fn told(shown: &Shown, tunnel: &Tunnel, before: &Told) -> Told {
     Told { deleting, warnings: tunnel.warnings().iter().copied().filter(is_told).collect() }
 }
 
+/// Tells that users are served, and that the pods of this image do not get ready all the same.
+pub fn never_ready(image: &str) {
+    log::warn!(
+        image;
+        "frpc serves users, and its pods do not get ready: the probe needs sh and grep in the image; without it each tunnel is \
+         looked at by itself, which takes more requests"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

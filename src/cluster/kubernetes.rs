@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use kube_client_lite::lease::Lease;
 use kube_client_lite::{Client, Error, Event, List, ListQuery, PatchOperation, Resource, Unreadable};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -152,10 +153,11 @@ impl Cluster for Kubernetes {
         }
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<(), ClusterError> {
-        match self.client.create::<IgnoredAny>(&resource(kind).in_namespace(&self.namespace), object) {
-            Err(error) if !error.is_already_exists() => Err(error.into()),
-            _ => Ok(()),
+    fn create(&self, kind: Kind, object: &Value) -> Result<Option<String>, ClusterError> {
+        match self.client.create::<Made>(&resource(kind).in_namespace(&self.namespace), object) {
+            Ok(made) => Ok(Some(made.metadata.uid)),
+            Err(error) if error.is_already_exists() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -223,6 +225,12 @@ pub fn make_namespace(client: &Client, name: &str) -> Result<(), Error> {
         "the namespace {name} was missing, and is made: if an operator of this class was installed, give its --namespace instead"
     );
     Ok(())
+}
+
+/// An object that was made, as far as we read it.
+#[derive(Deserialize)]
+struct Made {
+    metadata: ObjectMeta,
 }
 
 fn resource(kind: Kind) -> Resource {

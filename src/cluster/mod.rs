@@ -90,11 +90,11 @@ pub trait Cluster: Send + Sync {
     /// Any but `Forbidden`: an older chart does not give that right, and then nobody knows of any.
     fn pods(&self, selector: &str) -> Result<Vec<Pod>, ClusterError>;
 
-    /// Makes a Secret or a ConfigMap; one that is there already is left as it is, and is a success.
+    /// Makes a Secret or a ConfigMap. Gives its UID, or `None` where one of that name is there, which is left as it is.
     ///
     /// # Errors
     /// `NotFound`: the namespace is not there.
-    fn create(&self, kind: Kind, object: &Value) -> Result<(), ClusterError>;
+    fn create(&self, kind: Kind, object: &Value) -> Result<Option<String>, ClusterError>;
 
     /// Makes a Deployment of that name, or gives each field that is ours its value. Fields of others stay.
     ///

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     suspected: Option<Digest>,
     /// Since when users are served by an frpc whose pod is not ready.
     unready_since: Option<Duration>,
+    /// Its Service was changed while this process looked on, and not all is done yet that this asks for.
+    asked_for: bool,
 }
 
 /// A pod that is not ready so long after its frpc serves never gets ready: it is probed every 10 s.
@@ -82,7 +84,18 @@ impl Entry {
             summary: None,
             suspected: None,
             unready_since: None,
+            asked_for: false,
         }
+    }
+
+    /// Whether somebody asked for what is to be done by a change of the Service.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.asked_for
+    }
+
+    /// All that somebody asked for is done.
+    pub(super) fn fulfilled(&mut self) {
+        self.asked_for = false;
     }
 
     /// When to work on it next; `None`: when a poll or a worker says so.
@@ -150,6 +163,7 @@ impl Entry {
         }
         let to_verify =
             self.summary.is_none() && matches!(self.phase, Phase::Settled { verify_at, .. } if verify_at <= now);
+        self.asked_for |= fingerprint.tunnel != self.fingerprint.tunnel;
         if fingerprint != self.fingerprint || to_verify {
             self.wake(now, |work| {
                 (work.tunnel, work.seen, work.first) = (tunnel, seen, First::Plan);
@@ -172,6 +186,7 @@ impl Entry {
         self.finished = Some(now);
         let phase = std::mem::replace(&mut self.phase, Phase::Due { work, at: now });
         let Phase::Working { listed: Some(Fingerprint { tunnel, shown }) } = phase else { return false };
+        self.asked_for |= tunnel != after.tunnel;
         tunnel != after.tunnel || ![before.shown, after.shown].contains(&shown)
     }
 
@@ -300,7 +315,7 @@ impl Fingerprint {
         for service in &seen.services {
             service.metadata.uid.hash(&mut shown);
             service.metadata.finalizers.hash(&mut shown);
-            service.addresses().hash(&mut shown);
+            service.status.load_balancer.ingress.hash(&mut shown);
             if let Some(condition) = service.condition() {
                 (&condition.status, &condition.reason, &condition.message).hash(&mut shown);
             }
@@ -322,7 +337,8 @@ mod tests {
 
     fn service(address: Option<&str>) -> Service {
         let mut service = examples::service();
-        service.status.load_balancer.ingress = address.iter().map(|ip| Ingress { ip: ip.parse().ok() }).collect();
+        service.status.load_balancer.ingress =
+            address.iter().map(|ip| Ingress::proxy(ip.parse().expect("an address"))).collect();
         service
     }
 

@@ -10,6 +10,7 @@ pub mod poll;
 mod simulation;
 pub mod sweep;
 pub mod threads;
+mod turns;
 pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::goal::Goal;
 use crate::report::{self, Orphan};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
+use crate::tunnel::plan::step::{Wait, Waiting};
 use crate::tunnel::summary::Summary;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
@@ -30,6 +32,7 @@ use entry::Entry;
 use orphans::Orphans;
 use poll::Poll;
 use sweep::Sweep;
+use turns::Turns;
 use work::{Outcome, Work};
 
 /// Something happened.
@@ -60,6 +63,8 @@ pub struct Pace {
     pub resync_interval: Duration,
     /// Tunnels worked on at once.
     pub workers: usize,
+    /// Tunnels that replace lanes that serve at once.
+    pub moves: usize,
     /// Apps of this owner that no Service asks for are deleted.
     pub delete_orphans: bool,
 }
@@ -81,6 +86,7 @@ pub struct Controller {
     orphans: Orphans,
     /// It was told that frpc's pods never get ready. They all have one image.
     told_never_ready: bool,
+    turns: Turns,
     /// Tunnels that went since the last list began, and when. A list from before may still have their Services.
     gone: BTreeMap<TunnelId, Duration>,
     /// Tunnels of Services that the last list has, and that cannot be read. Nobody knows what they ask for.
@@ -105,6 +111,7 @@ impl Controller {
     ) -> Controller {
         let mut controller = Controller {
             world,
+            turns: Turns::new(pace.moves),
             pace,
             goal,
             telemetry,
@@ -139,6 +146,9 @@ impl Controller {
         if let Some(failures) = end {
             return vec![Command::End(failures)];
         }
+        for id in self.turns.next(|id| self.entries.contains_key(id), now) {
+            self.entries.entry(id).and_modify(|entry| entry.start_anew(now));
+        }
         let mut commands = self.start_due(now);
         if let Some(failures) = self.at_rest() {
             commands.push(Command::End(failures));
@@ -171,6 +181,7 @@ impl Controller {
         // Nothing is known yet of who asks for which App.
         self.polled &= self.permit.is_none();
         self.orphans = Orphans::default();
+        self.turns = Turns::new(self.pace.moves);
         self.telemetry.metrics.orphans(Vec::new());
         self.telemetry.metrics.leading(self.permit.is_some());
     }
@@ -239,6 +250,7 @@ impl Controller {
         }
         let entry = self.entries.get_mut(&id)?;
         if outcome == Outcome::Confirmed {
+            self.turns.give_back(&id);
             if entry.confirmed(work, now) {
                 entry.start_anew(now);
             } else {
@@ -256,11 +268,25 @@ impl Controller {
             metrics.retry();
         }
         let passed = work.passed(&outcome);
-        let summary = Summary::of(&work.seen).filter(|_| outcome == Outcome::Settled && work.serves());
+        let waits_its_turn = matches!(outcome, Outcome::Wait(Wait { what: Waiting::Turn, .. }));
+        let at_rest = outcome == Outcome::Settled && work.serves() || waits_its_turn;
+        let summary = Summary::of(&work.seen).filter(|_| at_rest);
         let unready = outcome == Outcome::Settled && work.serves_unready();
+        if waits_its_turn {
+            self.turns.wait(&id, entry.is_asked_for(), now);
+        } else {
+            self.turns.leave_the_queue(&id);
+            // Where a look failed nobody knows.
+            if work.seen.app.is_some() && !work.moves(&self.world.settings, now) {
+                self.turns.give_back(&id);
+            }
+        }
         let changed = entry.returned(work, &self.world.settings.finalizer, now);
         if !changed {
             self.goal.passed(&id, passed);
+        }
+        if outcome == Outcome::Settled && !changed {
+            entry.fulfilled();
         }
         if outcome == Outcome::Gone {
             self.goal.gone(&id, now);
@@ -273,12 +299,11 @@ impl Controller {
                 self.gone.insert(id, now);
             }
             _ if changed => entry.start_anew(now),
-            Outcome::Settled | Outcome::LeftAlone(_) => {
+            // A tunnel that waits for its turn has nothing to do before that, so it is watched like one that settled.
+            Outcome::Settled | Outcome::LeftAlone(_) | Outcome::Wait(Wait { what: Waiting::Turn, .. }) => {
                 if entry.never_ready(unready, now) && !self.told_never_ready {
                     self.told_never_ready = true;
-                    let image = &self.world.settings.frpc_image;
-                    log::warn!(image; "frpc serves users, and its pods do not get ready: the probe needs sh and grep in the image; \
-                        without it each tunnel is looked at by itself, which takes more requests");
+                    report::never_ready(&self.world.settings.frpc_image);
                 }
                 let intervals = if summary.is_some() { INTERVALS_PER_LOOK } else { 1 };
                 entry.settled(summary, now + jittered(self.pace.resync_interval * intervals, &*self.world.random));
@@ -352,7 +377,8 @@ impl Controller {
         due.sort();
         let mut commands = Vec::new();
         for (_, id) in due.into_iter().take(self.pace.workers.saturating_sub(self.working)) {
-            if let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.start(now)) {
+            if let Some(mut work) = self.entries.get_mut(&id).and_then(|entry| entry.start(now)) {
+                work.memory.waits_its_turn = !self.turns.take(&id, now);
                 self.goal.begun(&id);
                 self.working += 1;
                 commands.push(Command::Start(work, permit.clone()));

@@ -17,6 +17,8 @@ use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::observed::Observed;
 use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
 use crate::tunnel::plan::{self, Next, Plan, Why};
+use crate::tunnel::settings::Settings;
+use crate::tunnel::situation::Situation;
 use crate::tunnel::summary::Summary;
 use crate::tunnel::{Tunnel, desired};
 use crate::world::World;
@@ -211,6 +213,12 @@ impl Work {
     pub fn serves_unready(&self) -> bool {
         let mut deployments = self.seen.objects.iter().flat_map(|objects| &objects.deployments);
         self.serves() && deployments.any(|deployment| !deployment.available && deployment.trouble.is_none())
+    }
+
+    /// Whether a new lane is on its way beside one that serves, as far as was seen at this time.
+    pub fn moves(&self, settings: &Settings, now: Duration) -> bool {
+        let now = Now { monotonic: now, wall: SystemTime::UNIX_EPOCH };
+        Situation::of(&self.tunnel, settings, &self.seen, &self.memory, now).moves()
     }
 
     /// The world may not be as it was seen: the next pass looks at everything.

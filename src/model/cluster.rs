@@ -165,7 +165,7 @@ impl Cluster for Model {
         })
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<(), ClusterError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<Option<String>, ClusterError> {
         self.request(|state| {
             if !state.has_namespace {
                 return Err(ErrorKind::NotFound);
@@ -173,7 +173,10 @@ impl Cluster for Model {
             let mut object = object.clone();
             object["metadata"]["creationTimestamp"] = format!("{:010}", state.now.as_secs()).into();
             let name = metadata(&object).name;
+            let uid = format!("{name}@{}", state.requests);
+            object["metadata"]["uid"] = uid.clone().into();
             let read = "what is sent can be read";
+            let is_new = !state.secrets.contains_key(&name) && !state.config_maps.contains_key(&name);
             match kind {
                 Kind::Secret => {
                     state.secrets.entry(name).or_insert(serde_json::from_value(object).expect(read));
@@ -183,7 +186,7 @@ impl Cluster for Model {
                 }
                 Kind::Deployment => state.forbid("Deployments are applied"),
             }
-            Ok(())
+            Ok(is_new.then_some(uid))
         })
     }
 

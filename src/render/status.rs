@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::service::{CONDITION, Service};
+use crate::service::{CONDITION, PROXY, Service};
 use crate::tunnel::condition::Shown;
 use crate::tunnel::ready::rfc3339;
 
@@ -16,8 +16,7 @@ pub fn apply(service: &Service, shown: &Shown, now: &str) -> Value {
         || shown.ready.since().map_or_else(|| now.to_owned(), rfc3339),
         |condition| condition.last_transition_time.clone(),
     );
-    // `Proxy`: kube-proxy must not answer for the address inside the cluster, or frpc's own dial never leaves the node.
-    let ingress: Vec<Value> = shown.addresses.iter().map(|ip| json!({ "ip": ip, "ipMode": "Proxy" })).collect();
+    let ingress: Vec<Value> = shown.addresses.iter().map(|ip| json!({ "ip": ip, "ipMode": PROXY })).collect();
     let mut body = json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -36,8 +35,8 @@ pub fn apply(service: &Service, shown: &Shown, now: &str) -> Value {
             }],
         },
     });
-    // An empty list takes away an address that somebody else wrote.
-    let differs = !ingress.is_empty() || !service.addresses().is_empty();
+    // An empty list takes away what somebody else wrote.
+    let differs = !ingress.is_empty() || !service.status.load_balancer.ingress.is_empty();
     if differs && !shown.condition_alone {
         body["status"]["loadBalancer"] = json!({ "ingress": ingress });
     }

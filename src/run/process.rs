@@ -28,6 +28,10 @@ use crate::tunnel::names::Owner;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
 
+/// So many tunnels replace lanes that serve at once. A move takes half a minute or so, most of it waiting; so an upgrade moves a thousand
+/// tunnels within an hour.
+const MOVES: usize = 10;
+
 /// Why the process ends otherwise than well.
 pub enum Exit {
     /// A bad or missing value: exit code 2.
@@ -124,7 +128,8 @@ impl Process {
             desire: if mode == Mode::Drain { desired::drained_tunnel } else { desired::tunnel },
         });
         let (poll_interval, resync_interval, workers) = (config.poll_interval, config.resync_interval, config.workers);
-        let pace = Pace { poll_interval, resync_interval, workers, delete_orphans: config.delete_orphans };
+        let pace =
+            Pace { poll_interval, resync_interval, workers, moves: MOVES, delete_orphans: config.delete_orphans };
         Ok(Process { world, pace, elector, leadership, telemetry, events, begun })
     }
 

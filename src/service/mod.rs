@@ -82,13 +82,25 @@ pub struct LoadBalancer {
     pub ingress: Vec<Ingress>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Ingress {
     /// `None` for a host name, and for what is no address to Rust: Kubernetes once took `010.0.0.1`.
     #[serde(deserialize_with = "address")]
     pub ip: Option<IpAddr>,
+    /// Whether kube-proxy answers for the address inside the cluster (`VIP`, and where it is not set) or not (`Proxy`).
+    pub ip_mode: Option<Box<str>>,
 }
+
+impl Ingress {
+    /// An address for which kube-proxy must not answer inside the cluster: frpc's own dial would never leave the node.
+    pub fn proxy(ip: IpAddr) -> Ingress {
+        Ingress { ip: Some(ip), ip_mode: Some(PROXY.into()) }
+    }
+}
+
+/// The mode of every address that we show.
+pub const PROXY: &str = "Proxy";
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
@@ -131,6 +143,11 @@ impl Service {
     /// The addresses in its status.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.status.load_balancer.ingress.iter().filter_map(|ingress| ingress.ip).collect()
+    }
+
+    /// Whether its status has these addresses and nothing else, as we write them.
+    pub fn shows(&self, addresses: &[IpAddr]) -> bool {
+        self.status.load_balancer.ingress.iter().eq(&addresses.iter().copied().map(Ingress::proxy).collect::<Vec<_>>())
     }
 
     /// Our condition in its status.

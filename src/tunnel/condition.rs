@@ -35,6 +35,11 @@ pub enum Note {
     Warning(Warning),
     /// Another owner has something to do with the Service.
     OtherOwner(OtherOwner),
+    /// Somebody else put this Machine into the App.
+    Stranger {
+        app: String,
+        machine: String,
+    },
 }
 
 /// Another owner's App that has something to do with a Service of ours.
@@ -62,6 +67,11 @@ impl Condition {
 
     pub fn taking_over() -> Condition {
         Condition::new(Reason::Updating, "a new lane takes over from the old one")
+    }
+
+    /// Only so many tunnels replace their lanes at once.
+    pub fn waiting_its_turn() -> Condition {
+        Condition::new(Reason::Updating, "the old lane serves on; a new one is made when other tunnels have moved")
     }
 
     /// Fly routes a port to all Machines that expose it, so a lane that is controlled on a port of the Service goes first.
@@ -272,6 +282,11 @@ impl fmt::Display for Note {
         match self {
             Note::Warning(warning) => f.write_str(warning.text()),
             Note::OtherOwner(other) => f.write_str(&other.advice()),
+            Note::Stranger { app, machine } => write!(
+                f,
+                "somebody put the Machine {machine} into the App: it is left alone, is billed, and may get traffic. If nobody wants \
+                 it, `fly machine destroy --app {app} --force {machine}`"
+            ),
         }
     }
 }
@@ -300,7 +315,7 @@ impl Shown {
 
     /// Whether the Service shows just this.
     pub fn is_shown_by(&self, service: &Service) -> bool {
-        (self.condition_alone || self.addresses == service.addresses())
+        (self.condition_alone || service.shows(&self.addresses))
             && service.condition().is_some_and(|condition| {
                 condition.status == self.ready.status()
                     && condition.reason == self.condition.reason.to_string()
@@ -312,7 +327,7 @@ impl Shown {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.notes.iter().filter_map(|note| match note {
             Note::Warning(warning) => Some(*warning),
-            Note::OtherOwner(_) => None,
+            Note::OtherOwner(_) | Note::Stranger { .. } => None,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::names;
 use super::observed::{
     Address, App, ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
 };
-use super::plan::step::{GivenUp, Step};
+use super::plan::step::{GivenUp, ServiceStep, Step};
 use crate::service::Service;
 
 /// The answer to a step that was carried out.
@@ -20,8 +20,10 @@ pub enum Reply {
     Address(Address),
     /// The Machine that was made, or one that has its name.
     Machine(Machine),
-    /// The keys that were made.
-    Keys(TunnelKeys),
+    /// The keys that were made, and the UID of their Secret.
+    Keys(TunnelKeys, String),
+    /// The UID of the ConfigMap that was made.
+    ConfigMap(String),
     /// The Deployment as it is now.
     Deployment(Deployment),
 }
@@ -30,7 +32,12 @@ impl Observed {
     /// Takes down the effect of a step, as if it had been looked at. Parts that nobody looked at yet stay unknown.
     pub fn done(&mut self, step: &Step, reply: Reply, app: &str, deeds: &mut Deeds, now: Now) {
         match (step, reply) {
-            (Step::For(..), Reply::Service(service)) => self.put_member(*service),
+            (Step::For(_, step), Reply::Service(service)) => {
+                if let ServiceStep::Show(shown) = step {
+                    deeds.shown(shown, &service);
+                }
+                self.put_member(*service);
+            }
             (Step::CreateApp, _) => {
                 self.app = Some(App::Ours(OurApp::default()));
                 (deeds.app_created, deeds.app_deleted) = (true, None);
@@ -54,16 +61,20 @@ impl Observed {
             (Step::Uncordon(id), _) => self.change_machine(id, |machine| machine.cordoned = false),
             (Step::StartRetiring(id, since), _) => self.change_ours(id, |ours| ours.retiring_since = Some(*since)),
             (Step::StopRetiring(id), _) => self.change_ours(id, |ours| ours.retiring_since = None),
-            (Step::CreateKeys, Reply::Keys(keys)) => {
+            (Step::CreateKeys, Reply::Keys(keys, uid)) => {
                 let name = names::keys(app, &keys.fingerprint());
-                self.in_objects(|objects| objects.keys.push(KeysSecret { name, keys }));
+                self.in_objects(|objects| objects.keys.push(KeysSecret { name, keys, uid }));
             }
-            (Step::CreateConfigMap(frpc), _) => {
+            (Step::CreateConfigMap(frpc), reply) => {
+                let uid = if let Reply::ConfigMap(uid) = reply { uid } else { String::new() };
                 let name = names::lane_object(app, &frpc.machine);
                 let object = LaneObject { name, machine: frpc.machine.clone() };
                 let recipe = Some(frpc.lane.recipe.to_json().to_string().into());
-                let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall) };
-                self.in_objects(|objects| objects.config_maps.push(config_map));
+                let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall), uid };
+                self.in_objects(|objects| {
+                    objects.copies.config_maps.retain(|known| *known != config_map.object.name);
+                    objects.config_maps.push(config_map);
+                });
             }
             (Step::ApplyDeployment(_), Reply::Deployment(deployment)) => {
                 deeds.applied.set(&deployment.object.name, deployment.version);

@@ -77,7 +77,7 @@ impl Imagination {
                 let number = self.keys;
                 // The same in every run, so that stories can be compared.
                 let keys = TunnelKeys::read(|name| Some(format!("{name} {number}")));
-                keys.map_or(Reply::Done, Reply::Keys)
+                keys.map_or(Reply::Done, |keys| Reply::Keys(keys, String::new()))
             }
             Step::ApplyDeployment(frpc) => Reply::Deployment(self.deployment(frpc, seen)),
             _ => Reply::Done,
@@ -163,7 +163,7 @@ fn created_at(now: Now) -> String {
 /// The Service shows this.
 pub fn show(service: &mut Service, shown: &Shown) {
     if !shown.condition_alone {
-        service.status.load_balancer.ingress = shown.addresses.iter().map(|ip| Ingress { ip: Some(*ip) }).collect();
+        service.status.load_balancer.ingress = shown.addresses.iter().copied().map(Ingress::proxy).collect();
     }
     service.status.conditions.retain(|condition| condition.r#type != CONDITION);
     service.status.conditions.push(StatusCondition {

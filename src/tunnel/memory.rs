@@ -9,11 +9,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::condition::Shown;
 use super::failure::{Attempt, Cause, Failure, Trouble};
 use super::lane::{Lane, SlotId};
 use super::machines;
 use super::observed::{App, Family, Machine, Observed, Ours, State};
 use crate::service::request::Warning;
+use crate::service::{Service, Status};
 
 /// The clocks, passed in so that a plan is pure.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,8 @@ pub struct Memory {
     pub trouble: Option<Trouble>,
     /// `None` where the last write of what the Service shows worked out.
     pub unwritten: Option<Box<Unwritten>>,
+    /// Enough other tunnels replace lanes that serve: this one does not begin to.
+    pub waits_its_turn: bool,
 }
 
 /// A write of what the Service shows that failed: a policy refuses it, say. It holds up nothing else, and is tried again later each
@@ -145,6 +149,8 @@ pub struct Deeds {
     pub applied: Few<i64>,
     /// How the last Machine that it made differed from what was asked for at once. Fly writes it so, and nobody edited it.
     pub spelling: Vec<String>,
+    /// It had the Service show this, and the cluster's own admission made something else of it.
+    rewritten: Option<Box<(Shown, Status)>>,
     /// The Machines that it made for each slot since one of that slot and generation served.
     creations: Vec<Creations>,
 }
@@ -198,6 +204,17 @@ impl Deeds {
         (made.given_up, made.last, made.why) = (made.given_up + 1, now.monotonic, why.map(str::to_owned));
     }
 
+    /// Takes note that the Service was to show this, and how it is since then.
+    pub fn shown(&mut self, shown: &Shown, service: &Service) {
+        let rewritten = !shown.is_shown_by(service);
+        self.rewritten = rewritten.then(|| Box::new((shown.clone(), ours(service))));
+    }
+
+    /// Whether the Service shows what the cluster itself makes of this. Whoever wrote it again would write for ever.
+    pub fn is_rewritten(&self, shown: &Shown, service: &Service) -> bool {
+        self.rewritten.as_ref().is_some_and(|known| known.0 == *shown && known.1 == ours(service))
+    }
+
     fn entry(&mut self, slot: SlotId, generation: &str) -> &mut Creations {
         let is_of_this_slot = |known: &Creations| known.slot == slot;
         self.creations.retain(|known| !is_of_this_slot(known) || known.generation == generation);
@@ -239,6 +256,12 @@ impl Deeds {
     fn creations(&self, slot: SlotId, generation: &str) -> Option<&Creations> {
         self.creations.iter().find(|known| known.slot == slot && known.generation == generation)
     }
+}
+
+/// The part of the status that we write.
+fn ours(service: &Service) -> Status {
+    let Status { load_balancer, .. } = service.status.clone();
+    Status { load_balancer, conditions: service.condition().cloned().into_iter().collect() }
 }
 
 impl Memory {

@@ -174,7 +174,7 @@ pub struct Objects {
     pub useless_keys: Vec<String>,
     pub config_maps: Vec<ConfigMap>,
     pub deployments: Vec<Deployment>,
-    /// Objects that carry a lane's labels under another name than we give: somebody's copies.
+    /// Objects that carry a lane's labels, under another name than we give or with another content: somebody's copies.
     pub copies: Copies,
     /// Apps that objects of another owner name for this very Service. Neither these nor the Apps are ours to touch.
     pub other_apps: BTreeSet<String>,
@@ -184,6 +184,8 @@ pub struct Objects {
 pub struct KeysSecret {
     pub name: String,
     pub keys: TunnelKeys,
+    /// Another one of the same name has another.
+    pub uid: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +209,8 @@ pub struct ConfigMap {
     pub recipe: Option<Box<str>>,
     /// RFC 3339.
     pub created_at: String,
+    /// Another one of the same name has another.
+    pub uid: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,6 +126,23 @@ impl<'a> Situation<'a> {
     }
 }
 
+impl Situation<'_> {
+    /// Whether a lane is to be made now that takes over from one of another generation, which serves.
+    pub fn is_to_replace(&self) -> bool {
+        self.slots.iter().any(|slot| {
+            let serves =
+                |leaving: &Leaving| leaving.lane.takes_users() && leaving.lane.ours.generation != slot.generation;
+            slot.state == SlotState::Missing { pause: Duration::ZERO } && self.leaving.iter().any(serves)
+        })
+    }
+
+    /// Whether each wanted lane has a Machine, and not all took over yet while an older one serves.
+    pub fn moves(&self) -> bool {
+        let made = self.slots.iter().all(|slot| slot.machine.is_some());
+        made && !self.is_serving() && self.leaving.iter().any(|leaving| leaving.lane.takes_users())
+    }
+}
+
 fn addresses(app: &OurApp, shown: &[IpAddr]) -> Addresses {
     let kept = app.address(shown);
     let surplus =

@@ -15,7 +15,7 @@ pub struct Summary {
     pub lanes: Digest,
     /// The IDs and versions of its Machines, all of which run.
     pub machines: Digest,
-    /// Our objects in the cluster, and the versions of the Deployments, all of which are available.
+    /// Our objects in the cluster, which ones they are, and the versions of the Deployments, all of which are available.
     pub objects: Digest,
 }
 
@@ -84,12 +84,13 @@ fn digest(objects: &Objects) -> Digest {
     for deployment in &objects.deployments {
         digest.add(&[DEPLOYMENT, &deployment.object.name, &deployment.version.to_string()]);
     }
-    objects.config_maps.iter().for_each(|map| digest.add(&[CONFIG_MAP, &map.object.name]));
-    objects.keys.iter().for_each(|secret| digest.add(&[SECRET, &secret.name]));
+    objects.config_maps.iter().for_each(|map| digest.add(&[CONFIG_MAP, &map.object.name, &map.uid]));
+    objects.keys.iter().for_each(|secret| digest.add(&[SECRET, &secret.name, &secret.uid]));
     digest
 }
 
-/// The first part of an object's text in [`Summary::objects`]. Its name is the next, and that of a Deployment has its version behind it.
+/// The first part of an object's text in [`Summary::objects`]. Its name is the next, and then comes the version of a Deployment, and the UID of
+/// what nobody can change.
 pub const DEPLOYMENT: &str = "deployment";
 pub const CONFIG_MAP: &str = "configmap";
 pub const SECRET: &str = "secret";

@@ -3,6 +3,7 @@
 //! its own.
 
 mod api_server;
+mod by_hand;
 mod change;
 mod chart;
 mod crash;
@@ -22,7 +23,9 @@ mod imports;
 mod in_cluster;
 mod kubeconfig;
 mod logs;
+mod manners;
 mod metrics;
+mod neighbours;
 mod policies;
 mod refusal;
 mod release;

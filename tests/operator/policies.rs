@@ -1,15 +1,15 @@
 //! The API server refuses a write: by a policy, or since a namespace is gone. Nothing else waits for it, and people are told once, in
-//! the API server's own words.
+//! the API server's own words. Or a policy adds to each write, and nobody fights it.
 
 use lab::homelab::Homelab;
 use lab::recorder::Target;
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
-use crate::support::client::get;
+use crate::support::client::{assert_answers, get};
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::events::posted;
-use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything, delete_at_fly};
+use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything, delete_at_fly, objects};
 use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_until};
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
@@ -165,4 +165,139 @@ fn a_service_of_a_namespace_that_was_finalized_by_force_goes_once_the_namespace_
     kube.create("/api/v1/namespaces", &json!({ "metadata": { "name": namespace } })).expect("it is made again");
     web.wait_gone(LONG_DEADLINE);
     assert_nothing_left(&lab);
+}
+
+const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+const MUTATING_BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
+
+/// A policy that adds something to each object of a kind that is written in a namespace. It ends with this.
+struct Addition<'a> {
+    lab: &'a Homelab,
+    name: String,
+}
+
+impl<'a> Addition<'a> {
+    /// `resource` is, for example, `("apps", "deployments")`.
+    fn begin(lab: &'a Homelab, namespace: &str, (group, resource): (&str, &str), mutation: &Value) -> Addition<'a> {
+        let kube = lab.cluster().kube();
+        let name = format!("adds-to-{}-of-{namespace}", resource.replace('/', "-"));
+        let rule = json!({ "apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resource] });
+        let policy = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "reinvocationPolicy": "IfNeeded",
+                "matchConstraints": { "resourceRules": [rule] },
+                "mutations": [mutation],
+            },
+        });
+        let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": namespace } });
+        let binding = json!({
+            "metadata": { "name": name },
+            "spec": { "policyName": name, "matchResources": { "namespaceSelector": selector } },
+        });
+        kube.create(MUTATING, &policy).expect("the policy is made");
+        kube.create(MUTATING_BINDINGS, &binding).expect("the policy is bound");
+        Addition { lab, name }
+    }
+
+    /// Waits until it adds something to an object that is made for the sake of it, and not kept.
+    fn wait(&self, collection: &str, object: &Value, added: &str) {
+        let kube = self.lab.cluster().kube();
+        wait_until(&format!("{} is in force", self.name), DEADLINE, || {
+            let made = kube.create(&format!("{collection}?dryRun=All"), object);
+            made.is_ok_and(|made| made.to_string().contains(added))
+        });
+    }
+}
+
+impl Drop for Addition<'_> {
+    fn drop(&mut self) {
+        for collection in [MUTATING_BINDINGS, MUTATING] {
+            let _ = self.lab.cluster().kube().delete(&format!("{collection}/{}", self.name)); // it may never have been made
+        }
+    }
+}
+
+/// Sidecars, labels and limits are put into objects so, in clusters with Istio or Kyverno, say. What somebody adds by hand goes all the
+/// same.
+#[test]
+fn what_an_admission_adds_to_each_write_is_accepted_and_starts_no_circle() {
+    const LABEL: &str = "Object{ metadata: Object.metadata{ labels: {'example.com/added': 'yes'} } }";
+    const FRPC: &str = "Object{ spec: Object.spec{ revisionHistoryLimit: 3, template: Object.spec.template{ \
+        metadata: Object.spec.template.metadata{ annotations: {'example.com/added': 'yes'} }, \
+        spec: Object.spec.template.spec{ hostname: 'added', containers: [ \
+        Object.spec.template.spec.containers{ name: 'frpc', env: [ \
+        Object.spec.template.spec.containers.env{ name: 'ADDED', value: 'yes' } ] } ] } } } }";
+    // One that insists on its own mode is given way to.
+    const MODE: &str = "object.?status.loadBalancer.ingress.orValue([]).size() > 0 ? \
+        [JSONPatch{ op: 'add', path: '/status/loadBalancer/ingress/0/ipMode', value: 'VIP' }] : []";
+    let adds = |expression: &str| {
+        let expression = json!({ "expression": expression });
+        json!({ "patchType": "ApplyConfiguration", "applyConfiguration": expression })
+    };
+    let lab = Homelab::new();
+    let (kube, ours) = (lab.cluster().kube(), lab.operator_namespace());
+    let deployments = format!("/apis/apps/v1/namespaces/{ours}/deployments");
+    let core = |kind: &str| format!("/api/v1/namespaces/{ours}/{kind}");
+    let to_frpc = Addition::begin(&lab, ours, ("apps", "deployments"), &adds(FRPC));
+    let to_others = ["configmaps", "secrets"].map(|kind| (kind, Addition::begin(&lab, ours, ("", kind), &adds(LABEL))));
+    let mode = json!({ "patchType": "JSONPatch", "jsonPatch": { "expression": MODE } });
+    let _to_status = Addition::begin(&lab, lab.namespace(), ("", "services/status"), &mode);
+    for (kind, addition) in &to_others {
+        addition.wait(&core(kind), &json!({ "metadata": { "name": "probe" } }), "example.com/added");
+    }
+    let pod = json!({ "metadata": { "labels": { "app": "a" } }, "spec": { "containers": [{ "name": "frpc", "image": "a" }] } });
+    let probe = json!({ "metadata": { "name": "probe" }, "spec": { "selector": { "matchLabels": { "app": "a" } }, "template": pod } });
+    to_frpc.wait(&deployments, &probe, "ADDED");
+    let other = lab.service("other").class(None).port(1).create();
+    let shows = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1", "ipMode": "Proxy" }] } } });
+    wait_until("the mode is insisted on", DEADLINE, || {
+        let written = kube.merge_patch(&format!("{}/status?dryRun=All", other.path()), &shows);
+        written.is_ok_and(|written| written.to_string().contains("VIP"))
+    });
+
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    assert_answers(ip, 8080, "web");
+    let frpc = || {
+        let all = kube.list(&deployments).expect("a list");
+        all.into_iter()
+            .find(|d| d["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("lb-")))
+            .expect("frpc")
+    };
+    assert!(frpc()["spec"].to_string().contains("ADDED") && frpc()["spec"]["revisionHistoryLimit"] == 3);
+    assert_eq!(web.object()["status"]["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
+
+    let writes = || {
+        let requests = lab.requests();
+        let ours = |r: &&lab::recorder::Request| r.to == Target::Kubernetes && !r.path.contains("/events");
+        requests.iter().filter(ours).filter(|r| r.method != "GET").count()
+    };
+    let sweeps = || lab.requests().iter().filter(|r| r.path.contains("/orgs/")).count();
+    let nothing_is_written = |when: &str| {
+        let (written, swept) = (writes(), sweeps());
+        wait_until("it was looked at thrice more", DEADLINE, || sweeps() >= swept + 3);
+        assert_eq!(
+            writes(),
+            written,
+            "{when}: {:#?}",
+            lab.requests().iter().filter(|r| r.method != "GET").collect::<Vec<_>>()
+        );
+    };
+    nothing_is_written("after it was made");
+    let spec = frpc()["spec"].clone();
+    let path = format!("{deployments}/{}", frpc()["metadata"]["name"].as_str().expect("a name"));
+    kube.merge_patch(&path, &json!({ "spec": { "template": { "spec": { "nodeSelector": { "disk": "ssd" } } } } }))
+        .expect("an edit");
+    wait_until("what somebody added is gone", DEADLINE, || frpc()["spec"] == spec);
+    nothing_is_written("after an edit");
+    operator.kill();
+    let before = (apps(&lab), objects(&lab));
+    let _operator = start(&lab);
+    let swept = sweeps();
+    wait_until("it has looked at all", DEADLINE, || sweeps() > swept + 1);
+    nothing_is_written("after a restart");
+    assert_eq!((apps(&lab), objects(&lab)), before);
+    assert_eq!(condition(&web.object()).0, "Serving");
 }

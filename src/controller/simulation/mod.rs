@@ -68,7 +68,8 @@ impl Process {
             settings: examples::settings(),
             desire,
         });
-        let pace = Pace { poll_interval: 5 * SECOND, resync_interval: RESYNC, workers: 2, delete_orphans: true };
+        let pace =
+            Pace { poll_interval: 5 * SECOND, resync_interval: RESYNC, workers: 2, moves: 1, delete_orphans: true };
         let controller = Controller::new(Arc::clone(&world), pace, goal, Arc::default(), orphans);
         Process {
             model: model.clone(),

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{Home, MACHINE_LABEL, WRITER, tunnel_of};
+use crate::render::frp::frpc;
 use crate::render::null_is_default;
 use crate::service::{ObjectMeta, StatusCondition};
 use crate::tunnel::keys::TunnelKeys;
-use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Objects};
+use crate::tunnel::lane::{Lane, Recipe};
+use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, OurApp};
 use crate::tunnel::summary::{self, Digest};
 use crate::tunnel::{TunnelId, names};
 
@@ -25,6 +27,8 @@ pub struct WireConfigMap {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ConfigMapData {
+    #[serde(rename = "frpc.toml")]
+    pub configuration: Option<Box<str>>,
     #[serde(rename = "recipe.json")]
     pub recipe: Option<Box<str>>,
 }
@@ -127,16 +131,16 @@ pub fn by_app(inventory: Inventory) -> BTreeMap<String, SweptObjects> {
         add(&labels, &[summary::DEPLOYMENT, &object.name, &version.to_string()], available);
     }
     for metadata in inventory.config_maps {
-        add(&metadata.labels, &[summary::CONFIG_MAP, &metadata.name], true);
+        add(&metadata.labels, &[summary::CONFIG_MAP, &metadata.name, &metadata.uid], true);
     }
     for metadata in inventory.secrets {
-        add(&metadata.labels, &[summary::SECRET, &metadata.name], true);
+        add(&metadata.labels, &[summary::SECRET, &metadata.name, &metadata.uid], true);
     }
     all
 }
 
-/// Our objects among those that were listed, and the Apps of others.
-pub fn observed(home: &Home, mut listed: Listed) -> Objects {
+/// Our objects among those that were listed, and the Apps of others. `app` is the tunnel's App, if that was looked at.
+pub fn observed(home: &Home, app: Option<&OurApp>, mut listed: Listed) -> Objects {
     let mut objects = Objects::default();
     let mut ours = |labels: &BTreeMap<String, String>| match home.other_app(labels) {
         Some(app) => {
@@ -148,10 +152,13 @@ pub fn observed(home: &Home, mut listed: Listed) -> Objects {
     listed.secrets.retain(|secret| ours(&secret.metadata.labels));
     listed.config_maps.retain(|map| ours(&map.metadata.labels));
     listed.deployments.retain(|deployment| ours(&deployment.metadata.labels));
+    let machines = app.map(|app| app.machines.as_slice()).unwrap_or_default();
     let app = &home.tunnel.app;
     let is_a_copy = |object: &LaneObject| object.name != names::lane_object(app, &object.machine);
-    for map in listed.config_maps.into_iter().map(config_map) {
-        if is_a_copy(&map.object) {
+    for map in listed.config_maps {
+        let is_as_made = is_as_made(&map, machines);
+        let map = config_map(map);
+        if is_a_copy(&map.object) || !is_as_made {
             objects.copies.config_maps.push(map.object.name);
         } else {
             objects.config_maps.push(map);
@@ -166,14 +173,14 @@ pub fn observed(home: &Home, mut listed: Listed) -> Objects {
     }
     let mut complete = Vec::new();
     for secret in listed.secrets {
-        let name = secret.metadata.name.clone();
+        let ObjectMeta { name, uid, .. } = secret.metadata.clone();
         match keys(&secret).filter(|keys| name == names::keys(app, &keys.fingerprint())) {
-            Some(keys) => complete.push((secret.metadata.creation_timestamp, name, keys)),
+            Some(keys) => complete.push((secret.metadata.creation_timestamp, name, keys, uid)),
             None => objects.useless_keys.push(name),
         }
     }
     complete.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-    objects.keys = complete.into_iter().map(|(_, name, keys)| KeysSecret { name, keys }).collect();
+    objects.keys = complete.into_iter().map(|(_, name, keys, uid)| KeysSecret { name, keys, uid }).collect();
     objects
 }
 
@@ -196,9 +203,25 @@ fn without_name(message: &str) -> String {
     rest.map_or_else(|| message.to_owned(), |(_, rest)| format!("its pod{rest}"))
 }
 
+/// Whether it holds what the frpc of its Machine needs. Nobody can change what it holds, but somebody may have made another of the same
+/// name. Of a lane that another version made nobody knows.
+fn is_as_made(map: &WireConfigMap, machines: &[Machine]) -> bool {
+    let of_it = map.metadata.labels.get(MACHINE_LABEL);
+    let Some(machine) = machines.iter().find(|machine| of_it == Some(&machine.id)) else { return true };
+    let Some(ours) = &machine.ours else { return true };
+    let recipe = ours.recipe.as_deref().and_then(Recipe::read);
+    recipe.filter(|recipe| recipe.generation() == ours.generation).is_none_or(|recipe| {
+        let (generation, name) = (ours.generation.clone(), machine.name.clone());
+        let lane = Lane { slot: ours.slot, recipe, generation, name, control_port: ours.control_port };
+        map.data.configuration.as_deref() == Some(frpc::configuration(&lane).as_str())
+            && map.data.recipe.as_deref() == Some(lane.recipe.to_json().to_string().as_str())
+    })
+}
+
 fn config_map(WireConfigMap { metadata, data }: WireConfigMap) -> ConfigMap {
     let created_at = metadata.creation_timestamp.clone().unwrap_or_default();
-    ConfigMap { object: lane_object(metadata.name, metadata.labels), recipe: data.recipe, created_at }
+    let uid = metadata.uid;
+    ConfigMap { object: lane_object(metadata.name, metadata.labels), recipe: data.recipe, created_at, uid }
 }
 
 fn lane_object(name: String, mut labels: BTreeMap<String, String>) -> LaneObject {

@@ -80,6 +80,12 @@ impl<'a> Lanes<'a> {
         all(given_up)
     }
 
+    /// A lane that serves is replaced when it is the tunnel's turn. One that does not serve is replaced at once.
+    pub(super) fn wait_for_a_turn(&self) -> Go<()> {
+        let waits = self.context.memory.waits_its_turn && self.situation.is_to_replace();
+        if waits { Err(wait(Waiting::Turn, Look::Everything)) } else { Ok(()) }
+    }
+
     /// Each wanted lane has a Machine that runs and is not cordoned.
     pub(super) fn make_machines(&self) -> Go<()> {
         self.situation.slots.iter().try_for_each(|slot| self.make_machine(slot))

@@ -8,6 +8,7 @@ use crate::service::port::Port;
 use crate::service::request::Warning;
 use crate::tunnel::condition::{Condition, Note, Read, Ready, Reason, Shown};
 use crate::tunnel::failure::{Attempt, Cause, Failure, Trouble};
+use crate::tunnel::observed::Machine;
 use crate::tunnel::situation::SlotState;
 
 /// Fly and clusters have a bad moment now and then. The Service shows it from this many failures in a row on.
@@ -28,7 +29,7 @@ impl Context<'_> {
             }
             Next::Wait(_) | Next::TryAgain | Next::Settled | Next::LeftAlone(_) | Next::MadeAgain | Next::Gone => false,
         };
-        if later || shown.is_shown_by(service) {
+        if later || shown.is_shown_by(service) || self.memory.deeds.is_rewritten(&shown, service) {
             return Plan { next, why };
         }
         if let Some(left) = self.memory.write_waits(self.now) {
@@ -119,6 +120,7 @@ impl Context<'_> {
         let breaks_first = situation.lanes().any(|lane| on_a_port_of_the_service(lane.ours.control_port));
         let fails_to_start =
             situation.slots.iter().any(|slot| self.memory.deeds.fails_to_start(slot.id, &slot.generation));
+        let waits = self.memory.waits_its_turn && situation.is_to_replace();
         let frpc = self.frpc_trouble();
         let condition = match (address, frpc) {
             (Some(address), _) if serving => Condition::serving(address),
@@ -128,12 +130,15 @@ impl Context<'_> {
             (None, _) => Condition::provisioning(),
             (Some(_), _) if taking_over && breaks_first => Condition::breaking_first(),
             (Some(_), _) if taking_over && fails_to_start => Condition::new_lane_fails_to_start(app),
+            (Some(_), _) if taking_over && waits => Condition::waiting_its_turn(),
             (Some(_), _) if taking_over => Condition::taking_over(),
             (Some(_), _) if fails_to_start => Condition::fails_to_start(app),
             (Some(_), _) => Condition::no_lane_serves(),
         };
         let warnings = warnings.iter().copied().map(Note::Warning);
-        let notes = warnings.chain(self.other_owner().map(Note::OtherOwner)).collect();
+        let stranger = |machine: &&Machine| Note::Stranger { app: app.clone(), machine: machine.id.clone() };
+        let strangers = situation.strangers.iter().map(stranger);
+        let notes = warnings.chain(self.other_owner().map(Note::OtherOwner)).chain(strangers).collect();
         Some(Shown { notes, ..Shown::new(address.into_iter().map(Into::into).collect(), condition) })
     }
 }

@@ -44,6 +44,8 @@ pub enum Waiting {
     Settling,
     /// The established connections of a lane that retires.
     Retiring,
+    /// Other tunnels to be done with replacing their lanes.
+    Turn,
     /// A second look at what one look alone says.
     SecondLook,
     /// The API server to take what the Service is to show.
@@ -156,6 +158,7 @@ impl fmt::Display for Waiting {
             Waiting::Traffic => "traffic to pass",
             Waiting::Settling => "Fly's edges to learn of the change",
             Waiting::Retiring => "the connections of a replaced lane to end",
+            Waiting::Turn => "other tunnels to be done with replacing their lanes",
             Waiting::SecondLook => "a second look",
             Waiting::Write => "the API server to take what the Service is to show",
             Waiting::AppGone => "Fly to say that the App is gone",

@@ -6,8 +6,9 @@ use super::reality::Reality;
 use super::stories::{LONG, assert_whole, ready, reason, serving};
 use crate::service::machine_size::MachineSize;
 use crate::service::port::Port;
-use crate::tunnel::observed::{App, Exposed, Machine};
+use crate::tunnel::observed::{App, Exposed, Machine, State};
 use crate::tunnel::plan::Next;
+use crate::tunnel::plan::step::{ServiceStep, Step, Waiting};
 
 const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
 
@@ -185,4 +186,60 @@ fn a_lane_that_does_not_tell_what_it_was_made_from_is_left_alone_while_its_servi
     assert_eq!(reality.run(LONG), Next::Settled);
     assert_eq!(reality.machines()[0].id, id);
     assert!(!reality.story.contains("create") && !reality.story.contains("destroy"), "{}", reality.story);
+}
+
+/// Enough other tunnels move. The old lane serves on, and one that does not serve any more is replaced all the same.
+#[test]
+fn a_lane_that_serves_is_replaced_when_it_is_its_turn() {
+    let updated = || {
+        let mut reality = serving();
+        reality.settings.frps_image = "frps:2".into();
+        reality.memory.waits_its_turn = true;
+        reality.forget_view();
+        reality
+    };
+    let mut reality = updated();
+    let before = reality.machines()[0].id.clone();
+    for _ in 0..20 {
+        if let Next::Wait(wait) = reality.turn() {
+            assert_eq!(wait.what, Waiting::Turn, "{}", reality.story);
+            reality.pass(&wait);
+        }
+    }
+    assert_eq!(reality.machines().len(), 1, "{}", reality.story);
+    assert_eq!((reason(&reality).as_str(), ready(&reality).as_str()), ("Updating", "True"), "{}", reality.story);
+    reality.memory.waits_its_turn = false;
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_ne!(reality.machines()[0].id, before);
+
+    let mut lost = updated();
+    let before = lost.machines()[0].id.clone();
+    lost.change(&before, |machine| machine.state = State::Gone);
+    assert_eq!(lost.run(LONG), Next::Settled);
+    assert_whole(&lost);
+}
+
+/// A webhook of the cluster's own sets another mode, and cuts the message, at each write.
+#[test]
+fn what_an_admission_makes_of_the_status_is_not_written_again() {
+    let mut reality = serving();
+    let admit = |reality: &mut Reality| {
+        reality
+            .service
+            .status
+            .load_balancer
+            .ingress
+            .iter_mut()
+            .for_each(|ingress| ingress.ip_mode = Some("VIP".into()));
+        reality.service.status.conditions.iter_mut().for_each(|condition| condition.message.truncate(4));
+    };
+    admit(&mut reality);
+    let Next::Act(steps) = reality.plan().next else { panic!("it is written once:\n{}", reality.story) };
+    let [Step::For(_, ServiceStep::Show(shown))] = &steps[..] else { panic!("{steps:?}") };
+    // The API server answers with what its admission made of the write.
+    reality.memory.deeds.shown(shown, &reality.service);
+    assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
+    reality.service.status.load_balancer.ingress.clear();
+    assert!(matches!(reality.plan().next, Next::Act(_)), "somebody else's edit is mended");
 }

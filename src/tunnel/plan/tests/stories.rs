@@ -426,7 +426,8 @@ fn an_app_of_somebody_elses_is_left_alone() {
 /// Objects that another owner made for the Service: `--cluster-name` was changed, or a backup was restored.
 fn with_another_owner(mut reality: Reality) -> Reality {
     reality.service.metadata.finalizers = vec![reality.settings.finalizer.clone()];
-    reality.service.status.load_balancer.ingress = vec![crate::service::Ingress { ip: "192.0.2.9".parse().ok() }];
+    reality.service.status.load_balancer.ingress =
+        vec![crate::service::Ingress::proxy("192.0.2.9".parse().expect("an address"))];
     reality.objects.other_apps.insert("lb-default-web-0123456789ab".into());
     reality
 }

@@ -11,11 +11,13 @@ mod creation;
 mod faults;
 mod log;
 mod process;
+mod restart;
 mod row;
 mod services;
 mod settled;
 mod size;
 mod stalled;
+mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,10 +29,12 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// A part that can be asked for by name: its name, a description for `--help`, and the function that measures.
 type Part = (&'static str, &'static str, fn(&Path));
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 7] = [
     ("size", "the binary and what it weighs in the image", size::run),
     ("creation", "requests and time from a Service to its address, with real traffic", creation::run),
     ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
+    ("restart", "the operator as the chart's pod, killed during a creation and a deletion (2 minutes)", restart::run),
+    ("trouble", "a tunnel that keeps failing, and one that somebody keeps breaking (9 minutes)", trouble::run),
     ("settled", "memory, CPU and requests with 0 and 100 Services and nothing to do (17 minutes)", settled::run),
     ("burst", "1,000 new Services, and the memory they take (5 minutes)", burst::run),
 ];
