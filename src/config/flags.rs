@@ -62,7 +62,7 @@ flags! {
     FRPC_IMAGE("frpc-image", "FRPC_IMAGE", "IMAGE", Some("snowdreamtech/frpc:0.61.1"),
         "frp client, run in the cluster")
     FRPC_POD_FILE("frpc-pod-file", "FRPC_POD_FILE", "FILE", None,
-        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName for the frpc pods")
+        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName, annotations, labels for the frpc pods")
     CONTROL_PORT_BASE("control-port-base", "CONTROL_PORT_BASE", "PORT", Some("7000"),
         "frps listens for frpc on the first free port from here")
     NAMESPACE("namespace", "OPERATOR_NAMESPACE", "NAME", None,
