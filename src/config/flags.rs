@@ -40,7 +40,7 @@ macro_rules! flags {
 
 flags! {
     FLY_API_TOKEN_FILE("fly-api-token-file", "FLY_API_TOKEN_FILE", "FILE", None,
-        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart")
+        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart (a pipe is read once)")
     FLY_API_TOKEN("", "FLY_API_TOKEN", "TOKEN", None,
         "The Fly token itself, where no file is given. No flag: arguments show in process lists")
     FLY_ORG("fly-org", "FLY_ORG", "SLUG", None,
