@@ -40,7 +40,7 @@ macro_rules! flags {
 
 flags! {
     FLY_API_TOKEN_FILE("fly-api-token-file", "FLY_API_TOKEN_FILE", "FILE", None,
-        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart")
+        "File with the Fly token; read again when it changes, so that a rotated Secret needs no restart (a pipe is read once)")
     FLY_API_TOKEN("", "FLY_API_TOKEN", "TOKEN", None,
         "The Fly token itself, where no file is given. No flag: arguments show in process lists")
     FLY_ORG("fly-org", "FLY_ORG", "SLUG", None,
@@ -62,7 +62,7 @@ flags! {
     FRPC_IMAGE("frpc-image", "FRPC_IMAGE", "IMAGE", Some("snowdreamtech/frpc:0.61.1"),
         "frp client, run in the cluster")
     FRPC_POD_FILE("frpc-pod-file", "FRPC_POD_FILE", "FILE", None,
-        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName for the frpc pods")
+        "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName, annotations, labels for the frpc pods")
     CONTROL_PORT_BASE("control-port-base", "CONTROL_PORT_BASE", "PORT", Some("7000"),
         "frps listens for frpc on the first free port from here")
     NAMESPACE("namespace", "OPERATOR_NAMESPACE", "NAME", None,

@@ -154,15 +154,13 @@ impl KubernetesConfig {
 
 fn token(given: &Given) -> Result<TokenSource, String> {
     if let Some(file) = given.value(&flags::FLY_API_TOKEN_FILE) {
-        let source = TokenSource::File(file.into());
-        return match source.read() {
-            Ok(_) => Ok(source),
-            Err(error) => Err(format!(
+        return TokenSource::in_file(file).map_err(|error| {
+            format!(
                 "{}: {error}. In the cluster it is the key fly-api-token of the Secret that the chart's existingSecret names: \
                  is it there?",
                 flags::FLY_API_TOKEN_FILE.label()
-            )),
-        };
+            )
+        });
     }
     match given.value(&flags::FLY_API_TOKEN) {
         Some(token) => {

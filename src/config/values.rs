@@ -149,9 +149,9 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_file_takes_its_five_keys_only() {
+    fn the_pod_file_takes_its_seven_keys_only() {
         let read = |text| serde_json::from_str::<PodFile>(text);
-        assert!(read(r#"{"tolerations":[{"key":"a"}],"nodeSelector":{"a":"b"},"affinity":{},"imagePullSecrets":[{"name":"s"}],"priorityClassName":"p"}"#).is_ok());
+        assert!(read(r#"{"tolerations":[{"key":"a"}],"nodeSelector":{"a":"b"},"affinity":{},"imagePullSecrets":[{"name":"s"}],"priorityClassName":"p","annotations":{"a":"b"},"labels":{"a":"b"}}"#).is_ok());
         assert!(read(r#"{"hostNetwork":true}"#).unwrap_err().to_string().contains("hostNetwork"));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use kube_client_lite::LenientResolver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::error::{ErrorKind, FlyError};
 use super::token::TokenSource;
@@ -40,7 +42,7 @@ pub type Count = dyn Fn(Operation, &'static str, Duration) + Send + Sync;
 impl Http {
     /// Requests take no longer than `timeout`.
     pub fn new(url: String, token: TokenSource, timeout: Duration, count: Box<Count>) -> Http {
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(USER_AGENT)
@@ -51,8 +53,8 @@ impl Http {
             .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            .build()
-            .new_agent();
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), LenientResolver);
         Http { agent, url, token, count }
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::{fmt, fs};
 
-/// Where the token is. A file is read at each use: it is small, and a rotated Secret then needs no restart.
+/// Where the token is. A file is read at each use: it is small, and a rotated Secret then needs no restart. What can be read
+/// only once is a value.
 #[derive(Clone, Debug)]
 pub enum TokenSource {
     File(PathBuf),
@@ -27,6 +28,20 @@ impl fmt::Debug for Token {
 }
 
 impl TokenSource {
+    /// The token in a file. A pipe, such as /dev/stdin, can be read only once, so what it holds is kept.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no token in it.
+    pub fn in_file(path: &str) -> Result<TokenSource, String> {
+        let is_pipe = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+        let source = if is_pipe {
+            TokenSource::Value(Token(fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?))
+        } else {
+            TokenSource::File(path.into())
+        };
+        source.read().map(|_| source)
+    }
+
     /// The value of the `Authorization` header.
     ///
     /// # Errors
@@ -90,6 +105,34 @@ mod tests {
         for wrong in ["", " \n", "\"\"", "Bearer ", "two words"] {
             assert!(header(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    /// `--fly-api-token-file <(fly tokens create org)`, or `/dev/stdin`: it can be read only once.
+    #[test]
+    fn a_token_from_a_pipe_is_kept() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"fo1_abc\n").expect("there is room");
+        drop(writer);
+        let source = TokenSource::in_file(&format!("/proc/self/fd/{}", reader.as_raw_fd())).expect("a token");
+        for _ in 0..3 {
+            assert_eq!(source.read().as_deref(), Ok("Bearer fo1_abc"));
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_file_is_read_each_time() {
+        let path = std::env::temp_dir().join(format!("fly-tunnel-operator-token-{}", std::process::id()));
+        let shown = path.display().to_string();
+        assert!(TokenSource::in_file(&shown).is_err_and(|error| error.contains(&shown)));
+        fs::write(&path, "fo1_a").expect("a file");
+        let source = TokenSource::in_file(&shown).expect("a token");
+        fs::write(&path, "fo1_b").expect("a file");
+        assert_eq!(source.read().as_deref(), Ok("Bearer fo1_b"));
+        fs::write(&path, "").expect("a file");
+        assert!(source.read().is_err(), "nothing is kept");
+        fs::remove_file(&path).expect("it is ours");
     }
 
     #[test]

@@ -117,10 +117,20 @@ fn what_users_say_of_the_frpc_pods_is_in_them() {
     let mut frpc = Frpc { lane: lane(), machine: "m".into(), secret: "s".into() };
     frpc.lane.recipe.frpc_pod = serde_json::from_str(
         r#"{"tolerations":[{"key":"pi","operator":"Exists"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{}},
-            "imagePullSecrets":[{"name":"pull"}],"priorityClassName":"high"}"#,
+            "imagePullSecrets":[{"name":"pull"}],"priorityClassName":"high",
+            "annotations":{"downscaler/exclude":"true"},"labels":{"team":"net","app.kubernetes.io/name":"theirs"}}"#,
     )
     .expect("a pod file");
-    let pod = &home.deployment(&frpc)["spec"]["template"]["spec"];
+    let deployment = home.deployment(&frpc);
+    let template = &deployment["spec"]["template"];
+    for metadata in [&deployment["metadata"], &template["metadata"]] {
+        assert_eq!(metadata["annotations"], serde_json::json!({ "downscaler/exclude": "true" }));
+        assert_eq!(
+            (&metadata["labels"]["team"], &metadata["labels"]["app.kubernetes.io/name"]),
+            (&"net".into(), &"frpc".into())
+        );
+    }
+    let pod = &template["spec"];
     assert_eq!(pod["tolerations"].as_array().map(Vec::len), Some(3), "ours and the user's");
     assert_eq!(
         pod["nodeSelector"],

@@ -100,13 +100,16 @@ fn only(value: &str, allowed: &str, what: &str) -> Result<(), String> {
 }
 
 /// A bandwidth as frp reads it (`pkg/config/types`, `BandwidthQuantity`): a number of KiB or MiB. A whole number above zero
-/// is asked for, as frpc ends where it is given less than a byte.
+/// is asked for, as frpc ends where it is given less than a byte. It keeps the bytes in an `int` (`client/proxy`), which has 32
+/// bits on a small ARM board: more than fits ends it at the first connection.
 fn bandwidth(value: &str) -> Result<String, String> {
-    let number = value.strip_suffix("KB").or_else(|| value.strip_suffix("MB")).filter(|number| number.len() <= 7);
-    let digits = number.filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
-    match digits.and_then(|digits| digits.parse::<u32>().ok()) {
-        Some(1..) => Ok(value.to_owned()),
-        _ => Err("give bytes a second as a whole number of KB or MB, such as 512KB or 10MB".into()),
+    let kib = [("KB", 1), ("MB", 1 << 10)].into_iter().find_map(|(unit, kib)| {
+        let number = value.strip_suffix(unit)?;
+        number.bytes().all(|b| b.is_ascii_digit()).then_some(number)?.parse::<u32>().ok()?.checked_mul(kib)
+    });
+    match kib {
+        Some(1..=0x1F_FFFF) => Ok(value.to_owned()),
+        _ => Err("give bytes a second as a whole number of KB or MB, such as 512KB or 10MB, and 2047MB at most".into()),
     }
 }
 
@@ -172,7 +175,12 @@ mod tests {
             ("bandwidth-limit", "-1MB", "512KB or 10MB"),
             ("bandwidth-limit", "1.5MB", "512KB or 10MB"),
             ("bandwidth-limit", "MB", "512KB or 10MB"),
-            ("bandwidth-limit", "10000000MB", "512KB or 10MB"),
+            ("bandwidth-limit", "2048MB", "2047MB at most"),
+            ("bandwidth-limit", "2097152KB", "2047MB at most"),
+            ("bandwidth-limit", "99999999MB", "2047MB at most"),
+            ("bandwidth-limit", "99999999999999999999KB", "2047MB at most"),
+            ("frpc-memory-limit", "99999999MB", "quantity"),
+            ("frpc-memory-limit", "1e999", "quantity"),
             ("replicas", "2", "more than one lane"),
             ("proxy-protocol", "v2", "PROXY protocol"),
             ("tunnel-group", "web", "sharing a tunnel"),
@@ -181,7 +189,16 @@ mod tests {
             let message = read(&annotations(&[(name, value)]), &defaults()).expect_err(name);
             assert!(message.contains(name) && message.contains(allowed), "{message}");
         }
+        for most in ["2047MB", "2097151KB"] {
+            let read = read(&annotations(&[("bandwidth-limit", most)]), &defaults()).expect(most);
+            assert_eq!(read.forward.bandwidth_limit.as_deref(), Some(most));
+        }
         let above = read(&annotations(&[("frpc-memory-request", "1Gi")]), &defaults()).expect_err("above its limit");
         assert!(above.contains("1Gi is more than the limit 128Mi"), "{above}");
+        // Bytes, and thousandths of a byte: somebody forgot the unit, or took the one of a CPU.
+        for tiny in ["128", "128m"] {
+            let below = read(&annotations(&[("frpc-memory-limit", tiny)]), &defaults()).expect_err(tiny);
+            assert!(below.contains(&format!("32Mi is more than the limit {tiny}")), "{below}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the image that `scripts/image` has built, an OCI layout: its configuration, the contents of its layer, and
 //! that the very binary in it works. Only that script runs these tests; it names the image in the environment.
 
+mod dns;
 mod elf;
 mod layout;
 

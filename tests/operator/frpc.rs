@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lab::homelab::Homelab;
 use lab::operator::Operator;
+use serde_json::json;
 
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
@@ -19,8 +20,12 @@ fn machines(lab: &Homelab) -> usize {
 
 /// A typo in the name of a PriorityClass.
 fn with_a_typo(lab: &Homelab) -> Operator<'_> {
+    with_pod_file(lab, r#"{"priorityClassName":"hihg"}"#)
+}
+
+fn with_pod_file<'a>(lab: &'a Homelab, text: &str) -> Operator<'a> {
     let file = lab.directory().join("pod.json");
-    std::fs::write(&file, r#"{"priorityClassName":"hihg"}"#).expect("the lab's directory can be written");
+    std::fs::write(&file, text).expect("the lab's directory can be written");
     lab.operator(binary()).arg("--frpc-pod-file").arg(file.to_str().expect("UTF-8"))
 }
 
@@ -78,6 +83,51 @@ fn once_ends_where_machines_do_not_start() {
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("do not come to serve"), "{log}");
     assert!(machines(&lab) <= 1, "{:#?}", apps(&lab));
+}
+
+/// Two more ways in which a cluster does not run a pod: no node may take it, and the namespace has no room for it.
+#[test]
+fn a_node_that_is_not_there_is_told_and_the_old_lane_serves_on() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    operator.kill();
+    let label = format!("example.com/{}", lab.cluster_name());
+    let selector = json!({ "nodeSelector": { &label: "true" } });
+    let operator = with_pod_file(&lab, &selector.to_string()).start();
+    let began = Instant::now();
+    let message = wait_for_reason(&web, "FrpcUnavailable");
+    assert!(began.elapsed() < A_MINUTE, "it took {:?}", began.elapsed());
+    assert!(message.contains("Unschedulable") && message.contains("the old lane serves on"), "{message}");
+    assert_answers(ip, 8080, "web");
+    wait_until("no second Machine is billed", LONG_DEADLINE, || machines(&lab) == 1);
+    // A node that fits comes, and an operator that does not remember the failures.
+    drop(operator);
+    let fits = json!({ "metadata": { "labels": { &label: "true" } } });
+    lab.cluster().kube().merge_patch("/api/v1/nodes/node-1", &fits).expect("a label");
+    let _operator = with_pod_file(&lab, &selector.to_string()).start();
+    wait_for_reason(&web, "Serving");
+    assert_answers(ip, 8080, "web");
+}
+
+#[test]
+fn a_quota_for_pods_is_told_and_waited_for() {
+    let lab = Homelab::new();
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", lab.operator_namespace());
+    let quota = json!({ "metadata": { "name": "full" }, "spec": { "hard": { "pods": "0" } } });
+    let kube = lab.cluster().kube();
+    kube.create(&quotas, &quota).expect("a quota");
+    kube.wait_until(&format!("{quotas}/full"), DEADLINE, |quota| {
+        quota.is_some_and(|quota| quota["status"]["hard"]["pods"] == "0")
+    });
+    let _operator = start(&lab);
+    let web = lab.service("web").port(8080).create();
+    let message = wait_for_reason(&web, "FrpcUnavailable");
+    assert!(message.contains("exceeded quota: full"), "{message}");
+    assert_eq!(machines(&lab), 1, "{:#?}", apps(&lab));
+    kube.delete(&format!("{quotas}/full")).expect("it is deleted");
+    wait_for_reason(&web, "Serving");
+    assert_answers(web.address(DEADLINE), 8080, "web");
 }
 
 #[test]

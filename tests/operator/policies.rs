@@ -136,6 +136,40 @@ fn a_lost_machine_is_replaced_though_the_status_is_refused() {
     assert_one_of_everything(&lab);
 }
 
+/// A quota of the operator's own namespace refuses an object of ours: a new tunnel waits and can be deleted, and what is lost of
+/// one that serves is made again once there is room.
+#[test]
+fn a_quota_that_refuses_our_objects_is_told_in_its_words_and_holds_up_no_deletion() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    let kube = lab.cluster().kube();
+    let namespace = lab.operator_namespace();
+    let quotas = format!("/api/v1/namespaces/{namespace}/resourcequotas");
+    let hard = json!({ "count/secrets": "0", "count/deployments.apps": "0" });
+    let quota = json!({ "metadata": { "name": "full" }, "spec": { "hard": hard } });
+    kube.create(&quotas, &quota).expect("a quota");
+    kube.wait_until(&format!("{quotas}/full"), DEADLINE, |quota| {
+        quota.is_some_and(|quota| quota["status"]["hard"] == hard)
+    });
+    let collection = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    let frpc = kube.list(&collection).expect("a list").remove(0);
+    let frpc = format!("{collection}/{}", frpc["metadata"]["name"].as_str().expect("a name"));
+    kube.delete(&frpc).expect("frpc is lost");
+    let shop = lab.service("shop").port(8080).create();
+    for service in [&web, &shop] {
+        wait_until("it is told", DEADLINE, || condition(&service.object()).1.contains("exceeded quota: full"));
+    }
+    assert_eq!(web.object()["status"]["loadBalancer"]["ingress"][0]["ip"], ip.to_string());
+    shop.delete();
+    shop.wait_gone(LONG_DEADLINE);
+    assert_eq!(apps(&lab).len(), 1);
+    kube.delete(&format!("{quotas}/full")).expect("there is room");
+    wait_until("frpc is there again", LONG_DEADLINE, || kube.get(&frpc).is_ok() && get(ip, 8080, "/").is_ok());
+    wait_for_reason(&web, "Serving");
+    assert_one_of_everything(&lab);
+}
+
 /// Somebody emptied the finalizers of a namespace that was being deleted. Its Service is listed for ever, and each write to it is
 /// answered by 404.
 #[test]

@@ -10,7 +10,10 @@ use lab::recorder::{Answer, Fault, Rule, Target};
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::inventory::{apps, assert_nothing_left};
-use crate::support::{DEADLINE, binary, serving, start};
+use crate::support::{DEADLINE, binary, serving, start, wait_until};
+
+/// Files that change are read again within a minute. The rest is for a busy machine.
+const A_MINUTE: Duration = Duration::from_secs(60 + 15);
 
 /// Runs the binary with nothing but these variables in its environment. Gives its exit code and its messages.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -65,23 +68,36 @@ fn who_reads_no_further_does_not_break_it() {
     }
 }
 
-/// The operator goes straight to the API server here, because the recorder takes only tokens.
+/// k3s, kubeadm and cert-manager renew such files, one after the other. The operator goes straight to the API server here,
+/// because the recorder takes only tokens.
 #[test]
-fn a_kubeconfig_with_a_client_certificate_is_taken() {
+fn a_client_certificate_is_read_again_when_its_files_change_and_one_that_does_not_fit_is_passed_over() {
     let lab = Homelab::new();
     let cluster = lab.cluster();
-    let (certificate, key) = cluster.authority().client(&lab.operator_account().user(), "people");
     let file = |name: &str, text: &str| {
         let path = lab.directory().join(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
+    let (certificate, key) = cluster.authority().client(&lab.operator_account().user(), "people");
     let user = serde_json::json!({ "client-certificate": file("user.crt", &certificate), "client-key": file("user.key", &key) });
     let config = lab::cluster::kubeconfig(cluster.api_server(), cluster.authority().certificate_pem(), &user);
     let path = file("certificate.kubeconfig", &config.to_string());
-    let _operator = lab.operator(binary()).env("KUBECONFIG", &path).start();
+    let operator = lab.operator(binary()).env("KUBECONFIG", &path).start();
     let web = lab.service("web").port(8080).create();
     assert_answers(web.address(DEADLINE), 8080, "web");
+
+    // The second user may do nothing, so it shows whose certificate is used.
+    let (certificate, key) = cluster.authority().client("second-user", "people");
+    file("user.crt", &certificate);
+    wait_until("the pair that does not fit is told", A_MINUTE, || {
+        operator.log().contains("the last certificate is still used")
+    });
+    let shop = lab.service("shop").port(8080).create();
+    assert_answers(shop.address(DEADLINE), 8080, "shop");
+    file("user.key", &key);
+    wait_until("the new pair is used", A_MINUTE, || operator.log().contains("User \"second-user\" cannot list"));
+    assert_eq!(count(&operator.log(), "the last certificate is still used"), 1, "{}", operator.log());
 }
 
 fn count(log: &str, text: &str) -> usize {

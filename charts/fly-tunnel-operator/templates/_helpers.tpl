@@ -56,7 +56,8 @@ fly-tunnel-operator.dev/lb
 {{- define "fly-tunnel-operator.frpcPod" -}}
 {{- $set := dict -}}
 {{- range $key, $value := .Values.frpc -}}
-{{- if $value -}}{{- $_ := set $set $key $value -}}{{- end -}}
+{{- /* The operator calls podLabels just labels. */ -}}
+{{- if $value -}}{{- $_ := set $set ($key | trimPrefix "pod" | untitle) $value -}}{{- end -}}
 {{- end -}}
 {{- if $set -}}{{- $set | toJson -}}{{- end -}}
 {{- end }}

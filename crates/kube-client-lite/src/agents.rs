@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ureq::http::Uri;
 use ureq::tls::{ClientCert, TlsConfig};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     ConnectProxyConnector, ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
 };
@@ -18,6 +17,7 @@ use crate::config::error::ConfigError;
 use crate::identity::OwnAgent;
 use crate::login::{ClientCertificate, Login};
 use crate::options::ClientOptions;
+use crate::resolver::LenientResolver;
 use crate::tls::{TlsSettings, Trust, client_cert};
 
 /// ureq keeps two buffers for each connection, of 128 KiB each unless told otherwise.
@@ -111,7 +111,7 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, name: Option<Uri>, options: &Clie
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(Tls { inner: RustlsConnector::default(), name });
-    Agent::with_parts(config, connector, DefaultResolver::default())
+    Agent::with_parts(config, connector, LenientResolver)
 }
 
 /// TLS with a server whose certificate may have another name than its URL (`tls-server-name`). As in kubectl, the URL says

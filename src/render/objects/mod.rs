@@ -85,8 +85,17 @@ impl Home<'_> {
 
     /// One frpc, pinned to the lane's Machine.
     pub fn deployment(&self, frpc: &Frpc) -> Value {
-        let metadata = self.metadata(&self.name(frpc), Some(&frpc.machine));
-        let labels = metadata["labels"].clone();
+        // Tools that keep off look at a pod, or at the Deployment. A label of the user's never replaces one of ours.
+        let users = &frpc.lane.recipe.frpc_pod;
+        let mut metadata = self.metadata(&self.name(frpc), Some(&frpc.machine));
+        for (label, value) in &users.labels {
+            metadata["labels"].as_object_mut().map(|labels| labels.entry(label).or_insert(json!(value)));
+        }
+        let mut of_pod = json!({ "labels": metadata["labels"] });
+        if !users.annotations.is_empty() {
+            of_pod["annotations"] = json!(users.annotations);
+            metadata["annotations"] = json!(users.annotations);
+        }
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -96,7 +105,7 @@ impl Home<'_> {
                 "selector": { "matchLabels": { APP_LABEL: self.tunnel.app, MACHINE_LABEL: frpc.machine } },
                 // Two pods may serve the same ports: frp's groups see to it.
                 "strategy": { "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
-                "template": { "metadata": { "labels": labels }, "spec": self.pod(frpc) },
+                "template": { "metadata": of_pod, "spec": self.pod(frpc) },
             },
         })
     }

@@ -38,12 +38,13 @@ pub fn drain(mut process: Process) -> Result<(), Exit> {
     let election = process.start_election();
     let found = find(&process.world, TRIES).map_err(|NotBegun(why)| Exit::work([why, UNFINISHED.into()]))?;
     let left: Vec<String> = found.left().collect();
+    let tunnels = found.tunnels;
     let (world, poll_interval) = (process.world.clone(), process.pace.poll_interval);
     let mut failures = process.work(Goal::drain(&world.namespace), found.orphans).failures;
     failures.extend(left);
     if failures.is_empty() {
         let kept = election.end(Leave::Retire);
-        failures.extend(verdict(&world, kept, poll_interval).err());
+        failures.extend(verdict(&world, tunnels, kept, poll_interval).err());
     } else {
         election.end(Leave::Expire);
         failures.push(UNFINISHED.into());
@@ -70,8 +71,9 @@ fn find(world: &World, tries: u32) -> Result<Found, NotBegun> {
 }
 
 /// Judges a drain that took everything down. It is in vain where the Lease is not kept from other operators (`kept`), or where
-/// one that does not know of the Lease makes tunnels again. That is looked for twice, a `poll_interval` apart.
-fn verdict(world: &World, kept: bool, poll_interval: Duration) -> Result<(), String> {
+/// one that does not know of the Lease makes tunnels again. That is looked for twice, a `poll_interval` apart. `tunnels` is how many
+/// there were: whoever mistook the class or the cluster must not believe that theirs are down.
+fn verdict(world: &World, tunnels: usize, kept: bool, poll_interval: Duration) -> Result<(), String> {
     if !kept {
         return Err("every tunnel was taken down, but the Lease could not be kept: an operator that still runs makes them again. End all operators, \
                     and drain again".into());
@@ -88,8 +90,11 @@ fn verdict(world: &World, kept: bool, poll_interval: Duration) -> Result<(), Str
         }
     }
     let Owner { cluster_name, class } = &world.owner;
-    log::info!(
-        "every tunnel of the class {class} in the cluster {cluster_name} is down; no operator that runs now makes them again"
-    );
+    let of = format!("tunnel of the class {class} in the cluster {cluster_name}");
+    if tunnels == 0 {
+        log::info!("there was no {of}, and nothing was taken down; no operator that runs now makes one");
+    } else {
+        log::info!("every {of} is down; no operator that runs now makes them again");
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod accepted;
 mod dashboard;
 mod rendered;
+mod umbrella;
 mod values;
 mod yaml;
 

@@ -70,6 +70,7 @@ fn it_needs_no_operator() {
     assert!(going.object().is_null());
     let (code, log) = drain(&lab);
     assert_eq!(code, Some(0), "once more, there is nothing to do: {log}");
+    assert!(log.contains("there was no tunnel of the class"), "{log}");
 }
 
 /// Fly answers 404 for a while about an App that was just made. The drain does not forget the App.
@@ -183,6 +184,22 @@ fn what_another_class_serves_stays() {
     let left = apps(&lab);
     let [left] = &left[..] else { panic!("{left:#?}") };
     assert!(left["name"].as_str().is_some_and(|name| name.contains("theirs")), "{left:#?}");
+}
+
+/// Whoever makes a typo in the class must not believe that all is down.
+#[test]
+fn a_class_of_which_there_is_no_tunnel_is_told() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    serving(&lab);
+    let class = "typo.example.com/lb";
+    let (code, log) = ended(candidate(&lab, "drain").arg("--drain").env("LOAD_BALANCER_CLASS", class).start());
+    assert_eq!(code, Some(0), "{log}");
+    let cluster = lab.cluster_name();
+    assert!(log.contains(&format!("there was no tunnel of the class {class} in the cluster {cluster}")), "{log}");
+    assert!(log.contains(&format!("tunnels of other classes stay, and are billed: {}", lab.class())), "{log}");
+    assert!(!log.contains("is down"), "{log}");
+    assert_eq!(apps(&lab).len(), 1);
 }
 
 #[test]

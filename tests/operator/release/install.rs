@@ -45,6 +45,8 @@ fn what_frpc_is_told_reaches_its_pods() {
         "tolerations": [{ "key": "edge", "operator": "Exists" }],
         "nodeSelector": { "kubernetes.io/os": "linux" },
         "priorityClassName": "system-cluster-critical",
+        "podAnnotations": { "downscaler/exclude": "true", "descheduler.alpha.kubernetes.io/prefer-no-eviction": "true" },
+        "podLabels": { "example.com/team": "network", "app.kubernetes.io/name": "not-theirs" },
     });
     let release = Release::install(&lab, &[]);
     let file = lab.directory().join("frpc.json");
@@ -63,6 +65,17 @@ fn what_frpc_is_told_reaches_its_pods() {
     assert_eq!(pod["priorityClassName"], "system-cluster-critical");
     let tolerations = pod["tolerations"].as_array().expect("tolerations");
     assert!(tolerations.len() > 1 && tolerations.iter().any(|toleration| toleration["key"] == "edge"), "{pod:#}");
+    let pods = lab.cluster().kube().list(&format!("/api/v1/namespaces/{}/pods", lab.operator_namespace()));
+    let pods = pods.expect("a list");
+    let pod = pods.iter().find(|pod| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("lb-")));
+    for object in [frpc, pod] {
+        let metadata = &object.expect("frpc's")["metadata"];
+        for (annotation, value) in values["podAnnotations"].as_object().expect("annotations") {
+            assert_eq!(metadata["annotations"][annotation], *value, "{metadata:#}");
+        }
+        assert_eq!(metadata["labels"]["example.com/team"], "network", "{metadata:#}");
+        assert_eq!(metadata["labels"]["app.kubernetes.io/name"], "frpc", "ours wins: {metadata:#}");
+    }
 }
 
 /// People see where they look that a setting is wrong: the rollout does not end, and the pod says why.

@@ -10,9 +10,10 @@ pub mod lease;
 pub mod release;
 pub mod snapshot;
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use lab::homelab::Homelab;
@@ -28,9 +29,11 @@ pub const DEADLINE: Duration = Duration::from_secs(180);
 /// on it.
 pub const LONG_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The binary that Cargo built for these tests.
+/// The binary that is tested: the one that Cargo built for these tests, or another that the environment names, as
+/// `scripts/image` does.
 pub fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_fly-tunnel-operator"))
+    static GIVEN: LazyLock<Option<OsString>> = LazyLock::new(|| std::env::var_os("OPERATOR_BINARY"));
+    GIVEN.as_deref().map_or(Path::new(env!("CARGO_BIN_EXE_fly-tunnel-operator")), Path::new)
 }
 
 /// Starts an operator of this lab.
