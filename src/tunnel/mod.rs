@@ -11,6 +11,7 @@ pub mod condition;
 pub mod desired;
 pub mod effect;
 pub mod failure;
+pub mod few;
 pub mod hash;
 pub mod imagine;
 mod kept;
