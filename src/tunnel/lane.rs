@@ -130,7 +130,8 @@ impl Recipe {
     }
 }
 
-/// Whether both name one image, as far as anybody can tell: Fly may write the registry's name before it, or the digest behind.
+/// Whether both name one image, as far as anybody can tell: Fly may write the registry's name before it, or the digest behind. Behind a
+/// blank stands a command that is not ours.
 fn is_image(shown: &str, wanted: &str) -> bool {
     const DOCKER_HUB: [&str; 3] = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"];
     fn plain(image: &str) -> &str {
@@ -139,7 +140,8 @@ fn is_image(shown: &str, wanted: &str) -> bool {
     }
     let tagged = |image: &str| image.split_once('@').map_or(image, |(tagged, _)| tagged).to_owned();
     let (shown, wanted) = (plain(shown), plain(wanted));
-    shown.is_empty() || shown == wanted || !wanted.contains('@') && tagged(shown) == wanted
+    let has_command = shown.contains(' ');
+    shown.is_empty() || shown == wanted || !wanted.contains('@') && !has_command && tagged(shown) == wanted
 }
 
 fn yes() -> bool {

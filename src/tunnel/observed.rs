@@ -92,7 +92,7 @@ pub struct Machine {
     pub ours: Option<Ours>,
     /// It changes with each change of the Machine's configuration; empty where Fly does not say it.
     pub version: String,
-    /// Empty where Fly does not say it.
+    /// The image, and the command where it is not frps'. Empty where Fly does not say it.
     pub image: String,
     /// `None` where Fly does not say it.
     pub guest: Option<Guest>,

@@ -38,11 +38,18 @@ fn without_ports(config: &mut Value, ports: &[u16]) {
 #[test]
 fn a_machine_that_somebody_changed_is_replaced() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 4] = [
+    let cases: [(&str, Edit); 6] = [
         ("it does not expose port 8081", |config| without_ports(config, &[8081])),
         ("it does not expose port 8080, it does not expose port 8081", |config| without_ports(config, &[8080, 8081])),
         ("the image is docker.io/library/frps:other", |config| config["image"] = "docker.io/library/frps:other".into()),
         ("with 512 MiB", |config| config["guest"]["memory_mb"] = 512.into()),
+        // Fly ends TLS before frps, which the checks do not show.
+        ("it does not expose port 8081", |config| {
+            let services = config["services"].as_array_mut().expect("services");
+            let service = services.iter_mut().find(|service| service["ports"][0]["port"] == 8081);
+            service.expect("the Service's")["ports"][0]["handlers"] = json!(["tls"]);
+        }),
+        ("with the command /bin/sleep inf", |config| config["init"]["exec"] = json!(["/bin/sleep", "inf"])),
     ];
     side_by_side(2, cases, |(why, edit)| {
         let lab = Homelab::new();

@@ -28,6 +28,8 @@ const CONTROL_PORT: &str = "fto_control_port";
 /// When the Machine began to retire, RFC 3339.
 pub const RETIRING_SINCE: &str = "fto_retiring_since";
 
+const CONFIG_FILE: &str = "frps.toml";
+
 /// The file in which a Machine keeps what it was made from, without secrets. Fly gives it back with every read.
 const RECIPE_FILE: &str = "recipe.json";
 
@@ -38,7 +40,6 @@ const SOFT_LIMIT: u32 = 10_000;
 pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> NewMachine {
     let recipe = &lane.recipe;
     let size = &recipe.lane.size;
-    let config_file = path("frps.toml");
     let file = |path: String, text: &str| File { guest_path: path, raw_value: STANDARD.encode(text), mode: 0o400 };
     let key = |name: &'static str| file(path(name), keys.get(name));
     NewMachine {
@@ -47,9 +48,9 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
         config: MachineConfig {
             image: recipe.frps_image.clone(),
             guest: WireGuest { cpu_kind: size.cpu_kind, cpus: size.cpus, memory_mb: size.memory_mb },
-            init: Init { exec: vec!["/usr/bin/frps".into(), "-c".into(), config_file.clone()] },
+            init: Init { exec: command() },
             files: vec![
-                file(config_file, &frps::configuration(lane, keys.get(TOKEN))),
+                file(path(CONFIG_FILE), &frps::configuration(lane, keys.get(TOKEN))),
                 key(SERVER_CERTIFICATE),
                 key(SERVER_KEY),
                 key(CLIENT_CERTIFICATE),
@@ -70,6 +71,11 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
             ]),
         },
     }
+}
+
+/// The command that a Machine runs. A Machine with another one is replaced, so a change of it moves every tunnel.
+fn command() -> Vec<String> {
+    vec!["/usr/bin/frps".into(), "-c".into(), path(CONFIG_FILE)]
 }
 
 fn path(file: &str) -> String {
@@ -105,7 +111,7 @@ pub fn observed(wire: Wire) -> Machine {
         created_at: wire.created_at,
         ours: ours(&config),
         version: wire.version,
-        image: config.image,
+        image: program(config.image, &config.init.exec),
         guest: config.guest.map(|guest| Guest {
             cpu_kind: guest.cpu_kind,
             cpus: guest.cpus,
@@ -123,10 +129,15 @@ pub fn observed(wire: Wire) -> Machine {
     }
 }
 
-/// The ports of a service that we know how to expose.
+/// The image, with the command where somebody gave it another than ours. Fly does not say it of a Machine on a lost host.
+fn program(image: String, exec: &[String]) -> String {
+    if exec.is_empty() || exec == command() { image } else { format!("{image} with the command {}", exec.join(" ")) }
+}
+
+/// The ports of a service that we know how to expose: those that Fly hands on byte by byte.
 fn exposed(service: &ReadService) -> impl Iterator<Item = Exposed> {
     let tcp = service.protocol.as_deref().is_none_or(|protocol| protocol == "tcp");
-    let numbers = service.ports.iter().filter_map(|port| port.port).filter(move |_| tcp);
+    let numbers = service.ports.iter().filter(move |port| tcp && port.handlers.is_empty()).filter_map(|port| port.port);
     let (internal, checked) = (service.internal_port.unwrap_or_default(), !service.checks.is_empty());
     numbers.map(move |number| Exposed { port: Port::tcp(number), internal, checked })
 }
@@ -193,6 +204,22 @@ mod tests {
         assert_eq!(machine.passing, [Port::tcp(443)]);
         let ours = machine.ours.expect("it is ours");
         assert_eq!((ours.control_port, ours.recipe.as_deref()), (7000, Some("{}")));
+    }
+
+    /// Such a Machine has all ports and passes all checks.
+    #[test]
+    fn a_port_that_fly_does_not_hand_on_as_it_is_and_another_command_show() {
+        let wire = serde_json::from_str(
+            r#"{"id":"m1","state":"started","config":{"image":"frps:1@sha256:0a","init":{"exec":["/bin/sleep","inf"]},
+                "services":[{"internal_port":443,"ports":[{"port":443,"handlers":["tls"]}]},
+                  {"internal_port":80,"ports":[{"port":80,"handlers":[]},{"port":81,"handlers":null}]}]}}"#,
+        )
+        .expect("a Machine");
+        let machine = observed(wire);
+        assert_eq!(machine.exposed.iter().map(|exposed| exposed.port.number).collect::<Vec<_>>(), [80, 81]);
+        assert_eq!(machine.image, "frps:1@sha256:0a with the command /bin/sleep inf");
+        assert_eq!(program("frps:1".into(), &command()), "frps:1");
+        assert_eq!(program("frps:1".into(), &[]), "frps:1");
     }
 
     #[test]

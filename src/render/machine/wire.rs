@@ -146,6 +146,8 @@ pub struct ReadConfig {
     pub image: String,
     pub guest: Option<ReadGuest>,
     #[serde(deserialize_with = "null_is_default")]
+    pub init: ReadInit,
+    #[serde(deserialize_with = "null_is_default")]
     pub files: Vec<ReadFile>,
     #[serde(deserialize_with = "null_is_default")]
     pub metadata: BTreeMap<String, String>,
@@ -159,6 +161,14 @@ pub struct ReadGuest {
     pub cpu_kind: String,
     pub cpus: u32,
     pub memory_mb: u32,
+}
+
+/// The command that is started instead of the image's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReadInit {
+    #[serde(deserialize_with = "null_is_default")]
+    pub exec: Vec<String>,
 }
 
 /// A file as Fly gives it back. Its `Debug` never shows the content: it may be a key.
@@ -192,6 +202,9 @@ pub struct ReadService {
 #[serde(default)]
 pub struct ReadPort {
     pub port: Option<u16>,
+    /// Protocols that Fly ends before the Machine, such as TLS.
+    #[serde(deserialize_with = "null_is_default")]
+    pub handlers: Vec<serde::de::IgnoredAny>,
 }
 
 /// Named `servicecheck-<NN>-<type>-<internal port>`.

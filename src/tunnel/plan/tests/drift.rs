@@ -34,13 +34,14 @@ fn work(reality: &mut Reality, time: Duration) {
 #[test]
 fn a_machine_that_somebody_changed_is_replaced_make_before_break() {
     type Edit = fn(&mut Machine);
-    let edits: [(Edit, &str); 7] = [
+    let edits: [(Edit, &str); 8] = [
         (|m| m.exposed.retain(|exposed| exposed.port != Port::tcp(8443)), "it does not expose port 8443"),
         (|m| m.exposed.retain(|exposed| !exposed.checked), "it does not expose port 443, it does not expose port 8443"),
         (|m| m.exposed.push(Exposed { port: Port::tcp(22), internal: 22, checked: false }), "it exposes port 22"),
         (|m| m.exposed[1].internal = 80, "port 443 leads to its port 80 and not 443"),
         (|m| m.exposed[1].checked = false, "port 443 has no check"),
         (|m| m.image = "frps:other".into(), "the image is frps:other and not"),
+        (|m| m.image += "@sha256:0a with the command /bin/sleep", "with the command /bin/sleep and not"),
         (
             |m| m.guest = MachineSize::parse("shared-cpu-2x").ok().map(MachineSize::guest),
             "it has 2 shared CPU with 512 MiB and not 1 shared CPU with 256 MiB",
