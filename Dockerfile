@@ -3,8 +3,8 @@
 #   docker build --tag fly-tunnel-operator .                                       for this machine
 #   docker buildx build --platform linux/amd64,linux/arm64 --push --tag … .        for both, by cross-compiling
 #
-# BASE may be `scratch`, since no certificates are needed: Fly's roots are compiled in, the cluster's come with its
-# ServiceAccount.
+# BASE has the certificate authorities of the public web, by which Fly proves itself. (The cluster's come with its ServiceAccount.) The
+# binary asks nothing else of it.
 ARG BUILDER=docker.io/library/rust:1.95.0-bookworm
 ARG BASE=gcr.io/distroless/static:nonroot
 

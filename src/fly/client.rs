@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use kube_client_lite::web_tls;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use ureq::http::Method;
+use ureq::tls::TlsConfig;
 
 use super::error::{ErrorKind, FlyError};
 use super::http::{Http, Operation, encoded};
@@ -121,12 +123,24 @@ struct Value<'a> {
 impl Client {
     /// A client whose requests take no longer than `timeout`; nothing is sent yet. `count` is told of each request: its
     /// operation, its result (`success`, or [`FlyError::name`]), and how long it took.
+    ///
+    /// # Errors
+    /// Fly is to be asked by HTTPS, and this system has no certificate authorities by which it could prove itself.
     pub fn new(
         config: FlyConfig,
         timeout: std::time::Duration,
         count: impl Fn(Operation, &'static str, std::time::Duration) + Send + Sync + 'static,
-    ) -> Client {
-        Client { org: config.org, http: Http::new(config.url, config.token, timeout, Box::new(count)) }
+    ) -> Result<Client, String> {
+        let tls = match web_tls() {
+            Some(tls) => tls,
+            None if config.url.starts_with("http:") => TlsConfig::default(),
+            None => {
+                return Err("there is no file of certificate authorities, so Fly cannot prove itself: install ca-certificates, or \
+                            name such a file by SSL_CERT_FILE"
+                    .into());
+            }
+        };
+        Ok(Client { org: config.org, http: Http::new(config.url, config.token, tls, timeout, Box::new(count)) })
     }
 
     fn machine_action(&self, operation: Operation, app: &str, id: &str, action: &str) -> Result<(), FlyError> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::error::{ErrorKind, FlyError};
@@ -41,8 +42,9 @@ pub type Count = dyn Fn(Operation, &'static str, Duration) + Send + Sync;
 
 impl Http {
     /// Requests take no longer than `timeout`.
-    pub fn new(url: String, token: TokenSource, timeout: Duration, count: Box<Count>) -> Http {
+    pub fn new(url: String, token: TokenSource, tls: TlsConfig, timeout: Duration, count: Box<Count>) -> Http {
         let config = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(USER_AGENT)
@@ -175,7 +177,7 @@ mod tests {
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").expect("it listens");
             });
             let token = TokenSource::Value("token".into());
-            let http = Http::new(url, token, Duration::from_secs(10), Box::new(|_, _, _| ()));
+            let http = Http::new(url, token, TlsConfig::default(), Duration::from_secs(10), Box::new(|_, _, _| ()));
             let result = http.call("delete_app", Method::DELETE, "/apps/a?force=true", Vec::new());
             proxy.join().expect("no panic");
             match result {

@@ -110,7 +110,7 @@ impl Process {
         telemetry.metrics.owned_by(owner.clone());
         let metrics = Arc::clone(&telemetry.metrics);
         let count = move |operation, result, took| metrics.fly_request(operation, result, took);
-        let fly = Box::new(fly::Client::new(config.fly, timeout, count));
+        let fly = Box::new(fly::Client::new(config.fly, timeout, count).map_err(Exit::Usage)?);
         let elector = config
             .election
             .map(|timings| Elector::new(&kube, &namespace, &owner.class, identity(token.as_deref()), timings, timeout));

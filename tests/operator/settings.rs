@@ -10,7 +10,7 @@ use lab::recorder::{Answer, Fault, Rule, Target};
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::inventory::{apps, assert_nothing_left};
-use crate::support::{DEADLINE, binary, serving, start, wait_until};
+use crate::support::{DEADLINE, binary, ended, serving, start, wait_until};
 
 /// Files that change are read again within a minute. The rest is for a busy machine.
 const A_MINUTE: Duration = Duration::from_secs(60 + 15);
@@ -269,4 +269,24 @@ fn a_bad_moment_of_flys_is_not_worth_a_word() {
     lab.wait_requests(DEADLINE, looked);
     assert_eq!(count(&operator.log(), "FlyUnavailable"), 0, "{}", operator.log());
     assert_eq!(condition(&web.object()).0, "Serving");
+}
+
+/// Fly proves itself by an authority that the system knows. The lab's API server stands for it here: it is asked by HTTPS, and knows no
+/// such token.
+#[test]
+fn fly_proves_itself_by_the_authorities_of_the_system() {
+    let lab = Homelab::new();
+    let authority = lab.directory().join("authority.crt");
+    std::fs::write(&authority, lab.cluster().authority().certificate_pem()).expect("a file");
+    let authority = authority.display().to_string();
+    let url = format!("https://{}", lab.api_server());
+    let web = lab.service("web").port(8080).create();
+    let operator = |file: &str| lab.operator(binary()).env("FLY_FLAPS_BASE_URL", &url).env("SSL_CERT_FILE", file);
+    {
+        let _operator = operator(&authority).start();
+        wait_for_reason(&web, "FlyUnauthorized");
+    }
+    let (code, log) = ended(operator("/nowhere").start());
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("ca-certificates") && log.contains("SSL_CERT_FILE"), "{log}");
 }

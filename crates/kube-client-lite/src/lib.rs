@@ -22,6 +22,7 @@ mod resource;
 mod tls;
 mod transport;
 mod version;
+mod web;
 
 pub use client::Client;
 pub use config::{Config, ConfigError, Sources};
@@ -34,3 +35,4 @@ pub use patch::PatchOperation;
 pub use resolver::LenientResolver;
 pub use resource::Resource;
 pub use version::Version;
+pub use web::web_tls;

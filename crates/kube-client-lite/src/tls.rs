@@ -8,8 +8,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,13 +19,14 @@ use rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::config::error::ConfigError;
+use crate::web::web_tls;
 
 /// The settings of TLS in a configuration. Certificates and keys are in PEM.
 #[derive(Default)]
 pub(crate) struct TlsSettings {
     /// The files that the settings come from, for messages.
     pub origin: String,
-    /// The authorities that may sign the certificate of the server; `None`: those of the public web (Mozilla's list, compiled in).
+    /// The authorities that may sign the certificate of the server; `None`: those that the system has for the public web.
     pub authorities: Option<Vec<u8>>,
     pub client: Option<ClientIdentity>,
     /// Any server is taken for the right one.
@@ -58,6 +61,7 @@ impl fmt::Debug for TlsSettings {
 /// How the server must prove itself.
 pub(crate) struct Trust {
     roots: RootCerts,
+    provider: Arc<CryptoProvider>,
     insecure: bool,
 }
 
@@ -67,15 +71,17 @@ impl Trust {
     pub fn new(settings: &TlsSettings) -> Result<Trust, ConfigError> {
         let roots = match &settings.authorities {
             Some(pem) => RootCerts::new_with_certs(&authorities(pem)?),
-            None => RootCerts::WebPki,
+            // Without any, no server can prove itself.
+            None => web_tls().map_or_else(|| RootCerts::new_with_certs(&[]), |web| web.root_certs().clone()),
         };
-        Ok(Trust { roots, insecure: settings.insecure })
+        Ok(Trust { roots, provider: Arc::new(default_provider()), insecure: settings.insecure })
     }
 
     /// The setting of ureq for a client with this certificate.
     pub fn tls_config(&self, client: Option<ClientCert>) -> TlsConfig {
         TlsConfig::builder()
             .root_certs(self.roots.clone())
+            .unversioned_rustls_crypto_provider(Arc::clone(&self.provider))
             .client_cert(client)
             .disable_verification(self.insecure)
             .build()
