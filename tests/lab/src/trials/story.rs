@@ -93,11 +93,11 @@ impl Story {
     }
 
     /// The operator of this story. Only one that is at rest looks again by itself before a minute has passed, so that stories are the
-    /// same each time. The one that begins a story is elected as users have it, with a shorter Lease.
+    /// same each time. A lane is given more time than the edges take, so that it is always looked at in between. The one that begins a story is elected as users have it, with a shorter Lease.
     fn operator<'a>(&self, lab: &'a Homelab, binary: &Path) -> Operator<'a> {
         let resync = if self.plot == Plot::Rest { "5s" } else { "60s" };
         let operator = lab.operator(binary).env("RESYNC_INTERVAL", resync);
-        let operator = operator.env("FLY_SETTLE_TIME", "1s").env("DRAIN_TIMEOUT", "1s");
+        let operator = operator.env("FLY_SETTLE_TIME", "1s").env("DRAIN_TIMEOUT", "2s");
         match self.plot {
             Plot::Creation => operator
                 .env("LEADER_ELECT", "true")

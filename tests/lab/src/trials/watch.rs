@@ -104,3 +104,58 @@ pub(super) fn apps(lab: &Homelab) -> Vec<Value> {
     let state = lab.fly().state();
     state["apps"].as_array().cloned().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ADDRESS: &str = "192.0.2.1";
+
+    fn watch(plot: Plot) -> Watch {
+        Watch { plot, address: ADDRESS.parse().ok(), is_shown: true, guarded: true }
+    }
+
+    /// A write of a status that shows these addresses.
+    fn write(addresses: &[&str]) -> Request {
+        let ingress: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+        Request {
+            to: Target::Kubernetes,
+            from: String::new(),
+            struck: false,
+            time: String::new(),
+            method: "PATCH".to_owned(),
+            path: "/api/v1/namespaces/a/services/web/status?fieldManager=x&force=true".to_owned(),
+            status: Some(200),
+            body: json!({ "status": { "loadBalancer": { "ingress": ingress } } }).to_string(),
+            user_agent: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_address_that_changes_or_goes_is_seen() {
+        const OTHER: &str = "192.0.2.2";
+        for (plot, writes, well) in [
+            (Plot::Rest, vec![vec![ADDRESS], vec![ADDRESS]], true),
+            (Plot::Rest, vec![vec![], vec![ADDRESS]], false),
+            (Plot::Rest, vec![vec![ADDRESS, OTHER]], false),
+            (Plot::Creation, vec![vec![], vec![ADDRESS]], true),
+            (Plot::Creation, vec![vec![ADDRESS], vec![], vec![ADDRESS]], false),
+            (Plot::Deletion, vec![vec![ADDRESS], vec![]], true),
+            (Plot::Deletion, vec![vec![OTHER]], false),
+        ] {
+            let requests: Vec<Request> = writes.iter().map(|shown| write(shown)).collect();
+            assert_eq!(watch(plot).verdict(&requests).is_ok(), well, "{writes:?}");
+        }
+        let parsed = |ip: &str| vec![ip.parse().expect("an address")];
+        for (plot, shown, well) in [
+            (Plot::Rest, parsed(ADDRESS), true),
+            (Plot::Rest, parsed(OTHER), false),
+            (Plot::Rest, vec![], false),
+            (Plot::Deletion, vec![], true),
+        ] {
+            assert_eq!(watch(plot).addresses(&shown).is_ok(), well, "{shown:?}");
+        }
+    }
+}
