@@ -130,6 +130,11 @@ impl Trouble {
         self.attempt != Attempt::Look && !self.solved
     }
 
+    /// Whether the very step that failed was carried out since, so that whatever fails next is the first of a row.
+    pub fn is_over(&self) -> bool {
+        self.solved && self.attempt != Attempt::OtherStep
+    }
+
     /// Whether what was seen may not hold any more.
     pub fn outdates_what_was_seen(&self) -> bool {
         self.failure.cause != Cause::Early || self.lasts_too_long_for_early()

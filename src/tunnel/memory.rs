@@ -282,7 +282,7 @@ impl Memory {
                 false
             }
             before => {
-                let times = before.as_ref().map_or(0, |before| before.times) + 1;
+                let times = before.as_ref().filter(|before| !before.is_over()).map_or(0, |before| before.times) + 1;
                 let new = before.as_ref().is_none_or(|before| before.failure.text != failure.text);
                 let unread =
                     attempt.may_have_changed_the_service() || before.as_ref().is_some_and(|before| before.unread);
@@ -372,6 +372,22 @@ mod tests {
             memory.looked(&Observed::default());
             fail(&mut memory, Attempt::OtherStep, Cause::Cluster);
             assert_eq!(memory.trouble.map(|trouble| trouble.times), Some(expected), "{early} times {cause:?}");
+        }
+    }
+
+    /// To "another step" many are counted, so that one that is carried out tells nothing of one that failed.
+    #[test]
+    fn a_step_that_is_carried_out_ends_the_row_of_its_failures() {
+        for (attempt, expected) in [(Attempt::AllocateAddress, 1), (Attempt::OtherStep, 4)] {
+            let mut memory = Memory::default();
+            for _ in 0..3 {
+                memory.begin_pass();
+                memory.failed(attempt, Failure::new(Cause::Refused, "no"));
+            }
+            memory.begin_pass();
+            memory.succeeded(attempt);
+            memory.failed(Attempt::Look, Failure::new(Cause::Early, "not yet"));
+            assert_eq!(memory.trouble.map(|trouble| trouble.times), Some(expected), "{attempt:?}");
         }
     }
 }
