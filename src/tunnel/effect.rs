@@ -18,8 +18,10 @@ pub enum Reply {
     Service(Box<Service>),
     /// The address that was given.
     Address(Address),
-    /// The Machine that was made, or one that has its name.
+    /// The Machine that was made.
     Machine(Machine),
+    /// A Machine that has its name already: it was made before.
+    Twin(Machine),
     /// The keys that were made.
     Keys(TunnelKeys),
     /// The Deployment as it is now.
@@ -43,6 +45,11 @@ impl Observed {
                 deeds.spelling = lane.recipe.deviations(&machine);
                 self.replace_machine(machine);
             }
+            // Somebody may have changed it since, so how it differs is no spelling of Fly's.
+            (Step::CreateMachine(lane), Reply::Twin(machine)) => {
+                deeds.created(lane, now);
+                self.replace_machine(machine);
+            }
             (Step::StartMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Pending),
             (Step::DestroyMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Gone),
             (Step::GiveUpMachine(given_up), _) => {
@@ -61,7 +68,7 @@ impl Observed {
             (Step::CreateConfigMap(frpc), _) => {
                 let name = names::lane_object(app, &frpc.machine);
                 let object = LaneObject { name, machine: frpc.machine.clone() };
-                let recipe = Some(frpc.lane.recipe.to_json().to_string().into());
+                let recipe = Some(frpc.lane.recipe.to_text().into());
                 let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall) };
                 self.in_objects(|objects| objects.config_maps.push(config_map));
             }

@@ -10,9 +10,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::failure::{Attempt, Failure, Trouble};
+use super::few::{Few, Since};
 use super::lane::{Lane, SlotId};
-use super::machines;
+use super::machines::{self, LaneMachine};
+use super::names;
 use super::observed::{App, Family, Machine, Observed, Ours, State};
+use super::plan::step::Look;
 use crate::service::request::Warning;
 
 /// The clocks, passed in so that a plan is pure.
@@ -28,58 +31,6 @@ impl Now {
     /// How long ago that was.
     pub fn since(self, then: Duration) -> Duration {
         self.monotonic.saturating_sub(then)
-    }
-}
-
-/// A few values by name. A list without room to spare: a map has room for eleven at once, and there may be a thousand tunnels.
-#[derive(Clone, Debug)]
-pub struct Few<T>(Vec<(String, T)>);
-
-impl<T> Default for Few<T> {
-    fn default() -> Few<T> {
-        Few(Vec::new())
-    }
-}
-
-impl<T> Few<T> {
-    pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    pub fn set(&mut self, name: &str, value: T) {
-        self.remove(name);
-        self.0.reserve_exact(1);
-        self.0.push((name.to_owned(), value));
-    }
-
-    pub fn remove(&mut self, name: &str) {
-        self.retain(|known| known != name);
-    }
-
-    fn retain(&mut self, kept: impl Fn(&str) -> bool) {
-        self.0.retain(|(known, _)| kept(known));
-        self.0.shrink_to_fit();
-    }
-}
-
-/// Since when each of these has been as it is.
-#[derive(Clone, Debug, Default)]
-pub struct Since(Few<Duration>);
-
-impl Since {
-    /// How long it has been so; `None` if it is not so.
-    pub fn elapsed(&self, key: &str, now: Now) -> Option<Duration> {
-        self.0.get(key).map(|since| now.since(*since))
-    }
-
-    fn note<'a>(&mut self, keys: impl Iterator<Item = &'a String>, now: Now) {
-        let keys: Vec<&String> = keys.collect();
-        self.0.retain(|known| keys.iter().any(|key| *key == known));
-        for key in keys {
-            if self.0.get(key).is_none() {
-                self.0.set(key, now.monotonic);
-            }
-        }
     }
 }
 
@@ -124,6 +75,14 @@ pub struct Sightings {
     pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
+    /// The same, beginning anew where one was asked for: what came of it may be listed late.
+    pub no_address_since_asked: Option<Duration>,
+    /// When all was last looked at. What is missing since then is missing in one list alone, however long ago that was.
+    listed: Option<Duration>,
+    /// A Machine of ours was seen.
+    pub saw_a_lane: bool,
+    /// The last attempt, if it was not the first, at a Machine by its generation and slot. A list may lack the Machine.
+    attempts: Few<u32>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
     /// A lane served when all was last looked at.
@@ -239,7 +198,34 @@ impl Deeds {
     }
 }
 
+impl Sightings {
+    /// The time of the last look at everything: for as long as until then lists have shown what they show.
+    pub fn as_listed(&self, now: Now) -> Now {
+        Now { monotonic: self.listed.unwrap_or(now.monotonic), ..now }
+    }
+
+    /// Takes note of an attempt at a Machine of that name.
+    pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
+        let attempt = names::attempt(name).unwrap_or(1);
+        if attempt > self.last_attempt(generation, slot) {
+            self.attempts.set(&format!("{generation}-{slot}"), attempt);
+        }
+    }
+
+    /// The last attempt at a Machine of this generation and slot.
+    pub fn last_attempt(&self, generation: &str, slot: SlotId) -> u32 {
+        let known = || self.attempts.get(&format!("{generation}-{slot}")).copied();
+        if self.attempts.is_empty() { 1 } else { known().unwrap_or(1) }
+    }
+}
+
 impl Memory {
+    /// Takes note that an address is asked for: whatever comes of it, one may be there.
+    pub fn asks_for_an_address(&mut self) {
+        self.deeds.app_created = false;
+        self.sightings.no_address_since_asked = None;
+    }
+
     /// A pass begins: what failed before may be tried again.
     pub fn begin_pass(&mut self) {
         if let Some(trouble) = &mut self.trouble {
@@ -319,7 +305,10 @@ impl Memory {
     }
 
     /// Takes note that something was looked at. An App is empty when its deletion is asked for.
-    pub fn looked(&mut self, seen: &Observed) {
+    pub fn looked(&mut self, look: &Look, seen: &Observed, now: Now) {
+        if *look == Look::Everything {
+            self.sightings.listed = Some(now.monotonic);
+        }
         let deleted = seen.our_app().filter(|_| self.deeds.app_deleted.is_some());
         if deleted.is_some_and(|app| !app.addresses.is_empty() || app.machines.iter().any(Machine::exists)) {
             self.deeds.refills += 1;
@@ -328,7 +317,8 @@ impl Memory {
 
     /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
     pub fn app_is_listed(&mut self) {
-        (self.sightings.absent, self.sightings.no_address) = (None, None);
+        let Sightings { absent, no_address, no_address_since_asked, .. } = &mut self.sightings;
+        (*absent, *no_address, *no_address_since_asked) = (None, None, None);
     }
 
     /// Takes note of a look.
@@ -342,10 +332,16 @@ impl Memory {
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
         let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
-        sightings.no_address = no_address.then(|| sightings.no_address.unwrap_or(now.monotonic));
+        let since = |before: Option<Duration>| no_address.then(|| before.unwrap_or(now.monotonic));
+        sightings.no_address = since(sightings.no_address);
+        sightings.no_address_since_asked = since(sightings.no_address_since_asked);
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+        for LaneMachine { machine, ours, .. } in &machines.ours {
+            sightings.saw_a_lane = true;
+            sightings.attempted(&ours.generation, ours.slot, &machine.name);
+        }
         let in_service = machines.ours.iter().filter(|lane| lane.takes_users());
         sightings.users_served = Some(in_service.clone().next().is_some());
         sightings.in_service.note(in_service.map(|lane| &lane.machine.id), now);

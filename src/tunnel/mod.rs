@@ -11,8 +11,11 @@ pub mod condition;
 pub mod desired;
 pub mod effect;
 pub mod failure;
+pub mod few;
 pub mod hash;
 pub mod imagine;
+#[cfg(test)]
+pub mod invariants;
 mod kept;
 pub mod keys;
 pub mod lane;
