@@ -75,7 +75,7 @@ pub struct Sightings {
     pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
-    /// The same, beginning anew where one was asked for: what came of it may be listed late.
+    /// Since when lists of the App's addresses have had none, beginning anew where one was asked for: what came of it may be listed late.
     pub no_address_since_asked: Option<Duration>,
     /// When all was last looked at. What is missing since then is missing in one list alone, however long ago that was.
     listed: Option<Duration>,
@@ -332,9 +332,10 @@ impl Memory {
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
         let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
-        let since = |before: Option<Duration>| no_address.then(|| before.unwrap_or(now.monotonic));
-        sightings.no_address = since(sightings.no_address);
-        sightings.no_address_since_asked = since(sightings.no_address_since_asked);
+        let since = |is_so: bool, before: Option<Duration>| is_so.then(|| before.unwrap_or(now.monotonic));
+        sightings.no_address = since(no_address, sightings.no_address);
+        // That Fly does not find the App says nothing of its addresses.
+        sightings.no_address_since_asked = since(no_address && !absent, sightings.no_address_since_asked);
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());

@@ -291,3 +291,18 @@ fn an_address_that_was_asked_for_may_be_listed_late() {
     reality.look(&Look::Everything);
     assert!(asks(&reality.plan().next), "{}", reality.story);
 }
+
+#[test]
+fn that_the_app_was_not_found_says_nothing_of_its_addresses() {
+    let mut reality = serving();
+    reality.service.status = Default::default();
+    reality.our_app().addresses.clear();
+    // Fly does not find the App for a while; then one list has no address.
+    reality.crash();
+    (reality.seen.app, reality.seen.objects) = (Some(App::Absent), Some(reality.objects.clone()));
+    reality.plan();
+    reality.now += Duration::from_secs(20);
+    reality.look(&Look::Everything);
+    let next = beside_the_status(&mut reality);
+    assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
+}
