@@ -32,6 +32,9 @@ impl Hand<'_> {
     /// # Errors
     /// It did not work out, or nobody knows: look again before the next.
     pub fn carry_out(&self, step: &Step, seen: &mut Observed, memory: &mut Memory) -> Result<(), Failure> {
+        if let Step::CreateMachine(lane) = step {
+            memory.sightings.attempted(&lane.generation, lane.slot, &lane.name);
+        }
         let reply = match step {
             Step::For(id, step) => self.for_service(id, step, seen, memory)?,
             step => {
@@ -144,15 +147,14 @@ fn create_machine(world: &World, lane: &Lane, tunnel: &Tunnel, seen: &Observed) 
         return Err(Failure::new(Cause::Outdated, "the lane's keys are not there any more"));
     };
     let request = machine::request(lane, &secret.keys, &world.owner_id, &tunnel.id.to_string());
-    let made = match world.fly.create_machine(&tunnel.app, &request) {
-        Err(FlyError { kind: ErrorKind::MachineExists(id), .. }) => world.fly.machine(&tunnel.app, &id)?,
-        other => other?,
-    };
-    let made = machine::observed(made);
-    if !made.exists() {
-        return Err(Failure::new(Cause::Early, "a Machine that is being destroyed still has the lane's name"));
+    match world.fly.create_machine(&tunnel.app, &request) {
+        Err(FlyError { kind: ErrorKind::MachineExists(id), .. }) => {
+            let twin = machine::observed(world.fly.machine(&tunnel.app, &id)?);
+            let text = "a Machine that is being destroyed still has the lane's name";
+            if twin.exists() { Ok(Reply::Twin(twin)) } else { Err(Failure::new(Cause::Early, text)) }
+        }
+        made => Ok(Reply::Machine(machine::observed(made?))),
     }
-    Ok(Reply::Machine(made))
 }
 
 /// The first object that a tunnel has in the cluster, so that it is the first to miss the namespace.

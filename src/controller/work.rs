@@ -132,7 +132,7 @@ impl Work {
                 plan::plan(&self.tunnel, &pass.world.settings, &self.seen, &self.memory, pass.time.now());
             let outcome = match next {
                 Next::Look(look) => {
-                    if let Err(failure) = self.look(&look, pass.world) {
+                    if let Err(failure) = self.look(&look, pass) {
                         self.failed(Attempt::Look, failure);
                     }
                     continue;
@@ -242,7 +242,7 @@ impl Work {
         }
         match self.first.clone() {
             First::Plan => Ok(()),
-            First::Look(look) => self.look(&look, pass.world),
+            First::Look(look) => self.look(&look, pass),
             First::ReadService | First::Confirm(_) => {
                 self.read_service(pass.world)?;
                 self.first = First::Plan;
@@ -251,10 +251,10 @@ impl Work {
         }
     }
 
-    fn look(&mut self, look: &Look, world: &World) -> Result<(), Failure> {
-        observe::look(world, look, &self.tunnel, &mut self.seen, &mut self.memory)?;
+    fn look(&mut self, look: &Look, pass: &Pass) -> Result<(), Failure> {
+        observe::look(pass.world, look, &self.tunnel, &mut self.seen, &mut self.memory)?;
         self.first = First::Plan;
-        self.memory.looked(&self.seen);
+        self.memory.looked(look, &self.seen, pass.time.now());
         Ok(())
     }
 

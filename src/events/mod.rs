@@ -28,6 +28,18 @@ pub struct Events {
     queue: SyncSender<Message>,
 }
 
+/// Events that nobody writes.
+#[cfg(test)]
+pub struct Counted(Receiver<Message>);
+
+#[cfg(test)]
+impl Counted {
+    /// How many were to be written since the last call.
+    pub fn take(&self) -> usize {
+        self.0.try_iter().count()
+    }
+}
+
 enum Message {
     Write(NewEvent, Permit),
     /// Answers once all that came before are done with.
@@ -42,10 +54,11 @@ impl Events {
         Events { queue }
     }
 
-    /// Nobody writes them.
+    /// Nobody writes them, and they are counted.
     #[cfg(test)]
-    pub fn unwritten() -> Events {
-        Events { queue: mpsc::sync_channel(1).0 }
+    pub fn counted() -> (Events, Counted) {
+        let (queue, messages) = mpsc::sync_channel(MOST_WAITING);
+        (Events { queue }, Counted(messages))
     }
 
     /// Writes one soon, if the permit still holds then.

@@ -4,30 +4,72 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Fate, Model, State};
+use super::faults::{Fate, Side};
+use super::{Model, State, names, owner};
 use crate::cluster::error::{ClusterError, ErrorKind};
 use crate::cluster::{Cluster, Kind, LoadBalancers, NewEvent};
 use crate::examples;
-use crate::render::objects::pods::Pod;
-use crate::render::objects::read::{DeploymentMeta, DeploymentStatus, Inventory, Listed, WireDeployment};
-use crate::service::{CONDITION, ObjectMeta, Service, ServiceId};
-use crate::tunnel::TunnelId;
+use crate::render::objects::pods::{Pod, PodStatus};
+use crate::render::objects::read::{
+    ConfigMapData, DeploymentMeta, DeploymentStatus, Inventory, Listed, Secret, WireConfigMap, WireDeployment,
+};
+use crate::render::objects::{APP_LABEL, OWNER_LABEL};
+use crate::service::{CONDITION, ObjectMeta, Service, ServiceId, StatusCondition};
 use crate::tunnel::condition::Shown;
+use crate::tunnel::invariants::Deed;
 use crate::tunnel::memory::Now;
 
 impl Model {
     /// Carries out a request, unless it fails.
     fn request<T>(&self, request: impl FnOnce(&mut State) -> Result<T, ErrorKind>) -> Result<T, ClusterError> {
-        let mut state = self.state();
-        let failed = |text: &str| Err(ClusterError::new(ErrorKind::Other, text));
-        match state.fate() {
-            Fate::Refused => failed("the API server is down"),
+        let mut state = self.arrive();
+        match state.fate(Side::Cluster) {
+            Fate::Refused(refusal) => Err(refusal.in_the_cluster()),
             Fate::ReplyLost => {
+                state.unheard = true;
                 let _ = request(&mut state);
-                failed("the API server's reply is lost")
+                state.unheard = false;
+                Err(ClusterError::new(ErrorKind::Other, "the API server's reply is lost"))
             }
             Fate::Served => request(&mut state).map_err(|kind| ClusterError::new(kind, format!("{kind:?}"))),
         }
+    }
+}
+
+impl Model {
+    fn write_deployment(&self, name: &str, object: &Value, whole: bool) -> Result<WireDeployment, ClusterError> {
+        self.request(|state| {
+            if state.faults.deployments_refused {
+                return Err(ErrorKind::Invalid);
+            }
+            if state.now < state.namespace_goes_until {
+                return Err(ErrorKind::NamespaceTerminating);
+            }
+            let there = state.deployments.get(name);
+            if !state.has_namespace || whole && there.is_none() {
+                return Err(ErrorKind::NotFound);
+            }
+            let labels = metadata(state, object).labels;
+            state.watch_object(&labels);
+            let before = there.map(|deployment| (deployment.metadata.generation, deployment.status.available_replicas));
+            let generation = before.map_or(1, |(generation, _)| generation);
+            let managed_fields = there.filter(|_| !whole).map(|there| there.metadata.managed_fields.clone());
+            let managed_fields = managed_fields.unwrap_or_default();
+            let metadata = DeploymentMeta { name: name.into(), labels, generation, managed_fields };
+            let available = i64::from(!state.faults.no_frpc);
+            if before != Some((generation, available)) {
+                state.say(|| format!("Deployment {name} is written"));
+            }
+            let status = DeploymentStatus {
+                observed_generation: generation,
+                updated_replicas: 1,
+                available_replicas: available,
+                ..DeploymentStatus::default()
+            };
+            let deployment = WireDeployment { metadata, status };
+            state.deployments.insert(name.into(), deployment.clone());
+            Ok(deployment)
+        })
     }
 }
 
@@ -39,12 +81,44 @@ impl State {
             service.metadata.uid = format!("uid-{}", self.next());
         }
         let id = service.id();
+        self.remember(&id, &service);
         if service.is_going() && service.metadata.finalizers.is_empty() {
             self.services.remove(&id);
         } else {
             self.services.insert(id, service.clone());
         }
         service
+    }
+
+    fn remember(&mut self, id: &ServiceId, service: &Service) {
+        let class = &owner().0.class;
+        let before = self.services.get(id);
+        let wanted_before = before.map(|before| before.wants_tunnel(class));
+        let again = before.is_some_and(|before| before.metadata.uid != service.metadata.uid);
+        let history = self.histories.entry(id.clone()).or_default();
+        history.ports.extend(service.spec.ports.iter().map(|port| port.port));
+        history.closed |= !service.spec.load_balancer_source_ranges.is_empty();
+        history.orphaned = None;
+        if again || wanted_before.is_some_and(|before| before != service.wants_tunnel(class)) {
+            history.turned = Some(self.now);
+        }
+    }
+
+    /// Makes sure that the Service is the operator's to write to, and that what is written does no harm.
+    fn watch_service(&self, service: &Service, deed: Option<Deed>) {
+        let Some(names) = names().iter().find(|names| service.is(&names.id)) else {
+            self.forbid(&format!("somebody else's Service {} is written", service.id()));
+        };
+        if let Some(deed) = deed {
+            self.watch(&names.app, deed);
+        }
+    }
+
+    /// Makes sure that the object is the operator's to write.
+    fn watch_object(&self, labels: &BTreeMap<String, String>) {
+        if labels.get(OWNER_LABEL).is_some_and(|label| *label != owner().1) {
+            self.forbid(&format!("somebody else's object is written: {labels:?}"));
+        }
     }
 
     /// The Service, if it is still as it was seen.
@@ -57,8 +131,28 @@ impl State {
 }
 
 /// The metadata of an object as it was sent.
-fn metadata(object: &Value) -> ObjectMeta {
-    serde_json::from_value(object["metadata"].clone()).expect("what is sent can be read")
+fn metadata(state: &State, object: &Value) -> ObjectMeta {
+    let metadata = &object["metadata"];
+    let labels = metadata["labels"].as_object().into_iter().flatten();
+    ObjectMeta {
+        name: metadata["name"].as_str().expect("each has one").to_owned(),
+        labels: labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        creation_timestamp: Some(format!("{:010}", state.now.as_secs())),
+        ..ObjectMeta::default()
+    }
+}
+
+/// A pod for which the cluster has no room.
+fn pending_pod(labels: &BTreeMap<String, String>) -> Pod {
+    let unscheduled = StatusCondition {
+        r#type: "PodScheduled".into(),
+        status: "False".into(),
+        reason: "Unschedulable".into(),
+        message: "0/1 nodes are available".into(),
+        last_transition_time: String::new(),
+    };
+    let metadata = ObjectMeta { labels: labels.clone(), ..ObjectMeta::default() };
+    Pod { metadata, status: PodStatus { conditions: vec![unscheduled], ..PodStatus::default() } }
 }
 
 fn selected(labels: &BTreeMap<String, String>, selector: &str) -> bool {
@@ -71,8 +165,9 @@ fn selected(labels: &BTreeMap<String, String>, selector: &str) -> bool {
 impl Cluster for Model {
     fn load_balancers(&self) -> Result<LoadBalancers, ClusterError> {
         self.request(|state| {
+            let lacks = state.lacks("load balancers");
             let is_one = |service: &&Service| service.spec.kind == "LoadBalancer";
-            let services = state.services.values().filter(is_one).cloned().collect();
+            let services = state.services.values().filter(is_one).skip(usize::from(lacks)).cloned().collect();
             Ok(LoadBalancers { services, ..LoadBalancers::default() })
         })
     }
@@ -91,7 +186,13 @@ impl Cluster for Model {
     fn add_finalizer(&self, service: &Service, finalizer: &str) -> Result<Service, ClusterError> {
         self.request(|state| {
             let mut service = state.as_seen(service)?;
+            state.watch_service(&service, None);
+            if state.faults.finalizer_refused {
+                return Err(ErrorKind::Invalid);
+            }
             service.metadata.finalizers.push(finalizer.into());
+            state.say(|| format!("{} gets the finalizer", service.id()));
+            state.histories.entry(service.id()).or_default().bare = false;
             Ok(state.put(service))
         })
     }
@@ -99,13 +200,13 @@ impl Cluster for Model {
     fn remove_finalizer(&self, service: &Service, finalizer: &str) -> Result<Service, ClusterError> {
         self.request(|state| {
             let mut service = state.as_seen(service)?;
-            let app = examples::owner().app(&TunnelId::of(&service.id()));
-            if state.apps.contains_key(&app) {
-                state.forbid(&format!("the finalizer of {} goes while {app} is there", service.id()));
+            state.watch_service(&service, Some(Deed::RemoveFinalizer));
+            if state.faults.finalizer_refused {
+                return Err(ErrorKind::Invalid);
             }
             service.metadata.finalizers.retain(|name| name != finalizer);
             service.status.conditions.retain(|condition| condition.r#type != CONDITION);
-            state.say(format!("the finalizer of {} goes", service.id()));
+            state.say(|| format!("the finalizer of {} goes", service.id()));
             Ok(state.put(service))
         })
     }
@@ -116,19 +217,15 @@ impl Cluster for Model {
             if there.metadata.uid != service.metadata.uid {
                 return Err(ErrorKind::Conflict);
             }
+            let deed = (!shown.condition_alone).then_some(Deed::Show(&shown.addresses));
+            state.watch_service(&there, deed);
             // The API server takes addresses for load balancers alone (1.29 and newer).
             let is_none = there.spec.kind != "LoadBalancer" && !shown.condition_alone && !shown.addresses.is_empty();
             if state.faults.status_refused || is_none {
                 return Err(ErrorKind::Invalid);
             }
-            let app = state.apps.get(&examples::owner().app(&TunnelId::of(&there.id())));
-            let listed = |ip| app.is_some_and(|app| app.addresses.iter().any(|address| address.ip == ip));
-            let vanishes = there.addresses().into_iter().find(|ip| listed(*ip) && !shown.addresses.contains(ip));
-            if let Some(ip) = vanishes.filter(|_| !shown.condition_alone) {
-                state.forbid(&format!("{ip} vanishes from {} while Fly lists it: {shown}", there.id()));
-            }
             examples::show(&mut there, shown);
-            state.say(format!("{} shows {shown}", there.id()));
+            state.say(|| format!("{} shows {shown}", there.id()));
             Ok(state.put(there))
         })
     }
@@ -167,22 +264,31 @@ impl Cluster for Model {
 
     fn create(&self, kind: Kind, object: &Value) -> Result<Option<String>, ClusterError> {
         self.request(|state| {
+            if state.now < state.namespace_goes_until {
+                return Err(ErrorKind::NamespaceTerminating);
+            }
             if !state.has_namespace {
                 return Err(ErrorKind::NotFound);
             }
-            let mut object = object.clone();
-            object["metadata"]["creationTimestamp"] = format!("{:010}", state.now.as_secs()).into();
-            let name = metadata(&object).name;
+            let mut metadata = metadata(state, object);
+            let name = metadata.name.clone();
             let uid = format!("{name}@{}", state.requests);
-            object["metadata"]["uid"] = uid.clone().into();
-            let read = "what is sent can be read";
+            metadata.uid.clone_from(&uid);
             let is_new = !state.secrets.contains_key(&name) && !state.config_maps.contains_key(&name);
+            state.watch_object(&metadata.labels);
+            state.say(|| format!("{kind:?} {name} is made"));
+            let entry = |name: &str| object["data"][name].as_str().map(str::to_owned);
             match kind {
                 Kind::Secret => {
-                    state.secrets.entry(name).or_insert(serde_json::from_value(object).expect(read));
+                    let data = object["data"].as_object().into_iter().flatten();
+                    let data = data.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+                    state.secrets.entry(name).or_insert(Secret { metadata, data: data.collect() });
                 }
                 Kind::ConfigMap => {
-                    state.config_maps.entry(name).or_insert(serde_json::from_value(object).expect(read));
+                    let (configuration, recipe) = (entry("frpc.toml"), entry("recipe.json"));
+                    let data =
+                        ConfigMapData { configuration: configuration.map(Into::into), recipe: recipe.map(Into::into) };
+                    state.config_maps.entry(name).or_insert(WireConfigMap { metadata, data });
                 }
                 Kind::Deployment => state.forbid("Deployments are applied"),
             }
@@ -191,56 +297,44 @@ impl Cluster for Model {
     }
 
     fn apply_deployment(&self, name: &str, object: &Value) -> Result<WireDeployment, ClusterError> {
-        self.request(|state| {
-            let labels = metadata(object).labels;
-            let there = state.deployments.get(name);
-            let before = there.map(|deployment| (deployment.metadata.generation, deployment.status.available_replicas));
-            let generation = before.map_or(1, |(generation, _)| generation);
-            let metadata = DeploymentMeta { name: name.into(), labels, generation, ..DeploymentMeta::default() };
-            let available = i64::from(!state.faults.no_frpc);
-            if before != Some((generation, available)) {
-                state.say(format!("Deployment {name} is written"));
-            }
-            let status = DeploymentStatus {
-                observed_generation: generation,
-                updated_replicas: 1,
-                available_replicas: available,
-                ..DeploymentStatus::default()
-            };
-            let deployment = WireDeployment { metadata, status };
-            state.deployments.insert(name.into(), deployment.clone());
-            Ok(deployment)
-        })
+        self.write_deployment(name, object, false)
     }
 
     fn replace_deployment(&self, name: &str, object: &Value) -> Result<WireDeployment, ClusterError> {
-        self.apply_deployment(name, object)
+        self.write_deployment(name, object, true)
     }
 
     fn pods(&self, _: &str) -> Result<Vec<Pod>, ClusterError> {
-        self.request(|_| Ok(Vec::new()))
+        self.request(|state| {
+            let idle = state.deployments.values().filter(|deployment| deployment.status.available_replicas == 0);
+            Ok(idle.map(|deployment| pending_pod(&deployment.metadata.labels)).collect())
+        })
     }
 
     fn delete(&self, kind: Kind, name: &str) -> Result<(), ClusterError> {
         self.request(|state| {
-            state.say(format!("{kind:?} {name} is deleted"));
-            match kind {
-                Kind::Secret => {
-                    state.secrets.remove(name);
-                }
-                Kind::ConfigMap => {
-                    state.config_maps.remove(name);
-                }
-                Kind::Deployment => {
-                    state.deployments.remove(name);
+            let labels = match kind {
+                Kind::Secret => state.secrets.remove(name).map(|object| object.metadata.labels),
+                Kind::ConfigMap => state.config_maps.remove(name).map(|object| object.metadata.labels),
+                Kind::Deployment => state.deployments.remove(name).map(|object| object.metadata.labels),
+            };
+            if let Some(labels) = labels {
+                state.watch_object(&labels);
+                let app = labels.get(APP_LABEL).filter(|app| names().iter().any(|names| names.app == **app));
+                if let Some(app) = app.filter(|_| kind != Kind::Secret) {
+                    state.watch(app, Deed::DeleteLaneObject(name));
                 }
             }
+            state.say(|| format!("{kind:?} {name} is deleted"));
             Ok(())
         })
     }
 
     fn create_namespace(&self) -> Result<(), ClusterError> {
         self.request(|state| {
+            if state.now < state.namespace_goes_until {
+                return Ok(()); // it is there still
+            }
             state.has_namespace = true;
             Ok(())
         })

@@ -1,52 +1,75 @@
 //! Fly in memory.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use super::{App, BOOT, Fate, Model, State};
+use super::faults::{Fate, Side};
+use super::machine::read_back;
+use super::{App, BOOT, Model, ORG, State};
 use crate::examples;
 use crate::fly::error::{ErrorKind, FlyError};
 use crate::fly::{App as WireApp, Fly, ListedMachines, Organization};
 use crate::render::address::Assignment;
-use crate::render::machine::wire::{CheckResult, ListedMachine, Machine, NewMachine};
-use crate::render::objects::MACHINE_LABEL;
-use crate::render::objects::read::WireDeployment;
+use crate::render::machine::wire::{ListedMachine, Machine, NewMachine};
+use crate::render::machine::{GENERATION, SLOT};
+use crate::tunnel::invariants::Deed;
+use crate::tunnel::lane::SlotId;
 use crate::tunnel::observed::Family;
-
-const ORG: &str = "personal";
+use crate::tunnel::settings::Settings;
 
 /// An App is gone so long after it was asked to go.
-const GOING: std::time::Duration = std::time::Duration::from_secs(1);
+const GOING: Duration = Duration::from_secs(1);
+
+/// Reads may show what was for so long after it changed. The operator looks a second time after five seconds.
+const STALE: Duration = Duration::from_secs(4);
+
+/// The operator's settings, made once.
+pub(super) fn settings() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(examples::settings)
+}
 
 impl Model {
     /// Carries out a request, unless it fails.
     fn ask<T>(&self, request: impl FnOnce(&mut State) -> Result<T, ErrorKind>) -> Result<T, FlyError> {
-        let mut state = self.state();
-        let failed = |text: &str| Err(ErrorKind::Unavailable(text.into()).into());
-        match state.fate() {
-            Fate::Refused => failed("down"),
+        let mut state = self.arrive();
+        match state.fate(Side::Fly) {
+            Fate::Refused(refusal) => Err(refusal.at_fly()),
             Fate::ReplyLost => {
+                state.unheard = true;
                 let _ = request(&mut state);
-                failed("the reply is lost")
+                state.unheard = false;
+                Err(ErrorKind::Unavailable("the reply is lost".into()).into())
             }
-            Fate::Served => {
-                let too_many = state.faults.too_many;
-                if state.dice.percent(too_many) {
-                    return Err(ErrorKind::RateLimited(None).into());
-                }
-                request(&mut state).map_err(FlyError::from)
-            }
+            Fate::Served => request(&mut state).map_err(FlyError::from),
         }
     }
 }
 
 impl State {
-    /// The App, as far as reads show it.
-    fn shown_app(&self, name: &str) -> Result<&App, ErrorKind> {
-        self.apps.get(name).filter(|app| app.visible_at <= self.now).ok_or(ErrorKind::NotFound)
+    /// The App, as reads show it.
+    fn read_app(&mut self, name: &str) -> Result<&App, ErrorKind> {
+        let (now, stale) = (self.now, self.faults.stale);
+        let is_stale = stale > 0 && self.dice.percent(stale);
+        let app = self.apps.get(name).filter(|app| app.visible_at <= now).ok_or(ErrorKind::NotFound)?;
+        let before = app.before.as_ref().filter(|(changed, _)| is_stale && now < *changed + STALE);
+        Ok(before.map_or(app, |(_, before)| before))
     }
 
+    /// The App, to be changed. Fly may not find one that was just made.
     fn app_mut(&mut self, name: &str) -> Result<&mut App, ErrorKind> {
-        self.apps.get_mut(name).ok_or(ErrorKind::NotFound)
+        let (now, keeps) = (self.now, self.faults.stale > 0);
+        let finds_new_ones = self.dice.percent(50);
+        let app = self.apps.get_mut(name).ok_or(ErrorKind::NotFound)?;
+        if app.visible_at > now && !finds_new_ones {
+            return Err(ErrorKind::NotFound);
+        }
+        if keeps {
+            app.before = None;
+            app.before = Some((now, Box::new(app.clone())));
+        }
+        Ok(app)
     }
 
     fn machine_mut(&mut self, app: &str, id: &str) -> Result<&mut Machine, ErrorKind> {
@@ -54,29 +77,27 @@ impl State {
         machines.iter_mut().find(|machine| machine.id == id).ok_or(ErrorKind::NotFound)
     }
 
-    /// The Machine as Fly shows it: a check passes where the frpc of this Machine runs.
-    fn shown_machine(&self, machine: &Machine) -> Machine {
-        let labelled = |labels: &std::collections::BTreeMap<String, String>| {
-            labels.get(MACHINE_LABEL).is_some_and(|id| *id == machine.id)
-        };
-        let runs = |deployment: &&WireDeployment| deployment.status.available_replicas > 0;
-        let connected = self.deployments.values().filter(runs).any(|deployment| labelled(&deployment.metadata.labels))
-            && self.config_maps.values().any(|map| labelled(&map.metadata.labels));
-        let serves = connected && machine.state == "started" && machine.host_status.as_deref() != Some("unreachable");
-        let ports =
-            machine.config.iter().flat_map(|config| &config.services).filter(|service| !service.checks.is_empty());
-        let checks = ports.flat_map(|service| &service.ports).filter_map(|port| port.port).map(|port| CheckResult {
-            name: format!("servicecheck-00-tcp-{port}"),
-            status: if serves { "passing".into() } else { "critical".into() },
-        });
-        Machine { checks: checks.collect(), ..machine.clone() }
+    /// The operator gets to see these Machines of the App. `all`: and that there is no other.
+    fn see(&mut self, app: &str, machines: &[Machine], all: bool) {
+        let now = self.now;
+        let Some(app) = self.apps.get_mut(app).filter(|_| !self.unheard) else { return };
+        if all {
+            app.shown_serving.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
+        }
+        for machine in machines {
+            let serves = machine.checks.iter().any(|check| check.status == "passing") && !machine.cordoned;
+            if serves {
+                app.shown_serving.entry(machine.id.clone()).or_insert(now);
+            } else {
+                app.shown_serving.remove(&machine.id);
+            }
+        }
     }
 
-    /// Whatever is billed is made for a Service that has our finalizer.
-    fn watch_for_bills(&self, what: &str, app: &str) {
-        let finalizer = examples::settings().finalizer;
-        if !self.service_of(app).is_some_and(|service| service.has_finalizer(&finalizer)) {
-            self.forbid(&format!("{what} in {app} without the finalizer"));
+    /// A Machine takes no users any more, or not yet.
+    fn takes_no_users(&mut self, app: &str, id: &str) {
+        if let Some(app) = self.apps.get_mut(app) {
+            app.shown_serving.remove(id);
         }
     }
 }
@@ -88,7 +109,10 @@ impl Fly for Model {
 
     fn app(&self, name: &str) -> Result<WireApp, FlyError> {
         self.ask(|state| {
-            let app = state.shown_app(name)?;
+            let app = state.read_app(name)?;
+            if app.org != ORG {
+                return Err(ErrorKind::Forbidden("unauthorized".into()));
+            }
             let organization = Organization { slug: app.org.clone() };
             Ok(WireApp { name: name.into(), network: Some(app.network.clone()), organization })
         })
@@ -96,28 +120,25 @@ impl Fly for Model {
 
     fn create_app(&self, name: &str, network: &str) -> Result<(), FlyError> {
         self.ask(|state| {
-            state.watch_for_bills("an App is made", name);
             if state.apps.contains_key(name) {
                 return Err(ErrorKind::NameTaken);
             }
-            let lag = std::time::Duration::from_millis(state.dice.below(10_000) * state.faults.failures.min(1));
+            state.watch(name, Deed::CreateApp);
+            let lag = Duration::from_millis(state.dice.below(state.faults.lag * 1000 + 1));
             let visible_at = state.now + lag;
             let app = App { network: network.into(), org: ORG.into(), visible_at, ..App::default() };
             state.apps.insert(name.into(), app);
-            state.say(format!("App {name} is made"));
+            state.say(|| format!("App {name} is made"));
             Ok(())
         })
     }
 
     fn delete_app(&self, name: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(name, Deed::DeleteApp);
             let gone_at = state.now + GOING;
-            let app = state.app_mut(name)?;
-            if app.org != ORG {
-                state.forbid(&format!("somebody else's App {name} is deleted"));
-            }
-            app.gone_at.get_or_insert(gone_at);
-            state.say(format!("App {name} is to go"));
+            state.app_mut(name)?.gone_at.get_or_insert(gone_at);
+            state.say(|| format!("App {name} is to go"));
             Ok(())
         })
     }
@@ -129,12 +150,15 @@ impl Fly for Model {
                 network: Some(app.network.clone()),
                 organization: Organization { slug: app.org.clone() },
             };
-            Ok(state.apps.iter().filter(|(_, app)| app.org == ORG && app.visible_at <= state.now).map(shown).collect())
+            let lacks = state.lacks("apps");
+            let all = state.apps.iter().filter(|(_, app)| app.org == ORG && app.visible_at <= state.now).map(shown);
+            Ok(if lacks { all.skip(1).step_by(2).collect() } else { all.collect() })
         })
     }
 
     fn machines_of_all_apps(&self) -> Result<ListedMachines, FlyError> {
         self.ask(|state| {
+            let lacks = state.lacks("machines of all Apps");
             let apps = state.apps.iter().filter(|(_, app)| app.org == ORG && app.visible_at <= state.now);
             let rows = apps.flat_map(|(name, app)| {
                 let there = app.machines.iter().filter(|machine| machine.state != "destroyed");
@@ -146,137 +170,177 @@ impl Fly for Model {
                     ..ListedMachine::default()
                 })
             });
-            Ok(ListedMachines { machines: rows.collect(), complete: true })
+            let machines = if lacks { rows.skip(1).step_by(2).collect() } else { rows.collect() };
+            // A region that cannot be asked is said to be so; a page that is missing is not.
+            let complete = !lacks || state.now.as_millis().is_multiple_of(2);
+            Ok(ListedMachines { machines, complete })
         })
     }
 
     fn addresses(&self, app: &str) -> Result<Vec<Assignment>, FlyError> {
-        self.ask(|state| Ok(state.shown_app(app)?.addresses.clone()))
+        self.ask(|state| {
+            let lacks = state.faults.lists_lack > 0 && state.lacks(&format!("addresses of {app}"));
+            let addresses = state.read_app(app)?.addresses.clone();
+            Ok(if lacks { Vec::new() } else { addresses })
+        })
     }
 
     fn allocate(&self, app: &str, _: Family) -> Result<Assignment, FlyError> {
         self.ask(|state| {
-            state.watch_for_bills("an address is bought", app);
+            state.watch(app, Deed::BuyAddress);
+            if state.faults.over_quota {
+                return Err(ErrorKind::Quota("we need your payment information".into()));
+            }
             let number = state.next();
             let ip = IpAddr::V4(Ipv4Addr::from(0xC612_0000 + number)); // 198.18.0.0/15, RFC 2544
             let created_at = format!("{:010}", state.now.as_millis());
             let assignment = Assignment { ip, shared: false, egress: false, created_at };
-            let known = &mut state.app_mut(app)?.addresses;
-            known.push(assignment.clone());
-            if known.len() > 1 {
-                state.forbid(&format!("a second address is bought for {app}"));
-            }
-            state.say(format!("{app} gets {ip}"));
+            state.app_mut(app)?.addresses.push(assignment.clone());
+            state.say(|| format!("{app} gets {ip}"));
             Ok(assignment)
         })
     }
 
     fn release(&self, app: &str, ip: IpAddr) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::Release(ip));
             if let Ok(app) = state.app_mut(app) {
                 app.addresses.retain(|address| address.ip != ip);
             }
-            state.say(format!("{ip} of {app} is released"));
+            state.say(|| format!("{ip} of {app} is released"));
             Ok(())
         })
     }
 
     fn machines(&self, app: &str) -> Result<Vec<Machine>, FlyError> {
         self.ask(|state| {
-            let machines = &state.shown_app(app)?.machines;
-            let there = machines.iter().filter(|machine| machine.state != "destroyed");
-            Ok(there.map(|machine| state.shown_machine(machine)).collect())
+            let lacks = state.faults.lists_lack > 0 && state.lacks(&format!("Machines of {app}"));
+            let machines = state.read_app(app)?.machines.iter();
+            let there: Vec<Machine> =
+                machines.filter(|machine| machine.state != "destroyed" && !lacks).cloned().collect();
+            let shown: Vec<Machine> = there.iter().map(|machine| state.shown_machine(machine)).collect();
+            state.see(app, &shown, true);
+            Ok(shown)
         })
     }
 
     fn machine(&self, app: &str, id: &str) -> Result<Machine, FlyError> {
         self.ask(|state| {
-            let machines = &state.shown_app(app)?.machines;
-            let machine = machines.iter().find(|machine| machine.id == id).ok_or(ErrorKind::NotFound)?;
-            Ok(state.shown_machine(machine))
+            let machines = &state.read_app(app)?.machines;
+            let machine = machines.iter().find(|machine| machine.id == id).ok_or(ErrorKind::NotFound)?.clone();
+            let shown = state.shown_machine(&machine);
+            state.see(app, std::slice::from_ref(&shown), false);
+            Ok(shown)
         })
     }
 
     fn create_machine(&self, app: &str, machine: &NewMachine) -> Result<Machine, FlyError> {
         self.ask(|state| {
-            state.watch_for_bills("a Machine is made", app);
             if state.faults.no_capacity {
                 return Err(ErrorKind::Capacity("could not find a candidate host".into()));
             }
+            if state.faults.over_quota {
+                return Err(ErrorKind::Quota("we need your payment information".into()));
+            }
+            if state.faults.machines_refused {
+                return Err(ErrorKind::Refused("invalid_argument".into()));
+            }
+            let known = state.app_mut(app)?;
+            let of_this_name = |known: &&Machine| known.name == machine.name && known.state != "destroyed";
+            if let Some(known) = known.machines.iter().find(of_this_name) {
+                return Err(ErrorKind::MachineExists(known.id.clone()));
+            }
+            let slot = SlotId::parse(&machine.config.metadata[SLOT]).expect("what is sent can be read");
+            state.watch(app, Deed::MakeMachine { generation: &machine.config.metadata[GENERATION], slot });
             let (id, until) = (format!("m{}", state.next()), state.now + BOOT);
-            let config = serde_json::to_value(&machine.config).and_then(serde_json::from_value);
             let made = Machine {
                 id: id.clone(),
                 name: machine.name.clone(),
                 state: "created".into(),
                 created_at: format!("{:010}", state.now.as_millis()),
                 host_status: Some("ok".into()),
-                config: Some(config.expect("what is sent can be read")),
+                config: Some(read_back(&machine.config)),
                 ..Machine::default()
             };
             let boots = !state.faults.no_boot;
-            let known = state.app_mut(app)?;
-            let of_this_name = |known: &&Machine| known.name == machine.name && known.state != "destroyed";
-            if let Some(known) = known.machines.iter().find(of_this_name) {
-                return Err(ErrorKind::MachineExists(known.id.clone()));
-            }
+            let known = state.apps.get_mut(app).ok_or(ErrorKind::NotFound)?;
             known.machines.push(made.clone());
             if boots {
                 known.booting.insert(id.clone(), until);
             }
-            state.say(format!("Machine {id}, {}, is made in {app}", machine.name));
+            state.say(|| format!("Machine {id}, {}, is made in {app}", machine.name));
             Ok(made)
         })
     }
 
     fn start_machine(&self, app: &str, id: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::Touch);
             let until = state.now + BOOT;
-            state.machine_mut(app, id)?.state = "starting".into();
-            state.app_mut(app)?.booting.insert(id.into(), until);
+            let machine = state.machine_mut(app, id)?;
+            if machine.state != "stopped" {
+                return Err(ErrorKind::Refused("the Machine is not in a state that it can be started from".into()));
+            }
+            machine.state = "starting".into();
+            state.say(|| format!("Machine {id} is started"));
+            if let Some(app) = state.apps.get_mut(app) {
+                app.booting.insert(id.into(), until);
+            }
             Ok(())
         })
     }
 
     fn cordon(&self, app: &str, id: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::TakeOut(id));
             state.machine_mut(app, id)?.cordoned = true;
-            state.say(format!("Machine {id} is cordoned"));
+            state.takes_no_users(app, id);
+            state.say(|| format!("Machine {id} is cordoned"));
             Ok(())
         })
     }
 
     fn uncordon(&self, app: &str, id: &str) -> Result<(), FlyError> {
         self.ask(|state| {
-            state.machine_mut(app, id)?.cordoned = false;
-            state.say(format!("Machine {id} is uncordoned"));
+            state.watch(app, Deed::Touch);
+            let machine = state.machine_mut(app, id)?;
+            machine.cordoned = false;
+            let machine = [machine.clone()].map(|machine| state.shown_machine(&machine));
+            state.see(app, &machine, false);
+            state.say(|| format!("Machine {id} is uncordoned"));
             Ok(())
         })
     }
 
     fn destroy_machine(&self, app: &str, id: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::TakeOut(id));
             if let Ok(machine) = state.machine_mut(app, id) {
                 machine.state = "destroyed".into();
             }
-            state.say(format!("Machine {id} is destroyed"));
+            state.takes_no_users(app, id);
+            state.say(|| format!("Machine {id} is destroyed"));
             Ok(())
         })
     }
 
     fn set_metadata(&self, app: &str, id: &str, key: &str, value: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::Touch);
             let config = state.machine_mut(app, id)?.config.get_or_insert_default();
             config.metadata.insert(key.into(), value.into());
+            state.changes += 1;
             Ok(())
         })
     }
 
     fn delete_metadata(&self, app: &str, id: &str, key: &str) -> Result<(), FlyError> {
         self.ask(|state| {
+            state.watch(app, Deed::Touch);
             if let Ok(machine) = state.machine_mut(app, id) {
                 machine.config.get_or_insert_default().metadata.remove(key);
             }
+            state.changes += 1;
             Ok(())
         })
     }

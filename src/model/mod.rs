@@ -1,29 +1,34 @@
 //! A model of Fly and of the cluster in memory, so that tests can run the operator's own loop through thousands of schedules.
 //!
 //! It does what the real ones do as far as the operator can tell: Machines boot, checks pass where an frpc runs, Services have
-//! versions. Time passes only with requests and when a test says so. Requests can fail, before they are carried out or after.
-//! It watches: a request that must never be sent panics.
+//! versions. Time passes only with requests and when a test says so. Requests can fail, before they are carried out or after, and other
+//! things can happen before one arrives. It watches: a request that must never be sent panics (`truth.rs`).
 
 mod cluster;
+mod faults;
 mod fly;
+mod machine;
+mod truth;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::controller::work::Time;
-use crate::examples::{self, Dice};
+use crate::examples::Dice;
 use crate::random::Random;
 use crate::render::address::Assignment;
 use crate::render::machine::wire::Machine;
 use crate::render::objects::read::{Secret, WireConfigMap, WireDeployment};
 use crate::service::{Service, ServiceId};
-use crate::tunnel::TunnelId;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::Now;
+pub use faults::Faults;
+pub use truth::{History, Names, SERVICES, names, owner};
 
-/// A request takes up to so many milliseconds.
-const LONGEST_REQUEST: u64 = 400;
+/// The organisation that we use.
+pub const ORG: &str = "personal";
 
 /// A Machine starts so long after it was asked for.
 const BOOT: Duration = Duration::from_secs(2);
@@ -32,6 +37,9 @@ const BOOT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Model(Arc<Mutex<State>>);
 
+/// Something that happens before a request arrives: somebody changes a thing by hand, or another process does something.
+pub type Meanwhile = Box<dyn FnMut() + Send>;
+
 /// Everything that exists.
 pub struct State {
     pub now: Duration,
@@ -39,98 +47,99 @@ pub struct State {
     pub faults: Faults,
     /// The operator is to be uninstalled.
     pub drains: bool,
+    /// Two processes lead.
+    pub rivals: bool,
+    /// When two last led. Until some time after, each may act on what it saw before the other acted.
+    pub rivals_ended: Option<Duration>,
+    /// When the last process started.
+    pub started: Duration,
     /// The wall clock is so many seconds ahead.
     pub wall_offset: i64,
     /// The process dies after so many requests more: they have no effect then.
     pub dies_after: Option<u32>,
+    /// Before so many of a hundred requests this happens.
+    pub meanwhile: (u64, Option<Meanwhile>),
     pub apps: BTreeMap<String, App>,
     pub services: BTreeMap<ServiceId, Service>,
+    /// Things that people did to each Service.
+    pub histories: BTreeMap<ServiceId, History>,
+    /// Addresses that Fly or a Service had and that somebody took away by hand, or made up.
+    pub of_people: BTreeSet<IpAddr>,
     pub secrets: BTreeMap<String, Secret>,
     pub config_maps: BTreeMap<String, WireConfigMap>,
     pub deployments: BTreeMap<String, WireDeployment>,
     pub has_namespace: bool,
+    /// The operator's namespace is being deleted until that time: nothing can be made in it.
+    pub namespace_goes_until: Duration,
     /// Requests to both systems so far.
     pub requests: u64,
-    /// Everything that was changed, for people.
-    pub story: Vec<String>,
+    /// Changes so far, by whomever.
+    pub changes: u64,
+    /// Everything that was changed, for people; `None` where nobody reads it.
+    pub story: Option<Vec<String>>,
+    /// The reply to the request that is being carried out gets lost.
+    unheard: bool,
+    lists_that_lacked: Vec<String>,
     /// It makes names, addresses, UIDs and versions that nothing else has.
     counter: u32,
 }
 
-/// The things that do not work at the moment.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// So many of a hundred requests fail.
-    pub failures: u64,
-    /// So many of a hundred requests to Fly are too many.
-    pub too_many: u64,
-    /// Fly has no room for a Machine.
-    pub no_capacity: bool,
-    /// Machines that are made now never boot.
-    pub no_boot: bool,
-    /// The cluster does not run frpc that is applied now.
-    pub no_frpc: bool,
-    /// A policy refuses writes to the status of Services.
-    pub status_refused: bool,
-}
-
-impl Faults {
-    /// Some of them, or none.
-    pub fn rolled(dice: &mut Dice) -> Faults {
-        Faults {
-            failures: [0, 0, 5, 30][dice.below(4) as usize],
-            too_many: [0, 0, 0, 20][dice.below(4) as usize],
-            no_capacity: dice.percent(8),
-            no_boot: dice.percent(5),
-            no_frpc: dice.percent(8),
-            status_refused: dice.percent(8),
-        }
-    }
-}
-
 /// An App at Fly.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct App {
     pub network: String,
     pub org: String,
     pub addresses: Vec<Assignment>,
     pub machines: Vec<Machine>,
+    /// Machines that somebody changed or made by hand.
+    pub by_hand: BTreeSet<String>,
     /// Machines that boot, by their IDs, and until when.
     booting: BTreeMap<String, Duration>,
+    /// Machines that Fly last showed to the operator as serving, and since when it did.
+    shown_serving: BTreeMap<String, Duration>,
     /// Fly's reads do not show it before.
     visible_at: Duration,
     /// It was asked to go, and is gone at that time.
     gone_at: Option<Duration>,
+    /// How it was before it last changed, and when that was.
+    before: Option<(Duration, Box<App>)>,
 }
 
-/// The outcome of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Served,
-    /// It fails, and was never carried out.
-    Refused,
-    /// It is carried out, and the reply is lost.
-    ReplyLost,
+impl App {
+    /// An App that somebody else made.
+    pub fn of_others(network: &str, org: &str) -> App {
+        App { network: network.into(), org: org.into(), ..App::default() }
+    }
 }
 
 impl Model {
-    /// Nothing exists but the operator's namespace.
-    pub fn new(seed: u64) -> Model {
+    /// Nothing exists but the operator's namespace. `told`: somebody will read the story.
+    pub fn new(seed: u64, told: bool) -> Model {
         Model(Arc::new(Mutex::new(State {
             now: Duration::ZERO,
             dice: Dice(seed),
             faults: Faults::default(),
             drains: false,
+            rivals: false,
+            rivals_ended: None,
+            started: Duration::ZERO,
             wall_offset: 3_000,
             dies_after: None,
+            meanwhile: (0, None),
             apps: BTreeMap::new(),
             services: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            of_people: BTreeSet::new(),
             secrets: BTreeMap::new(),
             config_maps: BTreeMap::new(),
             deployments: BTreeMap::new(),
             has_namespace: true,
+            namespace_goes_until: Duration::ZERO,
             requests: 0,
-            story: Vec::new(),
+            changes: 0,
+            story: told.then(Vec::new),
+            unheard: false,
+            lists_that_lacked: Vec::new(),
             counter: 0,
         })))
     }
@@ -138,6 +147,21 @@ impl Model {
     /// Everything that exists, to look at or to change.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is on its way, and something may happen before it arrives.
+    fn arrive(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let (percent, there) = (state.meanwhile.0, state.meanwhile.1.is_some());
+        if !there || !state.dice.percent(percent) {
+            return state;
+        }
+        let Some(mut meanwhile) = state.meanwhile.1.take() else { return state };
+        drop(state);
+        meanwhile();
+        let mut state = self.state();
+        state.meanwhile.1 = Some(meanwhile);
+        state
     }
 }
 
@@ -152,12 +176,14 @@ impl State {
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
         let now = self.now;
-        self.apps.retain(|_, app| app.gone_at.is_none_or(|gone_at| gone_at > now));
-        for app in self.apps.values_mut() {
+        if self.apps.values().any(|app| app.gone_at.is_some_and(|gone_at| gone_at <= now)) {
+            self.apps.retain(|_, app| app.gone_at.is_none_or(|gone_at| gone_at > now));
+        }
+        for app in self.apps.values_mut().filter(|app| !app.booting.is_empty()) {
             app.booting.retain(|id, until| {
                 let boots = *until > now;
                 let started = app.machines.iter_mut().find(|machine| machine.id == *id && !boots);
-                if let Some(machine) = started {
+                if let Some(machine) = started.filter(|machine| machine.state != "destroyed") {
                     machine.state = "started".into();
                 }
                 boots
@@ -165,40 +191,22 @@ impl State {
         }
     }
 
-    pub fn say(&mut self, line: String) {
-        self.story.push(format!("{:8.2}s {line}", self.now.as_secs_f64()));
-    }
-
-    /// A request that must never be sent was sent.
-    fn forbid(&self, what: &str) -> ! {
-        panic!("{what}\n{}", self.story.join("\n"))
-    }
-
-    /// A request is sent: time passes, and it may fail.
-    fn fate(&mut self) -> Fate {
-        let took = Duration::from_millis(self.dice.below(LONGEST_REQUEST));
-        self.pass(took);
-        self.requests += 1;
-        if let Some(left) = &mut self.dies_after {
-            if *left == 0 {
-                return Fate::Refused;
-            }
-            *left -= 1;
-        }
-        let failures = self.faults.failures;
-        if !self.dice.percent(failures) {
-            Fate::Served
-        } else if self.dice.percent(50) {
-            Fate::Refused
-        } else {
-            Fate::ReplyLost
+    /// Something was changed.
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        self.changes += 1;
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:8.2}s {}", self.now.as_secs_f64(), line()));
         }
     }
 
-    /// The Service whose tunnel's App has this name.
-    fn service_of(&self, app: &str) -> Option<&Service> {
-        let owner = examples::owner();
-        self.services.values().find(|service| owner.app(&TunnelId::of(&service.id())) == app)
+    /// Something that must never be.
+    pub fn forbid(&self, what: &str) -> ! {
+        panic!("{what}\n{}", self.told())
+    }
+
+    /// The story so far.
+    pub fn told(&self) -> String {
+        self.story.as_ref().map(|story| story.join("\n")).unwrap_or_default()
     }
 }
 

@@ -72,7 +72,8 @@ pub fn read(
 
 /// The first annotation of the Go operator on the Service.
 pub fn legacy(annotations: &BTreeMap<String, String>) -> Option<String> {
-    LEGACY.iter().map(|short| format!("{PREFIX}{short}")).find(|name| annotations.contains_key(name))
+    let is_there = |short: &&&str| annotations.keys().any(|name| name.strip_prefix(PREFIX) == Some(**short));
+    LEGACY.iter().find(is_there).map(|short| format!("{PREFIX}{short}"))
 }
 
 /// A Fly region or a list in order of preference, without blanks. Whether a region exists is Fly's to say.

@@ -18,8 +18,10 @@ pub enum Reply {
     Service(Box<Service>),
     /// The address that was given.
     Address(Address),
-    /// The Machine that was made, or one that has its name.
+    /// The Machine that was made.
     Machine(Machine),
+    /// A Machine that has its name already: it was made before.
+    Twin(Machine),
     /// The keys that were made, and the UID of their Secret.
     Keys(TunnelKeys, String),
     /// The UID of the ConfigMap that was made.
@@ -50,6 +52,11 @@ impl Observed {
                 deeds.spelling = lane.recipe.deviations(&machine);
                 self.replace_machine(machine);
             }
+            // Somebody may have changed it since, so how it differs is no spelling of Fly's.
+            (Step::CreateMachine(lane), Reply::Twin(machine)) => {
+                deeds.created(lane, now);
+                self.replace_machine(machine);
+            }
             (Step::StartMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Pending),
             (Step::DestroyMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Gone),
             (Step::GiveUpMachine(given_up), _) => {
@@ -69,7 +76,7 @@ impl Observed {
                 let uid = if let Reply::ConfigMap(uid) = reply { uid } else { String::new() };
                 let name = names::lane_object(app, &frpc.machine);
                 let object = LaneObject { name, machine: frpc.machine.clone() };
-                let recipe = Some(frpc.lane.recipe.to_json().to_string().into());
+                let recipe = Some(frpc.lane.recipe.to_text().into());
                 let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall), uid };
                 self.in_objects(|objects| {
                     objects.copies.config_maps.retain(|known| *known != config_map.object.name);

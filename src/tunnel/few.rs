@@ -1,4 +1,4 @@
-//! Small containers. There may be a thousand tunnels, and each keeps a handful of values by name.
+//! A few values by name, and since when a few things are as they are: small, since there may be a thousand tunnels.
 
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ impl<T> Default for Few<T> {
 impl<T> Few<T> {
     pub fn get(&self, name: &str) -> Option<&T> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn set(&mut self, name: &str, value: T) {

@@ -1,7 +1,5 @@
 //! The one hash that names and generations are made with.
 
-use std::fmt::Write;
-
 use ring::digest;
 
 /// `length` hex digits of the SHA-256 of the parts. Each part is closed by a zero byte, so that no two lists of parts run
@@ -12,10 +10,8 @@ pub fn hash(parts: &[&str], length: usize) -> String {
         context.update(part.as_bytes());
         context.update(&[0]);
     }
-    let mut hex = String::new();
-    for byte in context.finish().as_ref().iter().take(length.div_ceil(2)) {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-    }
-    hex.truncate(length);
-    hex
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    let bytes = context.finish();
+    let digits = bytes.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    digits.take(length).collect()
 }

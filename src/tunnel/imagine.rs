@@ -144,7 +144,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
             slot: lane.slot,
             control_port: lane.control_port,
             retiring_since: None,
-            recipe: Some(lane.recipe.to_json().to_string().into()),
+            recipe: Some(lane.recipe.to_text().into()),
         }),
         version: String::new(),
         image: lane.recipe.frps_image.clone(),

@@ -69,13 +69,18 @@ impl Recipe {
 
     /// Ten hex digits that differ wherever the recipe does.
     pub fn generation(&self) -> String {
-        hash(&[&FORMAT.to_string(), &self.to_json().to_string()], 10)
+        hash(&[&FORMAT.to_string(), &self.to_text()], 10)
     }
 
     /// The recipe without what is at its default. Its keys are in alphabetical order, so the order of the fields here does
     /// not matter.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("strings, numbers and JSON values always serialise")
+    }
+
+    /// [`Recipe::to_json`] as text.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(&self.to_json()).expect("JSON values always serialise")
     }
 
     /// Reads what [`Recipe::to_json`] gave. `None` where a later version wrote it, with fields that mean something new.
@@ -260,7 +265,7 @@ mod tests {
     #[test]
     fn a_generation_never_changes_by_an_upgrade_alone() {
         let hashed = r#"{"address":"192.0.2.1","forwards":[{"port":"80/tcp","to":"10.96.0.7"},{"port":"443/tcp","to":"10.96.0.7"}],"frpc_image":"frpc:1","frps_image":"frps:1","keys":"k1","region":"ord","resources":{"cpu_request":"10m","memory_limit":"128Mi","memory_request":"32Mi"},"size":"shared-cpu-1x"}"#;
-        assert_eq!(recipe().to_json().to_string(), hashed);
+        assert_eq!(recipe().to_text(), hashed);
         assert_eq!(recipe().generation(), "f120354ea1", "if this is on purpose, raise FORMAT and pin the new value");
     }
 

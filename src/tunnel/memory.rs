@@ -13,8 +13,10 @@ use super::condition::Shown;
 use super::failure::{Attempt, Cause, Failure, Trouble};
 use super::few::{Few, Since};
 use super::lane::{Lane, SlotId};
-use super::machines;
+use super::machines::{self, LaneMachine};
+use super::names;
 use super::observed::{App, Family, Machine, Observed, Ours, State};
+use super::plan::step::Look;
 use crate::service::request::Warning;
 use crate::service::{Service, Status};
 
@@ -77,8 +79,14 @@ pub struct Sightings {
     pub missing_machines: Since,
     /// Since when Fly lists no address for the tunnel, or no App.
     pub no_address: Option<Duration>,
-    /// Since when Fly shows the App and lists no address of it: one that this process asks for is to show in lists that come later.
-    pub app_without_address: Option<Duration>,
+    /// Since when lists of the App's addresses have had none, beginning anew where one was asked for: what came of it may be listed late.
+    pub no_address_since_asked: Option<Duration>,
+    /// When all was last looked at. What is missing since then is missing in one list alone, however long ago that was.
+    listed: Option<Duration>,
+    /// A Machine of ours was seen.
+    pub saw_a_lane: bool,
+    /// The last attempt, if it was not the first, at a Machine by its generation and slot. A list may lack the Machine.
+    attempts: Few<u32>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
     /// A lane served when all was last looked at.
@@ -207,6 +215,27 @@ impl Deeds {
     }
 }
 
+impl Sightings {
+    /// The time of the last look at everything: for as long as until then lists have shown what they show.
+    pub fn as_listed(&self, now: Now) -> Now {
+        Now { monotonic: self.listed.unwrap_or(now.monotonic), ..now }
+    }
+
+    /// Takes note of an attempt at a Machine of that name.
+    pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
+        let attempt = names::attempt(name).unwrap_or(1);
+        if attempt > self.last_attempt(generation, slot) {
+            self.attempts.set(&format!("{generation}-{slot}"), attempt);
+        }
+    }
+
+    /// The last attempt at a Machine of this generation and slot.
+    pub fn last_attempt(&self, generation: &str, slot: SlotId) -> u32 {
+        let known = || self.attempts.get(&format!("{generation}-{slot}")).copied();
+        if self.attempts.is_empty() { 1 } else { known().unwrap_or(1) }
+    }
+}
+
 /// The part of the status that we write.
 fn ours(service: &Service) -> Status {
     let Status { load_balancer, .. } = service.status.clone();
@@ -293,7 +322,10 @@ impl Memory {
     }
 
     /// Takes note that something was looked at. An App is empty when its deletion is asked for.
-    pub fn looked(&mut self, seen: &Observed) {
+    pub fn looked(&mut self, look: &Look, seen: &Observed, now: Now) {
+        if *look == Look::Everything {
+            self.sightings.listed = Some(now.monotonic);
+        }
         // The thing that was only early is there now: a failure that follows is the first of a row.
         let was_early = |trouble: &Trouble| {
             let early = trouble.attempt == Attempt::Look && trouble.failure.cause == Cause::Early;
@@ -308,12 +340,13 @@ impl Memory {
 
     /// Fly was asked for an address, and may have given one: lists have to be without it for a while from now on.
     pub fn asked_for_an_address(&mut self) {
-        (self.deeds.app_created, self.sightings.app_without_address) = (false, None);
+        (self.deeds.app_created, self.sightings.no_address_since_asked) = (false, None);
     }
 
     /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
     pub fn app_is_listed(&mut self) {
-        (self.sightings.absent, self.sightings.no_address) = (None, None);
+        let Sightings { absent, no_address, no_address_since_asked, .. } = &mut self.sightings;
+        (*absent, *no_address, *no_address_since_asked) = (None, None, None);
     }
 
     /// Takes note of a look.
@@ -326,13 +359,18 @@ impl Memory {
         };
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
-        let without_address = ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
-        let no_address = absent || without_address;
-        sightings.app_without_address = without_address.then(|| sightings.app_without_address.unwrap_or(now.monotonic));
-        sightings.no_address = no_address.then(|| sightings.no_address.unwrap_or(now.monotonic));
+        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let since = |is_so: bool, before: Option<Duration>| is_so.then(|| before.unwrap_or(now.monotonic));
+        sightings.no_address = since(no_address, sightings.no_address);
+        // That Fly does not find the App says nothing of its addresses.
+        sightings.no_address_since_asked = since(no_address && !absent, sightings.no_address_since_asked);
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+        for LaneMachine { machine, ours, .. } in &machines.ours {
+            sightings.saw_a_lane = true;
+            sightings.attempted(&ours.generation, ours.slot, &machine.name);
+        }
         let in_service = machines.ours.iter().filter(|lane| lane.takes_users());
         sightings.users_served = Some(in_service.clone().next().is_some());
         sightings.in_service.note(in_service.map(|lane| &lane.machine.id), now);
@@ -369,7 +407,8 @@ mod tests {
                 memory.failed(attempt, Failure::new(cause, "no"));
             };
             (0..early).for_each(|_| fail(&mut memory, Attempt::Look, cause));
-            memory.looked(&Observed::default());
+            let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+            memory.looked(&Look::Everything, &Observed::default(), now);
             fail(&mut memory, Attempt::OtherStep, Cause::Cluster);
             assert_eq!(memory.trouble.map(|trouble| trouble.times), Some(expected), "{early} times {cause:?}");
         }

@@ -14,6 +14,8 @@ pub mod failure;
 pub mod few;
 pub mod hash;
 pub mod imagine;
+#[cfg(test)]
+pub mod invariants;
 mod kept;
 pub mod keys;
 pub mod lane;

@@ -2,58 +2,74 @@
 
 use std::collections::BTreeMap;
 
-use crate::examples;
-use crate::model::{App, State as Everything};
+use super::happen::others_are_untouched;
+use crate::model::{App, Names, ORG, State as Everything, names, owner};
+use crate::render::machine::observed;
 use crate::render::objects::MACHINE_LABEL;
 use crate::service::Service;
 use crate::service::port::Port;
-use crate::tunnel::TunnelId;
 use crate::tunnel::lane::Recipe;
-use crate::tunnel::names;
+use crate::tunnel::names::{DEFAULT_CLASS, finalizer, keys as keys_name};
 use crate::tunnel::observed::State;
 
 /// Whether all is as the Services want it, and nothing of ours is left beside. The error says what is not.
-pub fn converged(state: &Everything, drained: bool) -> Result<(), String> {
+///
+/// `told`: the Services can show it. Otherwise only what users and bills see of it counts.
+pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), String> {
     let mut apps = 0;
-    for service in state.services.values() {
-        let id = service.id();
-        let app = state.apps.get(&examples::owner().app(&TunnelId::of(&id)));
-        if drained || !service.wants_tunnel(&examples::owner().class) {
+    for Names { id, app: name, network } in names() {
+        let Some(service) = state.services.get(id) else { continue };
+        let app = state.app_of(id);
+        if drained || !service.wants_tunnel(&owner().0.class) {
             hold(app.is_none(), || format!("{id} has an App"))?;
+            if !told {
+                continue;
+            }
             hold(!service.is_going(), || format!("{id} hangs"))?;
-            // A Service that never had a tunnel keeps the word that it was refused, when it is no load balancer any more: the condition alone does
-            // not tell whose it is.
-            let shown = service.condition().is_some_and(|condition| condition.reason != "InvalidService");
-            hold(service.metadata.finalizers.is_empty() && !shown, || format!("{id} shows something"))?;
+            // A Service that never had a tunnel, or whose finalizer somebody took off, keeps the condition when it is no load balancer any
+            // more: that alone does not tell whose it is.
+            let bare = state.histories.get(id).is_some_and(|history| history.bare);
+            let of_a_tunnel = ["Serving", "Updating", "Provisioning", "Deleting"];
+            let shown = service.condition().is_some_and(|condition| of_a_tunnel.contains(&condition.reason.as_str()));
+            let shown = shown && !bare;
+            hold(!service.has_finalizer(&finalizer(DEFAULT_CLASS)) && !shown, || format!("{id} shows something"))?;
             hold(service.addresses().is_empty(), || format!("{id} shows a released address"))?;
+            continue;
+        }
+        let condition = service.condition();
+        let shown = condition.map(|condition| (condition.reason.as_str(), condition.status.as_str()));
+        if state.apps.get(name).is_some_and(|app| app.network != *network || app.org != ORG) {
+            hold(!told || shown == Some(("NameConflict", "False")), || format!("{id} shows {shown:?}"))?;
             continue;
         }
         apps += 1;
         let app = app.ok_or_else(|| format!("{id} has no App"))?;
         hold(app.addresses.len() == 1, || format!("{id} has {} addresses", app.addresses.len()))?;
-        hold(service.addresses() == [app.addresses[0].ip], || format!("{id} shows {:?}", service.addresses()))?;
-        let condition = service.condition().ok_or_else(|| format!("{id} shows no condition"))?;
-        let shown = (condition.reason.as_str(), condition.status.as_str());
-        hold(shown == ("Serving", "True"), || format!("{id} shows {shown:?}"))?;
-        let name = examples::owner().app(&TunnelId::of(&id));
+        let address = app.addresses[0].ip;
+        hold(!told || service.addresses() == [address], || format!("{id} shows {:?}", service.addresses()))?;
+        hold(!told || shown == Some(("Serving", "True")), || format!("{id} shows {shown:?}"))?;
         let (machine, keys) = lane(service, app)?;
-        hold(state.secrets.contains_key(&names::keys(&name, &keys)), || format!("the keys of {id} are not there"))?;
+        hold(state.secrets.contains_key(&keys_name(name, &keys)), || format!("the keys of {id} are not there"))?;
         let is_of_it = |labels: &BTreeMap<String, String>| labels.get(MACHINE_LABEL) == Some(&machine);
         let configured = state.config_maps.values().any(|map| is_of_it(&map.metadata.labels));
         let deployed = state.deployments.values().any(|deployment| is_of_it(&deployment.metadata.labels));
         hold(configured && deployed, || format!("the lane of {id} has no frpc"))?;
     }
-    hold(state.apps.len() == apps, || format!("there are Apps beside: {:?}", state.apps.keys().collect::<Vec<_>>()))?;
+    let ours = names().iter().filter(|names| state.app_of(&names.id).is_some()).count();
+    hold(ours == apps, || format!("there are Apps beside: {:?}", state.apps.keys().collect::<Vec<_>>()))?;
     let objects = (state.secrets.len(), state.config_maps.len(), state.deployments.len());
-    hold(objects == (apps, apps, apps), || format!("there are {objects:?} objects of {apps} tunnels"))
+    hold(objects == (apps, apps, apps), || format!("there are {objects:?} objects of {apps} tunnels"))?;
+    hold(others_are_untouched(state), || "something of others is touched".into())
 }
 
 /// One Machine, with the ports of the Service. Gives its ID, and the fingerprint of its keys.
 fn lane(service: &Service, app: &App) -> Result<(String, String), String> {
     let id = service.id();
-    let machines: Vec<_> = app.machines.iter().filter(|machine| machine.state != "destroyed").collect();
-    hold(machines.len() == 1, || format!("{id} has {} Machines", machines.len()))?;
-    let machine = crate::render::machine::observed(machines[0].clone());
+    let there = app.machines.iter().filter(|machine| machine.state != "destroyed");
+    // Machines that strangers put there are left alone.
+    let ours = there.map(|machine| observed(machine.clone())).filter(|machine| machine.ours.is_some());
+    let [machine] = <[_; 1]>::try_from(ours.collect::<Vec<_>>())
+        .map_err(|machines| format!("{id} has {} Machines", machines.len()))?;
     let wanted: Vec<Port> = service.spec.ports.iter().map(|port| Port::tcp(port.port)).collect();
     let exposed: Vec<Port> = machine.user_ports().collect();
     hold(exposed == wanted, || format!("{id} wants {wanted:?} and has {exposed:?}"))?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::schedule;
+use super::{Part, ROUNDS, Run, schedule};
 
 /// So many failing seeds are told of, and then no more is run.
 const MOST_FAILURES: usize = 10;
@@ -33,7 +33,7 @@ fn simulate() {
                     if seed >= from + seeds || failed.lock().expect("nobody panics with it").len() >= MOST_FAILURES {
                         return;
                     }
-                    match attempt(seed, &[]) {
+                    match attempt(seed, &Run::default()) {
                         Ok((sent, took)) => {
                             requests.fetch_add(sent, Ordering::Relaxed);
                             let mut longest = longest.lock().expect("nobody panics with it");
@@ -62,26 +62,26 @@ fn simulate() {
     assert!(failed.is_empty(), "these seeds fail: {failed:?}");
 }
 
-/// Runs a schedule without some of its rounds. The error is the story of its failure.
-fn attempt(seed: u64, left_out: &[u64]) -> Result<(u64, Duration), String> {
-    let run = || schedule(seed, &|round| !left_out.contains(&round));
-    catch_unwind(AssertUnwindSafe(run)).map(|done| (done.requests, done.took)).map_err(|panic| {
+/// Runs a schedule. The error is the story of its failure.
+fn attempt(seed: u64, run: &Run) -> Result<(u64, Duration), String> {
+    catch_unwind(AssertUnwindSafe(|| schedule(seed, run))).map(|done| (done.requests, done.took)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     })
 }
 
-/// Leaves out one round after the other, as long as it fails all the same.
+/// Leaves out one part after the other, as long as it fails all the same.
 fn shortest(seed: u64) -> String {
     std::panic::set_hook(Box::new(|_| ()));
-    let mut left_out = Vec::new();
-    let mut story = attempt(seed, &left_out).err().unwrap_or_default();
-    for round in 0..12 {
-        left_out.push(round);
-        match attempt(seed, &left_out) {
+    let mut run = Run { told: true, ..Run::default() };
+    let mut story = attempt(seed, &run).err().unwrap_or_default();
+    let parts = [Part::Round, Part::Faults, Part::Crash, Part::Rival, Part::Meanwhile, Part::Event];
+    for (part, round) in parts.iter().flat_map(|part| (0..ROUNDS).rev().map(|round| (*part, round))) {
+        run.left_out.push((round, part));
+        match attempt(seed, &run) {
             Err(shorter) => story = shorter,
             Ok(_) => {
-                left_out.pop();
+                run.left_out.pop();
             }
         }
     }

@@ -22,9 +22,9 @@ use wire::{
 /// Metadata of a Machine that is ours.
 const OWNER: &str = "fto_owner";
 const SERVICES: &str = "fto_services";
-const GENERATION: &str = "fto_generation";
-const SLOT: &str = "fto_lane";
-const CONTROL_PORT: &str = "fto_control_port";
+pub const GENERATION: &str = "fto_generation";
+pub const SLOT: &str = "fto_lane";
+pub const CONTROL_PORT: &str = "fto_control_port";
 /// When the Machine began to retire, RFC 3339.
 pub const RETIRING_SINCE: &str = "fto_retiring_since";
 
@@ -54,7 +54,7 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
                 key(SERVER_CERTIFICATE),
                 key(SERVER_KEY),
                 key(CLIENT_CERTIFICATE),
-                file(path(RECIPE_FILE), &recipe.to_json().to_string()),
+                file(path(RECIPE_FILE), &recipe.to_text()),
             ],
             // The control service has no check: frpc must get through as soon as frps listens.
             services: [service(Port::tcp(lane.control_port), false)]

@@ -18,7 +18,7 @@ use crate::tunnel::{Tunnel, TunnelId, names};
 pub const WRITER: &str = "fly-tunnel-operator";
 
 /// Labels of every object. They find and show things and prove nothing.
-const OWNER_LABEL: &str = "fly-tunnel-operator.dev/owner";
+pub const OWNER_LABEL: &str = "fly-tunnel-operator.dev/owner";
 pub const APP_LABEL: &str = "fly-tunnel-operator.dev/app";
 const SERVICE_NAMESPACE_LABEL: &str = "fly-tunnel-operator.dev/service-namespace";
 const SERVICE_NAME_LABEL: &str = "fly-tunnel-operator.dev/service-name";
@@ -78,7 +78,7 @@ impl Home<'_> {
             "immutable": true,
             "data": {
                 frpc::CONFIG_FILE: frpc::configuration(&frpc.lane),
-                RECIPE_FILE: frpc.lane.recipe.to_json().to_string(),
+                RECIPE_FILE: frpc.lane.recipe.to_text(),
             },
         })
     }

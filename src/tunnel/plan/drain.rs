@@ -23,7 +23,9 @@ pub(super) fn plan(context: &Context) -> Draft {
     {
         return Draft::new(Next::LeftAlone(other.advice_to_drain()), None);
     }
-    let writes = !context.is_last(&next) && !context.may_be_another_owners();
+    // A Service of which nothing else is left may show an address that nobody has.
+    let last = context.is_last(&next) && (next != Next::Gone || context.seen.shown_addresses().is_empty());
+    let writes = !last && !context.may_be_another_owners();
     let shown = writes.then(|| Shown::new(context.addresses_left(), Condition::deleting()));
     Draft { next, why, shown }
 }

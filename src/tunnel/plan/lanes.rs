@@ -111,6 +111,9 @@ impl<'a> Lanes<'a> {
         let Some(lane) = self.lane_to_make(slot) else {
             return settled(); // every port is taken: the Service would need all 64,512 of them
         };
+        if !self.context.memory.sightings.saw_a_lane && self.objects_tell_of_a_lane() {
+            return wait_for(Waiting::SecondLook, Look::Everything, BELIEVED);
+        }
         match slot.state {
             SlotState::Missing { pause } if !pause.is_zero() => {
                 wait_for(Waiting::MachineStart, Look::Everything, pause)
@@ -215,7 +218,8 @@ impl<'a> Lanes<'a> {
                 return;
             }
             let Context { memory, now, .. } = *self.context;
-            let missing = memory.sightings.missing_machines.elapsed(&object.machine, now).unwrap_or_default();
+            let missing = memory.sightings.missing_machines.elapsed(&object.machine, memory.sightings.as_listed(now));
+            let missing = missing.unwrap_or_default();
             if self.saw_destroyed(&object.machine) || missing >= BELIEVED {
                 steps.push(step(object.name.clone()));
             } else {
@@ -229,6 +233,16 @@ impl<'a> Lanes<'a> {
         steps.extend(copies.config_maps.iter().map(|name| Step::DeleteConfigMap(name.clone())));
         all(steps.into_iter())?;
         if unsure { Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED)) } else { Ok(()) }
+    }
+
+    /// A frpc is of a Machine that Fly did not list yet in the time of this process: its list may be late.
+    fn objects_tell_of_a_lane(&self) -> bool {
+        let Context { memory, now, .. } = *self.context;
+        let listed = memory.sightings.as_listed(now);
+        let missing = |object: &LaneObject| memory.sightings.missing_machines.elapsed(&object.machine, listed);
+        let deployments = self.objects.deployments.iter().map(|deployment| &deployment.object);
+        let mut objects = self.objects.config_maps.iter().map(|map| &map.object).chain(deployments);
+        objects.any(|object| missing(object).is_some_and(|long| long < BELIEVED))
     }
 
     /// Whether this process saw the Machine destroyed.
@@ -281,6 +295,8 @@ impl<'a> Lanes<'a> {
             machine.ours.as_ref().is_some_and(|ours| ours.generation == slot.generation && ours.slot == slot.id)
         });
         let attempt = holders.filter_map(|machine| names::attempt(&machine.name)).max().unwrap_or(0) + 1;
+        // One that was made, and that this list lacks, has to be a conflict.
+        let attempt = attempt.max(self.context.memory.sightings.last_attempt(&slot.generation, slot.id));
         let control_port = control_port(self.context.settings.control_port_base, taken)?;
         Some(lane(slot, names::machine(&slot.generation, slot.id, attempt), control_port))
     }

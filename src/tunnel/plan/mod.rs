@@ -107,6 +107,8 @@ pub fn plan(tunnel: &Tunnel, settings: &Settings, seen: &Observed, memory: &Memo
         (_, Wanted::Drained) => drain::plan(&context),
     };
     let plan = context.show_first(draft);
+    #[cfg(test)]
+    super::invariants::check(&plan, tunnel, settings, seen);
     match plan.next {
         Next::Wait(wait) if context.waits_in_vain() => {
             Plan { next: Next::Wait(Wait { in_vain: true, ..wait }), ..plan }

@@ -8,6 +8,7 @@ use super::{BELIEVED, Context, Draft, Go, Halt, Next, READS_LAG, act, all, for_s
 use crate::service::request::Wish;
 use crate::tunnel::condition::{Condition, Shown};
 use crate::tunnel::failure::{Cause, Trouble};
+use crate::tunnel::memory::Sightings;
 use crate::tunnel::observed::{App, Family, KeysSecret, Objects, OurApp};
 
 /// The way to a tunnel that serves.
@@ -89,8 +90,10 @@ impl Context<'_> {
         if app.address(&self.seen.shown_addresses()).is_some() {
             return Ok(());
         }
-        let without_address = self.memory.sightings.app_without_address.map(|since| self.now.since(since));
-        let nobody_asked = self.memory.deeds.app_created || without_address.is_some_and(|long| long >= BELIEVED);
+        let Sightings { no_address_since_asked, .. } = &self.memory.sightings;
+        let listed = self.memory.sightings.as_listed(self.now);
+        let none_since_asked = no_address_since_asked.map(|since| listed.since(since));
+        let nobody_asked = self.memory.deeds.app_created || none_since_asked.unwrap_or_default() >= BELIEVED;
         if nobody_asked && self.address_is_lost() {
             Err(act(Step::AllocateAddress(Family::V4)))
         } else {

@@ -83,7 +83,8 @@ impl Leadership {
         self.0.changed.notify_all();
     }
 
-    pub(super) fn end(&self) {
+    /// Ends the term, for good. Another may begin later, if an election goes on.
+    pub fn end(&self) {
         self.state().lasts = Lasts::Over;
     }
 

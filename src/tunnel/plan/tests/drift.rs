@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::reality::Reality;
 use super::stories::{LONG, assert_whole, ready, reason, serving};
+use crate::examples;
 use crate::service::machine_size::MachineSize;
 use crate::service::port::Port;
-use crate::tunnel::observed::{App, Exposed, Machine, State};
+use crate::tunnel::effect::Reply;
+use crate::tunnel::observed::{App, Exposed, Machine, OurApp, State};
 use crate::tunnel::plan::Next;
-use crate::tunnel::plan::step::{ServiceStep, Step, Waiting};
+use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
 
 const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
 
@@ -243,4 +245,121 @@ fn what_an_admission_makes_of_the_status_is_not_written_again() {
     assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
     reality.service.status.load_balancer.ingress.clear();
     assert!(matches!(reality.plan().next, Next::Act(_)), "somebody else's edit is mended");
+}
+
+/// Fly's list shows the App without any Machine.
+fn lists_no_machine(reality: &mut Reality) {
+    let app = OurApp { machines: Vec::new(), ..reality.our_app().clone() };
+    (reality.seen.app, reality.seen.objects) = (Some(App::Ours(app)), Some(reality.objects.clone()));
+}
+
+/// The next thing to do, once the Service shows how it is.
+fn beside_the_status(reality: &mut Reality) -> Next {
+    let next = reality.plan().next;
+    match &next {
+        Next::Act(steps) if matches!(steps[..], [Step::For(_, ServiceStep::Show(_))]) => {
+            let [Step::For(_, ServiceStep::Show(shown))] = &steps[..] else { return next };
+            examples::show(&mut reality.service, shown);
+            reality.plan().next
+        }
+        _ => next,
+    }
+}
+
+#[test]
+fn a_list_that_lacks_the_machine_makes_no_second_one() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.state = State::Failed);
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    let name = reality.machines()[0].name.clone();
+    assert!(name.ends_with("-2"), "{name}");
+    lists_no_machine(&mut reality);
+    // A Machine of the same name is a conflict at Fly.
+    let Next::Act(steps) = beside_the_status(&mut reality) else { panic!("it waits:\n{}", reality.story) };
+    assert!(matches!(&steps[..], [Step::CreateMachine(lane)] if lane.name == name), "{steps:?}");
+    // An operator that starts does not know of the second attempt.
+    reality.crash();
+    lists_no_machine(&mut reality);
+    let next = beside_the_status(&mut reality);
+    assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
+}
+
+#[test]
+fn the_frpc_of_a_machine_goes_only_where_a_second_list_lacks_it() {
+    let mut reality = serving();
+    reality.ports(&[80]);
+    while reality.machines().len() < 2 || reality.machines()[1].passing.is_empty() {
+        if let Next::Wait(wait) = reality.turn() {
+            reality.pass(&wait);
+        }
+    }
+    // One list lacks the old lane, and after that the new one alone is looked at for a while.
+    let mut app = reality.our_app().clone();
+    app.machines.remove(0);
+    (reality.seen.app, reality.seen.objects) = (Some(App::Ours(app)), Some(reality.objects.clone()));
+    let waits = |next: &Next| matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. }));
+    let next = beside_the_status(&mut reality);
+    assert!(waits(&next), "{next:?}");
+    reality.now += Duration::from_secs(20);
+    let next = reality.plan().next;
+    assert!(waits(&next), "{next:?}");
+    // A second list lacks it, too.
+    let (seen, now) = (reality.seen.clone(), reality.clock());
+    reality.memory.looked(&Look::Everything, &seen, now);
+    let next = reality.plan().next;
+    assert!(matches!(&next, Next::Act(steps) if matches!(steps[0], Step::DeleteDeployment(_))), "{next:?}");
+}
+
+#[test]
+fn what_somebody_changed_in_a_machine_of_the_same_name_is_no_spelling_of_flys() {
+    let mut reality = serving();
+    let mut twin = reality.machines()[0].clone();
+    twin.image = "frps:other".into();
+    lists_no_machine(&mut reality);
+    let Next::Act(steps) = beside_the_status(&mut reality) else { panic!("it waits:\n{}", reality.story) };
+    let (mut seen, mut memory, now) = (reality.seen.clone(), reality.memory.clone(), reality.clock());
+    seen.done(&steps[0], Reply::Twin(twin), "app", &mut memory.deeds, now);
+    assert_eq!(seen.our_app().map(|app| app.machines.len()), Some(1));
+    assert!(memory.deeds.spelling.is_empty(), "{:?}", memory.deeds.spelling);
+}
+
+#[test]
+fn an_address_that_was_asked_for_may_be_listed_late() {
+    let asks = |next: &Next| matches!(next, Next::Act(steps) if matches!(steps[..], [Step::AllocateAddress(_)]));
+    let mut reality = super::reality::reality();
+    for _ in 0..20 {
+        if asks(&reality.plan().next) {
+            break;
+        }
+        reality.turn();
+    }
+    // It is asked for again and again, and Fly gives none.
+    reality.advance(Duration::from_secs(60));
+    reality.look(&Look::Everything);
+    assert!(asks(&reality.plan().next), "{}", reality.story);
+    // At last Fly gives one, the reply gets lost, and the next list lacks it.
+    reality.memory.asked_for_an_address();
+    let next = reality.plan().next;
+    assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
+    reality.advance(Duration::from_secs(5));
+    let next = reality.plan().next;
+    assert!(matches!(next, Next::Wait(_)), "nobody looked again: {next:?}");
+    reality.look(&Look::Everything);
+    assert!(asks(&reality.plan().next), "{}", reality.story);
+}
+
+#[test]
+fn that_the_app_was_not_found_says_nothing_of_its_addresses() {
+    let mut reality = serving();
+    reality.service.status = Default::default();
+    reality.our_app().addresses.clear();
+    // Fly does not find the App for a while; then one list has no address.
+    reality.crash();
+    (reality.seen.app, reality.seen.objects) = (Some(App::Absent), Some(reality.objects.clone()));
+    reality.plan();
+    reality.now += Duration::from_secs(20);
+    reality.look(&Look::Everything);
+    let next = beside_the_status(&mut reality);
+    assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
 }

@@ -9,11 +9,12 @@ use super::super::{Next, Plan, plan};
 use crate::examples;
 use crate::service::Service;
 use crate::tunnel::imagine::Imagination;
+use crate::tunnel::invariants::{self, Deed, Seen};
 use crate::tunnel::memory::{Memory, Now};
 use crate::tunnel::names::Owner;
 use crate::tunnel::observed::{Absence, App, Deployment, Machine, Objects, Observed, OurApp, State};
 use crate::tunnel::settings::Settings;
-use crate::tunnel::{TunnelId, desired};
+use crate::tunnel::{Tunnel, TunnelId, desired};
 
 pub struct Reality {
     pub service: Service,
@@ -109,16 +110,33 @@ impl Reality {
     }
 
     pub fn plan(&mut self) -> Plan {
-        let desire = if self.draining { desired::drained_tunnel } else { desired::tunnel };
-        let tunnel = desire(&self.service, &self.owner, &self.settings);
-        self.seen.services = tunnel.iter().map(|_| self.service.clone()).collect();
-        let id = TunnelId::of(&self.service.id());
-        let tunnel = tunnel.unwrap_or_else(|| desired::without_members(id, &self.owner));
+        let (tunnel, is_ours) = self.tunnel();
+        self.seen.services = is_ours.then(|| self.service.clone()).into_iter().collect();
         let now = self.clock();
         self.memory.note(&self.seen, now);
-        let plan = plan(&tunnel, &self.settings, &self.seen, &self.memory, now);
-        super::lint(self, &plan);
-        plan
+        plan(&tunnel, &self.settings, &self.seen, &self.memory, now)
+    }
+
+    /// The tunnel, and whether its Service is any business of ours.
+    fn tunnel(&self) -> (Tunnel, bool) {
+        let desire = if self.draining { desired::drained_tunnel } else { desired::tunnel };
+        let id = TunnelId::of(&self.service.id());
+        match desire(&self.service, &self.owner, &self.settings) {
+            Some(tunnel) => (tunnel, true),
+            None => (desired::without_members(id, &self.owner), false),
+        }
+    }
+
+    /// Makes sure that the step does no harm, whatever the operator saw.
+    fn check(&self, step: &Step, truth: &Observed) {
+        let (tunnel, _) = self.tunnel();
+        let known = Seen { tunnel: &tunnel, settings: &self.settings, seen: truth };
+        // The operator saw its Machines a moment ago, and what it saw was checked with the plan.
+        let of_machines = |deed: &Deed| matches!(deed, Deed::TakeOut(_) | Deed::MakeMachine { .. });
+        let deed = Deed::of(step).filter(|deed| !of_machines(deed));
+        if let Some(what) = deed.and_then(|deed| invariants::wrong(deed, &[deed], &known)) {
+            panic!("{what}: {step}\n{}", self.story);
+        }
     }
 
     /// Plans and acts until the plan has nothing to do but wait for longer than `patience`, or nothing at all.
@@ -188,6 +206,8 @@ impl Reality {
                 self.seen.app = Some(self.app.clone());
                 self.seen.objects = Some(self.objects.clone());
                 self.seen.absence = None;
+                let now = self.clock();
+                self.memory.looked(&Look::Everything, &self.seen, now);
             }
             Look::Objects => self.seen.objects = Some(self.objects.clone()),
             Look::AppList => {
@@ -216,6 +236,7 @@ impl Reality {
             objects: Some(std::mem::take(&mut self.objects)),
             ..Observed::default()
         };
+        self.check(step, &truth);
         self.imagination.act(step, &mut truth, &mut self.memory, now);
         let service = truth.service().expect("it stays").clone();
         let (Some(app), Some(objects)) = (truth.app, truth.objects) else { panic!("nothing of it is forgotten") };
@@ -231,7 +252,7 @@ impl Reality {
         edit(self.our_app().machines.iter_mut().find(|machine| machine.id == id).expect("a Machine of that ID"));
     }
 
-    fn clock(&self) -> Now {
+    pub fn clock(&self) -> Now {
         Now { monotonic: self.now, wall: SystemTime::UNIX_EPOCH + self.now }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reality::{Reality, reality};
+use crate::service::Ingress;
 use crate::service::port::Port;
 use crate::tunnel::condition::Reason;
 use crate::tunnel::desired;
@@ -606,4 +607,15 @@ fn a_secret_deleted_by_hand_rotates_the_keys() {
     assert_eq!(reality.run(LONG), Next::Settled);
     assert_whole(&reality);
     assert_eq!(reality.machines()[0].id, "m2");
+}
+
+#[test]
+fn a_drain_takes_an_address_away_that_nobody_has() {
+    let mut reality = reality();
+    let made_up = Ingress { ip: Some([203, 0, 113, 9].into()), ..Ingress::default() };
+    reality.service.status.load_balancer.ingress = vec![made_up];
+    reality.drain();
+    assert_eq!(reality.run(LONG), Next::Gone, "{}", reality.story);
+    assert_eq!(reality.service.addresses(), [] as [std::net::IpAddr; 0], "{}", reality.story);
+    assert!(reality.service.condition().is_none(), "{}", reality.story);
 }

@@ -1,0 +1,206 @@
+//! A process of the operator on the model, and whatever its threads would do, in any order.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use kube_client_lite::lease::{Leadership, Permit};
+
+use crate::controller::work::{Outcome, Pass, Work};
+use crate::controller::{Command, Controller, Event, Pace, poll, sweep};
+use crate::events::{Counted, Events};
+use crate::examples;
+use crate::goal::Goal;
+use crate::model::{Model, owner};
+use crate::render::objects;
+use crate::tunnel::TunnelId;
+use crate::tunnel::desired::{self, Desire};
+use crate::world::World;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The resync interval.
+pub const RESYNC: Duration = Duration::from_secs(60);
+
+/// An operator on the model, and everything that its threads would have in hand.
+pub struct Process {
+    pub model: Model,
+    world: Arc<World>,
+    controller: Controller,
+    pub leadership: Leadership,
+    events: Counted,
+    /// Events that it wanted to write.
+    pub posted: usize,
+    /// Passes that were begun, and not run yet.
+    begun: Vec<(Box<Work>, Permit)>,
+    /// Passes that ended, and that the loop was not told of yet.
+    ended: Vec<(Box<Work>, Outcome, Permit)>,
+    /// A list that the loop was not told of yet.
+    listed: Option<poll::Poll>,
+    /// A sweep that the loop was not told of yet.
+    swept: Option<sweep::Sweep>,
+    polls: u64,
+    /// When all tunnels are looked at together again, once nothing goes wrong any more.
+    next_sweep: Duration,
+    /// How it ended, if it did.
+    pub end: Option<Vec<String>>,
+}
+
+impl Process {
+    fn start(model: &Model, desire: Desire, goal: Goal, orphans: Vec<TunnelId>) -> Process {
+        let (owner, owner_id) = owner().clone();
+        let (to_be_written, events) = Events::counted();
+        let world = Arc::new(World {
+            cluster: Arc::new(model.clone()),
+            fly: Box::new(model.clone()),
+            events: to_be_written,
+            random: Box::new(model.clone()),
+            namespace: "fly-tunnel-operator-system".into(),
+            owner_id,
+            owner,
+            settings: examples::settings(),
+            desire,
+        });
+        let pace =
+            Pace { poll_interval: 5 * SECOND, resync_interval: RESYNC, workers: 2, moves: 1, delete_orphans: true };
+        let started = model.state().now;
+        model.state().started = started;
+        let controller = Controller::new(Arc::clone(&world), pace, goal, Arc::default(), orphans);
+        Process {
+            model: model.clone(),
+            world,
+            controller,
+            leadership: Leadership::without_election(),
+            events,
+            posted: 0,
+            begun: Vec::new(),
+            ended: Vec::new(),
+            listed: None,
+            swept: None,
+            polls: 0,
+            next_sweep: started + RESYNC,
+            end: None,
+        }
+    }
+
+    pub fn serve(model: &Model) -> Process {
+        Process::start(model, desired::tunnel, Goal::Serve, Vec::new())
+    }
+
+    pub fn drain(model: &Model) -> Process {
+        // A drain looks for Apps that no Service asks for before it begins.
+        let orphans = {
+            let (state, owner) = (model.state(), examples::owner());
+            let of_apps = state.apps.keys().filter_map(|app| owner.tunnel_of(app));
+            let labels = state.secrets.values().map(|secret| &secret.metadata.labels);
+            let labels = labels.chain(state.config_maps.values().map(|map| &map.metadata.labels));
+            let labels = labels.chain(state.deployments.values().map(|deployment| &deployment.metadata.labels));
+            let of_objects = labels.filter_map(|labels| objects::tunnel_of(labels)).map(|(id, _)| id);
+            let made_for = of_apps.chain(of_objects);
+            let settings = examples::settings();
+            let tunnels =
+                state.services.values().filter_map(|service| desired::drained_tunnel(service, &owner, &settings));
+            let asked_for: Vec<TunnelId> = tunnels.map(|tunnel| tunnel.id).collect();
+            made_for.filter(|id| !asked_for.contains(id)).collect()
+        };
+        Process::start(model, desired::drained_tunnel, Goal::drain("fly-tunnel-operator-system"), orphans)
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.model.state().now;
+        self.posted += self.events.take();
+        for command in self.controller.on(event, self.leadership.permit(), now) {
+            match command {
+                Command::Start(work, permit) => self.begun.push((work, permit)),
+                Command::End(failures) => self.end = Some(failures),
+            }
+        }
+    }
+
+    /// The Services are listed. The loop is told later, as a list may be old when it arrives.
+    fn list(&mut self) {
+        let began = self.model.state().now;
+        let listed = poll::poll(&self.world, self.leadership.permit(), began, self.polls.is_multiple_of(12));
+        self.polls += 1;
+        self.listed = listed.ok().or(self.listed.take());
+    }
+
+    /// All tunnels are looked at together. The loop is told later.
+    fn sweep(&mut self) {
+        let began = self.model.state().now;
+        self.swept = Some(sweep::sweep(&self.world, self.leadership.permit(), began));
+    }
+
+    /// One of the passes that were begun is run.
+    fn run(&mut self, choice: u64) {
+        let (mut work, permit) = self.begun.swap_remove(choice as usize % self.begun.len());
+        let stopping = AtomicBool::new(false);
+        let pass = Pass { world: &self.world, time: &self.model, stopping: &stopping, permit: &permit };
+        let outcome = work.pass(&pass);
+        self.posted += self.events.take();
+        self.ended.push((work, outcome, permit));
+    }
+
+    /// One thing happens in the process, whichever it may be.
+    pub fn step(&mut self) {
+        let (choice, which) = {
+            let mut state = self.model.state();
+            (state.dice.below(5), state.dice.below(8))
+        };
+        match choice {
+            0 if !self.begun.is_empty() => self.run(which),
+            1 if !self.ended.is_empty() => {
+                let (work, outcome, permit) = self.ended.swap_remove(which as usize % self.ended.len());
+                self.tell(Event::Finished(work, outcome, permit));
+            }
+            2 if self.listed.is_some() => {
+                let listed = self.listed.take().map(Event::Polled);
+                self.tell(listed.expect("it is there"));
+            }
+            3 if which == 0 => self.list(),
+            3 if which == 1 => self.sweep(),
+            4 if self.swept.is_some() => {
+                let swept = self.swept.take().map(Event::Swept);
+                self.tell(swept.expect("it is there"));
+            }
+            _ => self.tell(Event::Woken),
+        }
+    }
+
+    /// Time passes until something is due, but no longer than a poll interval, after which the Services are listed.
+    pub fn wait(&mut self) {
+        let due = self.controller.due();
+        let busy = !self.begun.is_empty() || !self.ended.is_empty();
+        let mut state = self.model.state();
+        let now = state.now;
+        let pause = due.map_or(5 * SECOND, |due| due.saturating_sub(now)).min(5 * SECOND);
+        state.pass(if busy { Duration::ZERO } else { pause });
+    }
+
+    /// Everything goes its way without a fault, for that long.
+    pub fn go_on(&mut self, time: Duration) {
+        let end = self.model.state().now + time;
+        let mut next_poll = Duration::ZERO;
+        while self.end.is_none() && self.model.state().now < end {
+            if self.model.state().now >= next_poll {
+                self.list();
+                next_poll = self.model.state().now + 20 * SECOND;
+                if let Some(listed) = self.listed.take() {
+                    self.tell(Event::Polled(listed));
+                }
+            }
+            if self.model.state().now >= self.next_sweep {
+                self.sweep();
+                self.next_sweep = self.model.state().now + RESYNC;
+                if let Some(swept) = self.swept.take() {
+                    self.tell(Event::Swept(swept));
+                }
+            }
+            while let Some((work, outcome, permit)) = self.ended.pop() {
+                self.tell(Event::Finished(work, outcome, permit));
+            }
+            self.tell(Event::Woken);
+            if self.begun.is_empty() { self.wait() } else { self.run(0) }
+        }
+    }
+}
