@@ -48,6 +48,12 @@ pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), St
         let address = app.addresses[0].ip;
         hold(!told || service.addresses() == [address], || format!("{id} shows {:?}", service.addresses()))?;
         hold(!told || shown == Some(("Serving", "True")), || format!("{id} shows {shown:?}"))?;
+        let message = condition.map_or("", |condition| &condition.message);
+        let machines = || app.machines.iter().filter(|machine| machine.state != "destroyed");
+        let mut strangers =
+            machines().map(|machine| observed(machine.clone())).filter(|machine| machine.ours.is_none());
+        let untold = strangers.find(|machine| told && !message.contains(&machine.id));
+        hold(untold.is_none(), || format!("{id} does not tell of a stranger's Machine: {message}"))?;
         let (machine, keys) = lane(service, app)?;
         hold(state.secrets.contains_key(&keys_name(name, &keys)), || format!("the keys of {id} are not there"))?;
         let is_of_it = |labels: &BTreeMap<String, String>| labels.get(MACHINE_LABEL) == Some(&machine);
