@@ -95,11 +95,13 @@ impl State {
         let before = self.services.get(id);
         let wanted_before = before.map(|before| before.wants_tunnel(class));
         let again = before.is_some_and(|before| before.metadata.uid != service.metadata.uid);
+        // Whoever takes down what an earlier Service left may not know of this one yet.
+        let takes_over = before.is_none() && self.app_of(id).is_some();
         let history = self.histories.entry(id.clone()).or_default();
         history.ports.extend(service.spec.ports.iter().map(|port| port.port));
         history.closed |= !service.spec.load_balancer_source_ranges.is_empty();
         history.orphaned = None;
-        if again || wanted_before.is_some_and(|before| before != service.wants_tunnel(class)) {
+        if again || takes_over || wanted_before.is_some_and(|before| before != service.wants_tunnel(class)) {
             history.turned = Some(self.now);
         }
     }

@@ -191,6 +191,12 @@ impl State {
         }
     }
 
+    /// Fly's reads show everything.
+    pub fn catch_up(&mut self) {
+        let now = self.now;
+        self.apps.values_mut().for_each(|app| app.visible_at = app.visible_at.min(now));
+    }
+
     /// Something was changed.
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         self.changes += 1;

@@ -58,7 +58,8 @@ pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), St
         hold(state.secrets.contains_key(&keys_name(name, &keys)), || format!("the keys of {id} are not there"))?;
         let is_of_it = |labels: &BTreeMap<String, String>| labels.get(MACHINE_LABEL) == Some(&machine);
         let configured = state.config_maps.values().any(|map| is_of_it(&map.metadata.labels));
-        let deployed = state.deployments.values().any(|deployment| is_of_it(&deployment.metadata.labels));
+        let mut running = state.deployments.values().filter(|deployment| deployment.status.available_replicas > 0);
+        let deployed = running.any(|deployment| is_of_it(&deployment.metadata.labels));
         hold(configured && deployed, || format!("the lane of {id} has no frpc"))?;
     }
     let ours = names().iter().filter(|names| state.app_of(&names.id).is_some()).count();

@@ -326,6 +326,7 @@ pub fn heal(model: &Model) {
     let mut guard = model.state();
     let state = &mut *guard;
     state.faults = Faults::default();
+    state.catch_up();
     state.has_namespace |= state.dice.percent(50);
     for deployment in state.deployments.values_mut() {
         if deployment.metadata.managed_fields.is_empty() {
