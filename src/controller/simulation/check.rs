@@ -40,6 +40,8 @@ pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), St
         let shown = condition.map(|condition| (condition.reason.as_str(), condition.status.as_str()));
         if state.apps.get(name).is_some_and(|app| app.network != *network || app.org != ORG) {
             hold(!told || shown == Some(("NameConflict", "False")), || format!("{id} shows {shown:?}"))?;
+            // It is looked for before Fly is asked whose the App is.
+            hold(service.has_finalizer(&finalizer(DEFAULT_CLASS)), || format!("{id} has no finalizer"))?;
             continue;
         }
         apps += 1;

@@ -37,6 +37,8 @@ pub struct Process {
     ended: Vec<(Box<Work>, Outcome, Permit)>,
     /// A list that the loop was not told of yet.
     listed: Option<poll::Poll>,
+    /// The list takes long: the loop is not told of it, nor is another begun.
+    pub lists_slowly: bool,
     /// A sweep that the loop was not told of yet.
     swept: Option<sweep::Sweep>,
     polls: u64,
@@ -76,6 +78,7 @@ impl Process {
             begun: Vec::new(),
             ended: Vec::new(),
             listed: None,
+            lists_slowly: false,
             swept: None,
             polls: 0,
             next_sweep: started + RESYNC,
@@ -118,7 +121,7 @@ impl Process {
     }
 
     /// The Services are listed. The loop is told later, as a list may be old when it arrives.
-    fn list(&mut self) {
+    pub fn list(&mut self) {
         let began = self.model.state().now;
         let listed = poll::poll(&self.world, self.leadership.permit(), began, self.polls.is_multiple_of(12));
         self.polls += 1;
@@ -153,11 +156,11 @@ impl Process {
                 let (work, outcome, permit) = self.ended.swap_remove(which as usize % self.ended.len());
                 self.tell(Event::Finished(work, outcome, permit));
             }
-            2 if self.listed.is_some() => {
+            2 if self.listed.is_some() && !self.lists_slowly => {
                 let listed = self.listed.take().map(Event::Polled);
                 self.tell(listed.expect("it is there"));
             }
-            3 if which == 0 => self.list(),
+            3 if which == 0 && !self.lists_slowly => self.list(),
             3 if which == 1 => self.sweep(),
             4 if self.swept.is_some() => {
                 let swept = self.swept.take().map(Event::Swept);
