@@ -18,9 +18,8 @@
 //! | a step is begun without leading | 53 |
 //! | an address is asked for again after a lost reply | 125 |
 //! | one list is enough to delete a lane's frpc | 383 |
+//! | a list from before a tunnel went makes its entry anew | 453 |
 //! | the edit of a Machine is taken for Fly's spelling | 650 |
-//!
-//! One was not found in 40,000: that a list from before a tunnel went makes its entry anew. Lists are seldom that old here.
 
 mod check;
 mod happen;
