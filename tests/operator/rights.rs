@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kube_client_lite::{Client, ClientOptions, Config, PatchOperation, Sources};
 use lab::homelab::Homelab;
 use lab::recorder::{Request, Target};
 use lab::rights::{EVERYWHERE, IN_ITS_NAMESPACE, IN_KUBE_SYSTEM, Rule};
@@ -235,11 +236,11 @@ fn its_token_is_good_for_nothing_else() {
         assert!(!done.status.success() && said.to_lowercase().contains("forbidden"), "kubectl {arguments:?}: {said}");
     }
     // The token may patch the status of a Service. Such a patch cannot change anything else of the Service.
-    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
-    let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).proxy(None).build().into();
-    let status = format!("https://{}{}/status", lab.cluster().api_server(), web.path());
-    let patch = agent.patch(&status).header("Authorization", format!("Bearer {}", lab.operator_account().token()));
-    let done = patch.content_type("application/merge-patch+json").send(spec).expect("it may patch the status");
-    assert_eq!(done.status(), 200);
+    let kubeconfig = lab.operator_kubeconfig();
+    let config = Config::load(&Sources { kubeconfig: kubeconfig.to_str(), ..Sources::default() });
+    let client = Client::new(config.expect("a kubeconfig"), &ClientOptions::new("thief/1")).expect("a client");
+    let addition = PatchOperation::Add { path: "/spec/externalIPs".into(), value: json!(["192.0.2.1"]) };
+    let patched: Result<Value, _> = client.json_patch(&format!("{}/status", web.path()), &[addition]);
+    patched.expect("it may patch the status");
     assert!(web.object()["spec"]["externalIPs"].is_null());
 }
