@@ -76,9 +76,6 @@ impl Faults {
                 _ => {}
             }
         }
-        if faults.stale > 0 {
-            faults.lists_lack = 0; // of two reads in a row, both would be wrong
-        }
         faults
     }
 }

@@ -27,8 +27,8 @@ pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), St
             }
             hold(!service.is_going(), || format!("{id} hangs"))?;
             // A Service that never had a tunnel, or whose finalizer somebody took off, keeps the condition when it is no load balancer any
-            // more: that alone does not tell whose it is.
-            let bare = state.histories.get(id).is_some_and(|history| history.bare);
+            // more: that alone does not tell whose it is. So does one that a second leader told of it when the first was done.
+            let bare = state.histories.get(id).is_some_and(|history| history.bare) || state.rivals_ended.is_some();
             let of_a_tunnel = ["Serving", "Updating", "Provisioning", "Deleting"];
             let shown = service.condition().is_some_and(|condition| of_a_tunnel.contains(&condition.reason.as_str()));
             let shown = shown && !bare;

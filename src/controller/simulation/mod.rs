@@ -154,7 +154,13 @@ fn begin_round(seed: u64, round: u64, run: &Run, model: &Model, mut rival: Optio
     if run.has(round, Part::Event) {
         happen(&mut state);
     }
-    let faults = Faults::rolled(&mut state.dice);
+    let mut faults = Faults::rolled(&mut state.dice);
+    // Fly lies in one way in a schedule: of two reads in a row, both would be wrong otherwise, and two are believed.
+    if seed.is_multiple_of(2) {
+        faults.stale = 0;
+    } else {
+        faults.lists_lack = 0;
+    }
     state.faults = if run.has(round, Part::Faults) { faults } else { Faults::default() };
     let faults = state.story.is_some().then(|| state.faults.to_string()).filter(|faults| !faults.is_empty());
     if let Some(faults) = faults {
