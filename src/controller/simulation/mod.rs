@@ -3,7 +3,8 @@
 //! against what is true (`tunnel/invariants.rs`). When all is quiet again, everything is as the Services want it within a bounded time,
 //! nothing is left beside, and nothing is done any more.
 //!
-//! Errors that were planted to try it, one at a time, and the first seed from 0 that failed:
+//! Errors that were planted to try it, one at a time, and the first seed from 0 that failed. (They were measured once; with each new
+//! fault all schedules are others.)
 //!
 //! | error | seed |
 //! |---|---|
