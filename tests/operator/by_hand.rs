@@ -146,7 +146,7 @@ fn objects_that_are_deleted_or_edited_are_as_they_were_again() {
         kube.delete(path).expect("it is deleted");
         wait_until(&format!("{path} is there again"), DEADLINE, || labels(path) == *labels_before);
     }
-    // What frpc reads cannot be edited, but the labels by which we find it can.
+    // A ConfigMap is immutable, but the labels by which we find it are not.
     for (path, edit) in [
         (&config_map, json!({ "data": { "frpc.toml": "" } })),
         (&secret, json!({ "data": { "token": "" } })),

@@ -120,7 +120,7 @@ fn a_backup_restored_into_a_second_cluster_touches_nothing_of_the_first() {
     for namespace in [apps_there, ours] {
         cluster.create_namespace(namespace);
     }
-    // Of `lone` the backup has the Service alone: only Fly tells that another cluster serves it.
+    // The backup has nothing of `lone` but the Service: only Fly tells that another cluster serves it.
     let of_web = |name: &str| name.starts_with("lb-") && name.contains("-web-");
     for collection in ["api/v1/secrets", "api/v1/configmaps", "apis/apps/v1/deployments"] {
         let (version, resource) = collection.rsplit_once('/').expect("a version and a resource");

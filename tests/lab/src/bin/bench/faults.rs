@@ -108,7 +108,7 @@ fn read(arguments: &[String]) -> Result<Chosen, String> {
     Ok(chosen)
 }
 
-/// What came of the trials, by story and request.
+/// The outcomes of the trials, by story and request.
 #[derive(Default)]
 struct Rows {
     tried: usize,
