@@ -41,7 +41,7 @@ fn its_binary_finds_fly_and_the_cluster_whatever_the_name_server_says_beside_an_
     serve();
     let unpacked = Unpacked::new("dns");
     let lab = Homelab::new();
-    let operator = lab.operator(&unpacked.program()).start();
+    let operator = unpacked.operator(&lab).start();
     lab.service("web").port(8080).create().address(DEADLINE);
     operator.kill();
     let wrong = thread::scope(|scope| {
@@ -61,8 +61,8 @@ fn once(lab: &Homelab, unpacked: &Unpacked, kind: &str) -> Result<(), String> {
     let file = lab.directory().join(kind);
     fs::write(&file, kubeconfig.to_string()).expect("the lab's own folder");
     let port = lab.fly_url().rsplit_once(':').expect("a port").1.to_owned();
-    let mut operator = lab
-        .operator(&unpacked.program())
+    let mut operator = unpacked
+        .operator(lab)
         .arg("--once")
         .env("KUBECONFIG", file.to_str().expect("a path in UTF-8"))
         .env("FLY_FLAPS_BASE_URL", &format!("http://fly.{kind}.example:{port}"))

@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use lab::homelab::Homelab;
+use lab::operator::Operator;
 use serde_json::json;
 
 use elf::Elf;
@@ -46,20 +47,19 @@ impl Unpacked {
         self.folder.join("fly-tunnel-operator")
     }
 
-    /// The program to start: the binary itself or, if it is for another processor, a script that runs it in an
-    /// emulator.
-    fn program(&self) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let runner = given("IMAGE_RUNNER");
-        if runner.is_empty() {
-            return self.binary();
+    /// The operator of this lab that is this binary.
+    fn operator<'a>(&self, lab: &'a Homelab) -> Operator<'a> {
+        let operator = lab.operator(&self.binary());
+        match emulator() {
+            Some(emulator) => operator.run_by(&emulator),
+            None => operator,
         }
-        let script = self.folder.join("run");
-        let text = format!("#!/bin/sh\nexec '{runner}' '{}' \"$@\"\n", self.binary().display());
-        fs::write(&script, text).expect("a script");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it can be run");
-        script
     }
+}
+
+/// The program that runs the binary, if it is for another processor.
+fn emulator() -> Option<PathBuf> {
+    Some(given("IMAGE_RUNNER")).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 impl Drop for Unpacked {
@@ -138,7 +138,15 @@ fn its_binary_is_the_same_wherever_it_is_built() {
 #[test]
 fn its_binary_tells_its_version() {
     let unpacked = Unpacked::new("version");
-    let output = Command::new(unpacked.program()).arg("--version").output().expect("it runs");
+    let mut command = emulator().map_or_else(
+        || Command::new(unpacked.binary()),
+        |emulator| {
+            let mut command = Command::new(emulator);
+            command.arg(unpacked.binary());
+            command
+        },
+    );
+    let output = command.arg("--version").output().expect("it runs");
     let expected = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
 }
@@ -147,7 +155,7 @@ fn its_binary_tells_its_version() {
 fn its_binary_gives_a_service_its_address() {
     let unpacked = Unpacked::new("lab");
     let lab = Homelab::new();
-    let _operator = lab.operator(&unpacked.program()).start();
+    let _operator = unpacked.operator(&lab).start();
     let web = lab.service("web").port(8080).create();
     let address = web.address(DEADLINE);
     let mut user = TcpStream::connect((address, 8080)).expect("the tunnel is open");

@@ -60,6 +60,16 @@ impl<'a> Operator<'a> {
         self.env("FLY_FLAPS_BASE_URL", &format!("http://{fly}")).env("KUBECONFIG", &file.display().to_string())
     }
 
+    /// Runs the binary by this program, such as an emulator of its processor. Give it before any argument.
+    ///
+    /// # Panics
+    /// It panics if there are arguments already.
+    pub fn run_by(self, program: &Path) -> Self {
+        assert!(self.arguments.is_empty(), "the binary is the first argument of {}", program.display());
+        let binary = self.binary.to_str().expect("a path in UTF-8").to_owned();
+        Operator { binary: program.to_owned(), ..self }.arg(&binary)
+    }
+
     /// Adds an argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 
-use crate::process::{Process, Spawn, tail};
+use crate::process::{Process, Spawn, tail, write_script};
 
 /// The programs of the multi-call binary, which runs the one that it is called as.
 const CONTROL_PLANE_NAMES: [&str; 6] =
@@ -112,9 +112,7 @@ impl Parts {
         if let Some(operator) = operator {
             symlink(operator, folder.join("fly-tunnel-operator"))?;
         }
-        let helm = folder.join(HELM);
-        fs::write(&helm, helm_wrapper(&module_of(HELM)?.program(&cache_folder()?)?))?;
-        fs::set_permissions(&helm, fs::Permissions::from_mode(0o755))
+        write_script(&folder.join(HELM), &helm_wrapper(&module_of(HELM)?.program(&cache_folder()?)?))
     }
 }
 

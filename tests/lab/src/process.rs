@@ -116,6 +116,17 @@ pub fn tail(log: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Writes a script that can be run at once. Another process writes it, because Linux does not run a file that any process
+/// has open for writing, and a child that another thread starts in between has it open too until it runs its own program.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_script(path: &Path, text: &str) -> io::Result<()> {
+    let write = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
+    let status = Command::new("sh").args(["-c".as_ref(), write.as_ref(), path.as_os_str(), text.as_ref()]).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{} cannot be written", path.display()))) }
+}
+
 type Request = (Command, mpsc::SyncSender<io::Result<Child>>);
 
 fn spawn_from_undying_thread(command: Command) -> io::Result<Child> {

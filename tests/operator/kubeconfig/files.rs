@@ -1,13 +1,13 @@
 //! The files that kubeconfigs refer to: certificates and keys of all kinds, a token, a plugin.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lab::cluster::Cluster;
 use lab::homelab::Homelab;
 use lab::pki::Authority;
+use lab::process::write_script;
 use serde_json::{Value, json};
 
 use super::relay::Relay;
@@ -39,13 +39,9 @@ impl Files {
         let (certificate, key) = Authority::new().client("stranger", "testers");
         files.write("stranger.crt", certificate);
         files.write("stranger.key", key);
-        let script = files.write("plugin.script", "#!/bin/sh\nexec cat \"$@\"\n");
         std::fs::create_dir(files.directory().join("bin")).expect("a folder");
-        // Another process writes the plugin, because a program cannot be run while a child of any thread has it open
-        // for writing.
-        let plugin = files.directory().join("bin/plugin");
-        let installed = Command::new("install").args(["-m", "755", &script]).arg(plugin).status();
-        assert!(installed.expect("install runs").success());
+        write_script(&files.directory().join("bin/plugin"), "#!/bin/sh\nexec cat \"$@\"\n")
+            .expect("a folder of our own");
         files
     }
 
