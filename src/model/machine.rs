@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::State;
 use crate::render::machine::wire::{
-    CheckResult, File, Machine, MachineConfig, ReadConfig, ReadFile, ReadGuest, ReadInit, ReadPort, ReadService,
+    CheckResult, File, Machine, MachineConfig, ReadConfig, ReadFile, ReadGuest, ReadInit,
 };
 use crate::render::objects::MACHINE_LABEL;
 
@@ -24,9 +24,9 @@ impl State {
     pub(super) fn shown_machine(&self, machine: &Machine) -> Machine {
         let lost = machine.host_status.as_deref() == Some("unreachable");
         let serves = machine.state == "started" && !lost && self.is_connected(machine);
-        let checked = machine.config.iter().flat_map(|config| &config.services).filter(|s| !s.checks.is_empty());
-        let checks = checked.flat_map(|service| &service.ports).filter_map(|port| port.port).map(|port| CheckResult {
-            name: format!("servicecheck-00-tcp-{port}"),
+        let checked = machine.config.iter().flat_map(|config| &config.services).filter(|s| !s["checks"].is_null());
+        let checks = checked.map(|service| CheckResult {
+            name: format!("servicecheck-00-tcp-{}", service["internal_port"]),
             status: if serves { "passing".into() } else { "critical".into() },
         });
         let mut shown = Machine { checks: checks.collect(), ..machine.clone() };
@@ -41,14 +41,6 @@ impl State {
 /// The part of a configuration that Fly gives back and somebody reads.
 pub(super) fn read_back(config: &MachineConfig) -> ReadConfig {
     let file = |file: &File| ReadFile { guest_path: file.guest_path.clone(), raw_value: Some(file.raw_value.clone()) };
-    // Nobody reads the others.
-    let recipes = config.files.iter().filter(|file| file.guest_path.ends_with(".json"));
-    let services = config.services.iter().map(|service| ReadService {
-        protocol: Some(service.protocol.into()),
-        internal_port: Some(service.internal_port),
-        ports: service.ports.iter().map(|port| ReadPort { port: Some(port.port), handlers: Vec::new() }).collect(),
-        checks: service.checks.iter().map(|_| IgnoredAny).collect(),
-    });
     ReadConfig {
         image: config.image.clone(),
         guest: Some(ReadGuest {
@@ -57,8 +49,10 @@ pub(super) fn read_back(config: &MachineConfig) -> ReadConfig {
             memory_mb: config.guest.memory_mb,
         }),
         init: ReadInit { exec: config.init.exec.clone() },
-        files: recipes.map(file).collect(),
+        files: config.files.iter().map(file).collect(),
         metadata: config.metadata.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
-        services: services.collect(),
+        services: config.services.iter().map(|service| json!(service)).collect(),
+        restart: json!(config.restart),
+        ..ReadConfig::default()
     }
 }

@@ -83,11 +83,6 @@ impl Condition {
         )
     }
 
-    /// New Machines do not come to serve, while an old lane does.
-    pub fn new_lane_fails_to_start(app: &str) -> Condition {
-        Condition::new(Reason::Updating, format!("the old lane serves on; {}", fails_to_start(app)))
-    }
-
     pub fn deleting() -> Condition {
         Condition::new(Reason::Deleting, "the tunnel is being taken down")
     }
@@ -97,6 +92,11 @@ impl Condition {
 impl Condition {
     pub fn fails_to_start(app: &str) -> Condition {
         Condition::new(Reason::Degraded, fails_to_start(app))
+    }
+
+    /// New Machines do not come to serve, while an old lane does.
+    pub fn new_lane_fails_to_start(app: &str) -> Condition {
+        Condition::new(Reason::Degraded, format!("the old lane serves on; {}", fails_to_start(app)))
     }
 
     /// `why`: in the cluster's own words.

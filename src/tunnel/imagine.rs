@@ -149,6 +149,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
         version: String::new(),
         image: lane.recipe.frps_image.clone(),
         guest: Some(lane.recipe.lane.size.guest()),
+        edits: Vec::new(),
         exposed: lane.recipe.exposed(lane.control_port),
         passing: Vec::new(),
     }

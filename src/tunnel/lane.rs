@@ -131,7 +131,7 @@ impl Recipe {
         }
         let surplus = machine.exposed.iter().filter(|exposed| !wanted.iter().any(|wanted| wanted.port == exposed.port));
         all.extend(surplus.map(|exposed| format!("it exposes port {}", exposed.port)));
-        all
+        if all.is_empty() { machine.edits.clone() } else { all }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use super::keys::TunnelKeys;
-use super::lane::SlotId;
+use super::lane::{Lane, Recipe, SlotId};
 use crate::service::machine_size::{Guest, MachineSize};
 use crate::service::port::Port;
 use crate::service::{Service, ServiceId};
@@ -98,6 +98,8 @@ pub struct Machine {
     pub guest: Option<Guest>,
     /// The ports that it exposes, the control port among them.
     pub exposed: Vec<Exposed>,
+    /// Everything else of it that is not as it was made, for people.
+    pub edits: Vec<String>,
     /// Ports whose check passes.
     pub passing: Vec<Port>,
 }
@@ -122,6 +124,16 @@ pub struct Ours {
     pub retiring_since: Option<SystemTime>,
     /// The recipe that it was made from, as JSON; `None` for a lane that an older version made.
     pub recipe: Option<Box<str>>,
+}
+
+impl Ours {
+    /// The lane that a Machine of this name says it is. `None` where it does not tell, or an older version made it and hashed it in
+    /// another way.
+    pub fn lane(&self, name: &str) -> Option<Lane> {
+        let recipe = Recipe::read(self.recipe.as_deref()?).filter(|recipe| recipe.generation() == self.generation)?;
+        let (generation, name) = (self.generation.clone(), name.to_owned());
+        Some(Lane { slot: self.slot, recipe, generation, name, control_port: self.control_port })
+    }
 }
 
 /// Fly's states, by what can be done about them (docs: machines/machine-states).

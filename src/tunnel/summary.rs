@@ -63,7 +63,8 @@ pub fn lanes(machines: &[Machine]) -> Digest {
         // The order in which Fly lists checks says nothing.
         let passing: BTreeSet<_> = machine.passing.iter().collect();
         let state = (machine.state as u8, machine.host_ok, machine.cordoned);
-        let content = (&machine.image, machine.guest.as_ref().map(ToString::to_string), &machine.exposed);
+        let content =
+            (&machine.image, machine.guest.as_ref().map(ToString::to_string), &machine.exposed, &machine.edits);
         let ours =
             machine.ours.as_ref().map(|ours| (&ours.generation, ours.slot, ours.control_port, ours.retiring_since));
         digest.add(&[&machine.id, &hash(&(state, passing, content, ours)).to_string()]);

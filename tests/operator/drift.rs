@@ -1,5 +1,7 @@
 //! Somebody changes by hand what the operator made. It is found by what it holds, whatever its labels say, and mended.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use lab::homelab::Homelab;
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
@@ -35,10 +37,21 @@ fn without_ports(config: &mut Value, ports: &[u16]) {
     services.retain(|service| !ports.iter().any(|port| service["ports"][0]["port"] == *port));
 }
 
+fn edit_file(config: &mut Value, name: &str, edit: impl Fn(&str) -> String) {
+    let mut files = config["files"].as_array_mut().expect("files").iter_mut();
+    let file = files.find(|file| file["guest_path"].as_str().is_some_and(|path| path.ends_with(name)));
+    let content = &mut file.expect("a file of that name")["raw_value"];
+    let before = BASE64_STANDARD.decode(content.as_str().expect("base64")).expect("base64");
+    let before = String::from_utf8(before).expect("a text");
+    let after = edit(&before);
+    assert_ne!(before, after);
+    *content = BASE64_STANDARD.encode(after).into();
+}
+
 #[test]
 fn a_machine_that_somebody_changed_is_replaced() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 6] = [
+    let cases: [(&str, Edit); 9] = [
         ("it does not expose port 8081", |config| without_ports(config, &[8081])),
         ("it does not expose port 8080, it does not expose port 8081", |config| without_ports(config, &[8080, 8081])),
         ("the image is docker.io/library/frps:other", |config| config["image"] = "docker.io/library/frps:other".into()),
@@ -50,6 +63,17 @@ fn a_machine_that_somebody_changed_is_replaced() {
             service.expect("the Service's")["ports"][0]["handlers"] = json!(["tls"]);
         }),
         ("with the command /bin/sleep inf", |config| config["init"]["exec"] = json!(["/bin/sleep", "inf"])),
+        // frps takes nobody any more.
+        ("its files are others", |config| {
+            edit_file(config, "frps.toml", |text| text.replace("token = \"", "token = \"x"))
+        }),
+        ("its env is not empty", |config| config["env"] = json!({ "GODEBUG": "http2client=0" })),
+        ("services.2.autostop is true", |config| {
+            let services = config["services"].as_array_mut().expect("services");
+            let last = services.last_mut().expect("the last");
+            last["autostop"] = "stop".into();
+            last["concurrency"]["hard_limit"] = 1.into();
+        }),
     ];
     side_by_side(2, cases, |(why, edit)| {
         let lab = Homelab::new();

@@ -251,6 +251,27 @@ fn what_cannot_be_cleared_away_is_told_once() {
     wait_for_reason(&web, "Serving");
 }
 
+/// Users are served by the old lane all the while, so nobody sees it but whoever reads events.
+#[test]
+fn a_new_image_that_does_not_start_beside_a_lane_that_serves_is_one_warning() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    operator.kill();
+    let image = "registry.example.com/none/no-such-image:bad";
+    let operator = lab.operator(binary()).arg("--frps-image").arg(image).start();
+    wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
+    let (reason, message) = condition(&web.object());
+    assert_eq!((reason.as_str(), status(&web).0.as_str()), ("Degraded", "True"));
+    assert!(message.contains("the old lane serves on") && message.contains("fly logs"), "{message}");
+    let made = || operator.log().matches("create Machine").count();
+    let before = made();
+    wait_until("another is tried", DEADLINE, || made() > before);
+    let warnings = posted(&lab, &web).into_iter().filter(|event| event["type"] == "Warning").count();
+    assert_eq!(warnings, 1);
+    assert_answers(ip, 8080, "web");
+}
+
 /// The operator lacks a right, for example.
 #[test]
 fn what_the_cluster_refuses_the_operator_is_not_blamed_on_the_service() {

@@ -1,5 +1,6 @@
 //! A lane's Machine, to Fly and back.
 
+mod edits;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -7,16 +8,19 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::frp::frps;
 use crate::service::machine_size::Guest;
 use crate::service::port::{Port, Protocol};
+use crate::tunnel::hash::hash;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
 use crate::tunnel::lane::{Lane, SlotId};
 use crate::tunnel::observed::{Exposed, Machine, Ours, State};
+use edits::is_nothing;
 use wire::{
     Concurrency, File, Guest as WireGuest, Init, Machine as Wire, MachineConfig, NewMachine, Port as WirePort,
-    ReadConfig, ReadFile, ReadService, Restart, Service, ServiceCheck,
+    ReadConfig, ReadFile, Restart, Service, ServiceCheck,
 };
 
 /// Metadata of a Machine that is ours.
@@ -25,6 +29,8 @@ const SERVICES: &str = "fto_services";
 pub const GENERATION: &str = "fto_generation";
 pub const SLOT: &str = "fto_lane";
 pub const CONTROL_PORT: &str = "fto_control_port";
+/// A hash of the files that it was made with.
+const FILES: &str = "fto_files";
 /// When the Machine began to retire, RFC 3339.
 pub const RETIRING_SINCE: &str = "fto_retiring_since";
 
@@ -42,6 +48,14 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
     let size = &recipe.lane.size;
     let file = |path: String, text: &str| File { guest_path: path, raw_value: STANDARD.encode(text), mode: 0o400 };
     let key = |name: &'static str| file(path(name), keys.get(name));
+    let files = vec![
+        file(path(CONFIG_FILE), &frps::configuration(lane, keys.get(TOKEN))),
+        key(SERVER_CERTIFICATE),
+        key(SERVER_KEY),
+        key(CLIENT_CERTIFICATE),
+        file(path(RECIPE_FILE), &recipe.to_text()),
+    ];
+    let seal = seal(files.iter().map(|file| (&file.guest_path, &file.raw_value)));
     NewMachine {
         name: lane.name.clone(),
         region: recipe.lane.region.clone(),
@@ -49,25 +63,16 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
             image: recipe.frps_image.clone(),
             guest: WireGuest { cpu_kind: size.cpu_kind, cpus: size.cpus, memory_mb: size.memory_mb },
             init: Init { exec: command() },
-            files: vec![
-                file(path(CONFIG_FILE), &frps::configuration(lane, keys.get(TOKEN))),
-                key(SERVER_CERTIFICATE),
-                key(SERVER_KEY),
-                key(CLIENT_CERTIFICATE),
-                file(path(RECIPE_FILE), &recipe.to_text()),
-            ],
-            // The control service has no check: frpc must get through as soon as frps listens.
-            services: [service(Port::tcp(lane.control_port), false)]
-                .into_iter()
-                .chain(recipe.forwards.iter().map(|forward| service(forward.port, recipe.service_checks)))
-                .collect(),
-            restart: Restart { policy: "always" },
+            files,
+            services: services_of(lane),
+            restart: RESTART,
             metadata: BTreeMap::from([
                 (OWNER, owner.to_owned()),
                 (SERVICES, services.to_owned()),
                 (GENERATION, lane.generation.clone()),
                 (SLOT, lane.slot.to_string()),
                 (CONTROL_PORT, lane.control_port.to_string()),
+                (FILES, seal),
             ]),
         },
     }
@@ -80,6 +85,19 @@ fn command() -> Vec<String> {
 
 fn path(file: &str) -> String {
     format!("{}/{file}", frps::FOLDER)
+}
+
+const RESTART: Restart = Restart { policy: "always" };
+
+/// The services of a lane's Machine. A Machine with others is replaced, so a change of what is rendered here moves every tunnel.
+fn services_of(lane: &Lane) -> Vec<Service> {
+    let exposed = lane.recipe.exposed(lane.control_port);
+    exposed.iter().map(|exposed| service(exposed.port, exposed.checked)).collect()
+}
+
+/// Tells these files, paths and contents, from any others. It says nothing of the keys among them.
+fn seal<'a>(files: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    hash(&files.flat_map(|(path, content)| [path.as_str(), content]).collect::<Vec<_>>(), 10)
 }
 
 fn service(port: Port, checked: bool) -> Service {
@@ -104,12 +122,14 @@ fn service(port: Port, checked: bool) -> Service {
 /// A Machine that Fly shows, as a plan needs it.
 pub fn observed(wire: Wire) -> Machine {
     let config = wire.config.or(wire.incomplete_config).unwrap_or_default();
+    let ours = ours(&config);
     Machine {
+        edits: ours.as_ref().map(|ours| edits::of(&config, ours.lane(&wire.name).as_ref())).unwrap_or_default(),
         state: state(&wire.state),
         host_ok: wire.host_status.as_deref().is_none_or(|status| status == "ok"),
         cordoned: wire.cordoned,
         created_at: wire.created_at,
-        ours: ours(&config),
+        ours,
         version: wire.version,
         image: program(config.image, &config.init.exec),
         guest: config.guest.map(|guest| Guest {
@@ -135,11 +155,17 @@ fn program(image: String, exec: &[String]) -> String {
 }
 
 /// The ports of a service that we know how to expose: those that Fly hands on byte by byte.
-fn exposed(service: &ReadService) -> impl Iterator<Item = Exposed> {
-    let tcp = service.protocol.as_deref().is_none_or(|protocol| protocol == "tcp");
-    let numbers = service.ports.iter().filter(move |port| tcp && port.handlers.is_empty()).filter_map(|port| port.port);
-    let (internal, checked) = (service.internal_port.unwrap_or_default(), !service.checks.is_empty());
+fn exposed(service: &Value) -> impl Iterator<Item = Exposed> {
+    let tcp = service["protocol"].as_str().is_none_or(|protocol| protocol == "tcp");
+    let (internal, checked) = (number(&service["internal_port"]).unwrap_or_default(), !is_nothing(&service["checks"]));
+    let ports = service["ports"].as_array().into_iter().flatten();
+    let ports = ports.filter(move |port| tcp && is_nothing(&port["handlers"]));
+    let numbers = ports.filter_map(|port| number(&port["port"]));
     numbers.map(move |number| Exposed { port: Port::tcp(number), internal, checked })
+}
+
+fn number(value: &Value) -> Option<u16> {
+    u16::try_from(value.as_u64()?).ok()
 }
 
 fn ours(config: &ReadConfig) -> Option<Ours> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::render::null_is_default;
 
@@ -152,7 +153,16 @@ pub struct ReadConfig {
     #[serde(deserialize_with = "null_is_default")]
     pub metadata: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_is_default")]
-    pub services: Vec<ReadService>,
+    pub services: Vec<Value>,
+    pub restart: Value,
+    // Nothing of ours has any of these.
+    pub auto_destroy: Value,
+    pub checks: Value,
+    pub containers: Value,
+    pub env: Value,
+    pub mounts: Value,
+    pub processes: Value,
+    pub schedule: Value,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -184,27 +194,6 @@ impl std::fmt::Debug for ReadFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ReadFile({})", self.guest_path)
     }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ReadService {
-    /// `tcp` where it is left out.
-    pub protocol: Option<String>,
-    pub internal_port: Option<u16>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub ports: Vec<ReadPort>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub checks: Vec<serde::de::IgnoredAny>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ReadPort {
-    pub port: Option<u16>,
-    /// Protocols that Fly ends before the Machine, such as TLS.
-    #[serde(deserialize_with = "null_is_default")]
-    pub handlers: Vec<serde::de::IgnoredAny>,
 }
 
 /// Named `servicecheck-<NN>-<type>-<internal port>`.

@@ -12,7 +12,6 @@ use crate::render::frp::frpc;
 use crate::render::null_is_default;
 use crate::service::{ObjectMeta, StatusCondition};
 use crate::tunnel::keys::TunnelKeys;
-use crate::tunnel::lane::{Lane, Recipe};
 use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, OurApp};
 use crate::tunnel::summary::{self, Digest};
 use crate::tunnel::{TunnelId, names};
@@ -209,10 +208,7 @@ fn is_as_made(map: &WireConfigMap, machines: &[Machine]) -> bool {
     let of_it = map.metadata.labels.get(MACHINE_LABEL);
     let Some(machine) = machines.iter().find(|machine| of_it == Some(&machine.id)) else { return true };
     let Some(ours) = &machine.ours else { return true };
-    let recipe = ours.recipe.as_deref().and_then(Recipe::read);
-    recipe.filter(|recipe| recipe.generation() == ours.generation).is_none_or(|recipe| {
-        let (generation, name) = (ours.generation.clone(), machine.name.clone());
-        let lane = Lane { slot: ours.slot, recipe, generation, name, control_port: ours.control_port };
+    ours.lane(&machine.name).is_none_or(|lane| {
         map.data.configuration.as_deref() == Some(frpc::configuration(&lane).as_str())
             && map.data.recipe.as_deref() == Some(lane.recipe.to_json().to_string().as_str())
     })

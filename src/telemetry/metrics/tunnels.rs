@@ -239,6 +239,7 @@ mod tests {
             version: String::new(),
             image: String::new(),
             guest: MachineSize::parse("shared-cpu-2x").ok().map(MachineSize::guest),
+            edits: Vec::new(),
             exposed: [443, 7000]
                 .map(|number| Exposed { port: Port::tcp(number), internal: number, checked: true })
                 .into(),

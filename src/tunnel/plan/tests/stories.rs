@@ -219,7 +219,7 @@ fn an_image_that_does_not_start_is_tried_again_later_each_time_while_the_old_lan
         assert!(reality.story.lines().count() < 200, "{}", reality.story);
     }
     assert_eq!(made, [0, 2, 6, 14, 30, 62], "{}", reality.story);
-    assert_eq!(reason(&reality), "Updating", "{}", reality.story);
+    assert_eq!(reason(&reality), "Degraded", "{}", reality.story);
     let message = &reality.service.condition().expect("a condition").message;
     assert!(message.contains("the old lane serves on") && message.contains("fly logs"), "{message}");
     assert_eq!(ready(&reality), "True", "users are served by the old lane");
