@@ -1,6 +1,7 @@
 //! Carries out one step: one idempotent call, and at most a read of what it ran into.
 
 use kube_client_lite::lease::Permit;
+use serde_json::Value;
 
 use crate::cluster::error::ClusterError;
 use crate::cluster::{self, Kind};
@@ -96,6 +97,7 @@ fn send(world: &World, step: &Step, tunnel: &Tunnel, seen: &Observed, now: Now) 
         Step::StopRetiring(id) => fly.delete_metadata(app, id, machine::RETIRING_SINCE)?,
         Step::CreateNamespace => world.cluster.create_namespace()?,
         Step::CreateKeys => return create_keys(world, tunnel, now),
+        Step::LabelKeys(name) => return label_keys(world, name, tunnel, seen),
         Step::CreateConfigMap(frpc) => return create_config_map(world, frpc, tunnel),
         Step::ApplyDeployment(frpc) => return write_deployment(world, frpc, tunnel, seen),
         Step::DeleteDeployment(name) => world.cluster.delete(Kind::Deployment, name)?,
@@ -169,17 +171,28 @@ fn create_keys(world: &World, tunnel: &Tunnel, now: Now) -> Result<Reply, Failur
     }
 }
 
-/// One that is there and is not as it should be was edited: somebody took its labels off, say. Nobody can change what it holds, so it
-/// is made anew.
+fn label_keys(world: &World, name: &str, tunnel: &Tunnel, seen: &Observed) -> Result<Reply, Failure> {
+    let mut secrets = seen.objects.iter().flat_map(|objects| &objects.keys);
+    let Some(secret) = secrets.find(|secret| secret.name == name) else { return Ok(Reply::Done) };
+    let uid = create_anew(world, Kind::Secret, name, &world.home(tunnel).secret(&secret.keys))?;
+    Ok(Reply::Keys(secret.keys.clone(), uid))
+}
+
 fn create_config_map(world: &World, frpc: &Frpc, tunnel: &Tunnel) -> Result<Reply, Failure> {
     let home = world.home(tunnel);
-    let config_map = home.config_map(frpc);
-    let mut uid = world.cluster.create(Kind::ConfigMap, &config_map)?;
+    let uid = create_anew(world, Kind::ConfigMap, &home.name(frpc), &home.config_map(frpc))?;
+    Ok(Reply::ConfigMap(uid))
+}
+
+/// One that is there and is not as it should be was edited: somebody took its labels off, say. Nobody can change what it holds, so it
+/// is made anew. Gives its UID.
+fn create_anew(world: &World, kind: Kind, name: &str, object: &Value) -> Result<String, Failure> {
+    let mut uid = world.cluster.create(kind, object)?;
     if uid.is_none() {
-        world.cluster.delete(Kind::ConfigMap, &home.name(frpc))?;
-        uid = world.cluster.create(Kind::ConfigMap, &config_map)?;
+        world.cluster.delete(kind, name)?;
+        uid = world.cluster.create(kind, object)?;
     }
-    Ok(Reply::ConfigMap(uid.unwrap_or_default()))
+    Ok(uid.unwrap_or_default())
 }
 
 /// An apply leaves what others added as it is, so where they did, the Deployment is written whole.

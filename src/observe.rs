@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::cluster::Find;
 use crate::fly::App as FlyApp;
 use crate::fly::error::{ErrorKind, FlyError};
 use crate::render::{address, machine, objects};
@@ -170,7 +171,11 @@ fn is_our_org(world: &World, slug: &str, tunnel: &Tunnel) -> Result<bool, FlyErr
 /// Our objects of the tunnel in the cluster. Where frpc does not run, its pods tell why.
 fn our_objects(world: &World, tunnel: &Tunnel, app: Option<&OurApp>) -> Result<Objects, Failure> {
     let home = world.home(tunnel);
-    let mut seen = objects::read::observed(&home, app, world.cluster.objects(&home.selector())?);
+    let mut listed = world.cluster.objects(Find::Labels(&home.selector()))?;
+    for name in objects::read::unlisted(&home, app, &listed) {
+        listed.add(world.cluster.objects(Find::Name(&name))?);
+    }
+    let mut seen = objects::read::observed(&home, app, listed);
     if seen.deployments.iter().any(|deployment| !deployment.available && deployment.trouble.is_none()) {
         objects::pods::explain(&mut seen, &world.cluster.pods(&home.pods())?);
     }

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::error::ClusterError;
-use super::{Cluster, Kind, LoadBalancers, NewEvent};
+use super::{Cluster, Find, Kind, LoadBalancers, NewEvent};
 use crate::render::objects::WRITER;
 use crate::render::objects::pods::Pod;
 use crate::render::objects::read::{Inventory, Listed, WireDeployment};
@@ -116,8 +116,12 @@ impl Cluster for Kubernetes {
         Ok(self.client.apply(&path, WRITER, &status::apply(service, shown, &time))?)
     }
 
-    fn objects(&self, selector: &str) -> Result<Listed, ClusterError> {
-        let query = ListQuery { label_selector: Some(selector.to_owned()), ..ListQuery::default() };
+    fn objects(&self, find: Find) -> Result<Listed, ClusterError> {
+        let mut query = ListQuery::default();
+        match find {
+            Find::Labels(selector) => query.label_selector = Some(selector.to_owned()),
+            Find::Name(name) => query.field_selector = Some(format!("metadata.name={name}")),
+        }
         let path = |kind| resource(kind).in_namespace(&self.namespace);
         Ok(Listed {
             secrets: self.readable("Secret", self.client.list(&path(Kind::Secret), &query)?),

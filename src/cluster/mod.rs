@@ -24,6 +24,13 @@ pub enum Kind {
     Deployment,
 }
 
+/// How objects are found.
+#[derive(Clone, Copy, Debug)]
+pub enum Find<'a> {
+    Labels(&'a str),
+    Name(&'a str),
+}
+
 /// The load balancers of a cluster, of any class.
 #[derive(Default)]
 pub struct LoadBalancers {
@@ -72,11 +79,11 @@ pub trait Cluster: Send + Sync {
     /// See [`ClusterError::is_not_as_seen`]: the Service is gone, or another one has its name.
     fn show(&self, service: &Service, shown: &Shown, now: Now) -> Result<Service, ClusterError>;
 
-    /// Our objects with these labels.
+    /// Our objects with these labels, or of this name.
     ///
     /// # Errors
     /// Any.
-    fn objects(&self, selector: &str) -> Result<Listed, ClusterError>;
+    fn objects(&self, find: Find) -> Result<Listed, ClusterError>;
 
     /// All our objects with this label, with the metadata alone where that tells all.
     ///

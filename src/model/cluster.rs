@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::faults::{Fate, Side};
 use super::{Model, State, names, owner};
 use crate::cluster::error::{ClusterError, ErrorKind};
-use crate::cluster::{Cluster, Kind, LoadBalancers, NewEvent};
+use crate::cluster::{Cluster, Find, Kind, LoadBalancers, NewEvent};
 use crate::examples;
 use crate::render::objects::pods::{Pod, PodStatus};
 use crate::render::objects::read::{
@@ -232,22 +232,18 @@ impl Cluster for Model {
         })
     }
 
-    fn objects(&self, selector: &str) -> Result<Listed, ClusterError> {
+    fn objects(&self, find: Find) -> Result<Listed, ClusterError> {
+        let found = |name: &str, labels: &BTreeMap<String, String>| match find {
+            Find::Labels(selector) => selected(labels, selector),
+            Find::Name(wanted) => name == wanted,
+        };
         self.request(|state| {
+            let (secrets, config_maps) = (state.secrets.values(), state.config_maps.values());
+            let deployments = state.deployments.values();
             Ok(Listed {
-                secrets: state.secrets.values().filter(|o| selected(&o.metadata.labels, selector)).cloned().collect(),
-                config_maps: state
-                    .config_maps
-                    .values()
-                    .filter(|o| selected(&o.metadata.labels, selector))
-                    .cloned()
-                    .collect(),
-                deployments: state
-                    .deployments
-                    .values()
-                    .filter(|o| selected(&o.metadata.labels, selector))
-                    .cloned()
-                    .collect(),
+                secrets: secrets.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
+                config_maps: config_maps.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
+                deployments: deployments.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
             })
         })
     }

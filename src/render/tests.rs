@@ -100,13 +100,13 @@ fn objects_of_another_owner_or_app_are_not_ours() {
         let (label, value) = wanted.split_once('=').unwrap_or((wanted, &tunnel.app));
         assert_eq!(labels[label], value, "it finds what it makes");
     }
-    assert_eq!(home.other_app(&labels), None);
-    for (label, value, other) in
-        [("owner", "0123456789ab", &*tunnel.app), ("app", "lb-default-web-0123456789ab", "lb-default-web-0123456789ab")]
-    {
+    assert_eq!((home.other_app(&labels), home.is_labelled(&labels)), (None, true));
+    let other_app = "lb-default-web-0123456789ab";
+    for (label, value, other) in [("owner", "0123456789ab", None), ("app", other_app, Some(other_app))] {
         let mut labels = labels.clone();
         labels.insert(format!("fly-tunnel-operator.dev/{label}"), value.into());
-        assert_eq!(home.other_app(&labels).as_deref(), Some(other), "{label}");
+        let other = other.map(str::to_owned);
+        assert_eq!((home.other_app(&labels), home.is_labelled(&labels)), (other, false), "{label}");
     }
 }
 

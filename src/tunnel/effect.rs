@@ -68,9 +68,12 @@ impl Observed {
             (Step::Uncordon(id), _) => self.change_machine(id, |machine| machine.cordoned = false),
             (Step::StartRetiring(id, since), _) => self.change_ours(id, |ours| ours.retiring_since = Some(*since)),
             (Step::StopRetiring(id), _) => self.change_ours(id, |ours| ours.retiring_since = None),
-            (Step::CreateKeys, Reply::Keys(keys, uid)) => {
+            (Step::CreateKeys | Step::LabelKeys(_), Reply::Keys(keys, uid)) => {
                 let name = names::keys(app, &keys.fingerprint());
-                self.in_objects(|objects| objects.keys.push(KeysSecret { name, keys, uid }));
+                self.in_objects(|objects| {
+                    objects.keys.retain(|known| known.name != name);
+                    objects.keys.insert(0, KeysSecret { name, keys, uid, labelled: true });
+                });
             }
             (Step::CreateConfigMap(frpc), reply) => {
                 let uid = if let Reply::ConfigMap(uid) = reply { uid } else { String::new() };
@@ -86,6 +89,7 @@ impl Observed {
             (Step::ApplyDeployment(_), Reply::Deployment(deployment)) => {
                 deeds.applied.set(&deployment.object.name, deployment.version);
                 self.in_objects(|objects| {
+                    objects.copies.deployments.retain(|known| *known != deployment.object.name);
                     objects.deployments.retain(|known| known.object.name != deployment.object.name);
                     objects.deployments.push(deployment);
                 });
@@ -114,6 +118,7 @@ impl Observed {
                 | Step::AllocateAddress(_)
                 | Step::CreateMachine(_)
                 | Step::CreateKeys
+                | Step::LabelKeys(_)
                 | Step::ApplyDeployment(_),
                 _,
             ) => (self.app, self.objects) = (None, None),

@@ -79,6 +79,11 @@ impl Imagination {
                 let keys = TunnelKeys::read(|name| Some(format!("{name} {number}")));
                 keys.map_or(Reply::Done, |keys| Reply::Keys(keys, String::new()))
             }
+            Step::LabelKeys(name) => {
+                let mut secrets = seen.objects.iter().flat_map(|objects| &objects.keys);
+                let labelled = secrets.find(|secret| secret.name == *name);
+                labelled.map_or(Reply::Done, |secret| Reply::Keys(secret.keys.clone(), String::new()))
+            }
             Step::ApplyDeployment(frpc) => Reply::Deployment(self.deployment(frpc, seen)),
             _ => Reply::Done,
         }

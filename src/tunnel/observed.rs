@@ -198,6 +198,8 @@ pub struct KeysSecret {
     pub keys: TunnelKeys,
     /// Another one of the same name has another.
     pub uid: String,
+    /// It has the labels by which it is found. Without them it was found by its name.
+    pub labelled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -194,6 +194,53 @@ fn objects_that_are_deleted_or_edited_are_as_they_were_again() {
     }
 }
 
+/// Objects are found by their labels, but a Secret that is not found would mean other keys, and another lane.
+#[test]
+fn labels_that_are_taken_off_come_back_and_change_nothing_else() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    let kube = lab.cluster().kube();
+    let paths = [("secrets", "-keys-"), ("deployments", "web"), ("configmaps", "web")]
+        .map(|(kind, contains)| object(&lab, kind, contains));
+    let get_object = |path: &str| kube.find(path).expect("an answer").unwrap_or_default();
+    let labels = |path: &str| get_object(path)["metadata"]["labels"].clone();
+    let before = paths.each_ref().map(|path| labels(path));
+    let (machine, names) = (text(&machines(&lab)[0]["id"]), objects(&lab));
+    let keys = get_object(&paths[0])["data"].clone();
+    let take_off = |path: &str, label: Option<&str>| {
+        let labels = label.map_or(json!(null), |label| json!({ label: null }));
+        kube.merge_patch(path, &json!({ "metadata": { "labels": labels } })).expect("they are taken off");
+    };
+    let assert_mended = || {
+        for (path, before) in paths.iter().zip(&before) {
+            wait_until(&format!("{path} has its labels again"), DEADLINE, || labels(path) == *before);
+        }
+        wait_for_reason(&web, "Serving");
+        assert_eq!(machines(&lab).iter().map(|machine| text(&machine["id"])).collect::<Vec<_>>(), [machine.clone()]);
+        assert_eq!((get_object(&paths[0])["data"].clone(), objects(&lab)), (keys.clone(), names.clone()));
+        assert_answers(ip, 8080, "web");
+    };
+    for label in [None, Some("fly-tunnel-operator.dev/owner"), Some("fly-tunnel-operator.dev/service-name")] {
+        for path in &paths {
+            take_off(path, label);
+        }
+        assert_mended();
+    }
+    operator.kill();
+    paths.iter().for_each(|path| take_off(path, None));
+    let operator = start(&lab);
+    assert_mended();
+    assert!(!condition(&web.object()).1.contains("another owner"), "{}", condition(&web.object()).1);
+
+    operator.kill();
+    paths.iter().for_each(|path| take_off(path, None));
+    kube.delete(&web.path()).expect("it is to go");
+    let _operator = start(&lab);
+    web.wait_gone(LONG_DEADLINE);
+    assert_nothing_left(&lab);
+}
+
 /// Puts another object of the same name and labels in its place, as `kubectl replace --force` does.
 fn replace(lab: &Homelab, path: &str, data: &Value) {
     let kube = lab.cluster().kube();

@@ -52,9 +52,22 @@ impl Home<'_> {
     /// The App that an object with these labels is of, if that is not ours: `--cluster-name` was changed, or a backup was
     /// restored into another cluster.
     pub fn other_app(&self, labels: &BTreeMap<String, String>) -> Option<String> {
-        let label = |name| labels.get(name).map(String::as_str).unwrap_or_default();
-        let ours = (label(OWNER_LABEL), label(APP_LABEL)) == (self.owner, &self.tunnel.app);
-        (!ours).then(|| label(APP_LABEL).to_owned())
+        labels.get(APP_LABEL).filter(|app| **app != self.tunnel.app).cloned()
+    }
+
+    /// Whether an object with these labels is found among ours.
+    pub fn is_labelled(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels().iter().all(|(label, value)| labels.get(*label).is_some_and(|known| known == value))
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 4] {
+        let TunnelId { namespace, name } = &self.tunnel.id;
+        [
+            (OWNER_LABEL, self.owner),
+            (APP_LABEL, &self.tunnel.app),
+            (SERVICE_NAMESPACE_LABEL, namespace),
+            (SERVICE_NAME_LABEL, name),
+        ]
     }
 
     /// The Secret with the keys. It is immutable: a lane in service never sees its keys change.
@@ -196,14 +209,8 @@ impl Home<'_> {
     }
 
     fn metadata(&self, name: &str, machine: Option<&str>) -> Value {
-        let mut labels = BTreeMap::from([
-            ("app.kubernetes.io/name", "frpc"),
-            ("app.kubernetes.io/managed-by", "fly-tunnel-operator"),
-            (OWNER_LABEL, self.owner),
-            (APP_LABEL, &self.tunnel.app),
-            (SERVICE_NAMESPACE_LABEL, &self.tunnel.id.namespace),
-            (SERVICE_NAME_LABEL, &self.tunnel.id.name),
-        ]);
+        let mut labels = BTreeMap::from(self.labels());
+        labels.extend([("app.kubernetes.io/name", "frpc"), ("app.kubernetes.io/managed-by", "fly-tunnel-operator")]);
         labels.extend(machine.map(|machine| (MACHINE_LABEL, machine)));
         json!({ "name": name, "namespace": self.namespace, "labels": labels })
     }

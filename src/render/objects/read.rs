@@ -1,6 +1,6 @@
 //! Our objects as the API server shows them, and what a plan gets to see of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,7 @@ use crate::render::frp::frpc;
 use crate::render::null_is_default;
 use crate::service::{ObjectMeta, StatusCondition};
 use crate::tunnel::keys::TunnelKeys;
+use crate::tunnel::lane::Recipe;
 use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, OurApp};
 use crate::tunnel::summary::{self, Digest};
 use crate::tunnel::{TunnelId, names};
@@ -87,12 +88,23 @@ pub struct DeploymentStatus {
     pub conditions: Vec<StatusCondition>,
 }
 
-/// Lists of what [`Home::selector`] finds.
+/// Lists of what [`Home::selector`] finds, or what has one name.
 #[derive(Clone, Default)]
 pub struct Listed {
     pub secrets: Vec<Secret>,
     pub config_maps: Vec<WireConfigMap>,
     pub deployments: Vec<WireDeployment>,
+}
+
+impl Listed {
+    /// Takes in those that were found by name. Some were found by their labels, too.
+    pub fn add(&mut self, Listed { secrets, config_maps, deployments }: Listed) {
+        self.secrets.extend(secrets);
+        self.config_maps.retain(|known| config_maps.iter().all(|map| map.metadata.name != known.metadata.name));
+        self.config_maps.extend(config_maps);
+        self.deployments.retain(|known| deployments.iter().all(|d| d.metadata.name != known.metadata.name));
+        self.deployments.extend(deployments);
+    }
 }
 
 /// Our objects of all tunnels.
@@ -138,7 +150,25 @@ pub fn by_app(inventory: Inventory) -> BTreeMap<String, SweptObjects> {
     all
 }
 
-/// Our objects among those that were listed, and the Apps of others. `app` is the tunnel's App, if that was looked at.
+/// Names of ours that are not among those listed: somebody took their labels off, or they are not there. Each Machine tells which keys it
+/// was made with.
+pub fn unlisted(home: &Home, app: Option<&OurApp>, listed: &Listed) -> BTreeSet<String> {
+    let machines = app.into_iter().flat_map(|app| &app.machines).filter(|machine| machine.exists());
+    let mut names = BTreeSet::new();
+    for (machine, ours) in machines.filter_map(|machine| Some((machine, machine.ours.as_ref()?))) {
+        let name = names::lane_object(&home.tunnel.app, &machine.id);
+        let configured = listed.config_maps.iter().any(|map| map.metadata.name == name);
+        if !configured || listed.deployments.iter().all(|deployment| deployment.metadata.name != name) {
+            names.insert(name);
+        }
+        let recipe = ours.recipe.as_deref().and_then(Recipe::read);
+        let secret = recipe.map(|recipe| names::keys(&home.tunnel.app, &recipe.keys));
+        names.extend(secret.filter(|name| listed.secrets.iter().all(|secret| secret.metadata.name != *name)));
+    }
+    names
+}
+
+/// Our objects among those that were found, and the Apps of others. `app` is the tunnel's App, if that was looked at.
 pub fn observed(home: &Home, app: Option<&OurApp>, mut listed: Listed) -> Objects {
     let mut objects = Objects::default();
     let mut ours = |labels: &BTreeMap<String, String>| match home.other_app(labels) {
@@ -155,7 +185,7 @@ pub fn observed(home: &Home, app: Option<&OurApp>, mut listed: Listed) -> Object
     let app = &home.tunnel.app;
     let is_a_copy = |object: &LaneObject| object.name != names::lane_object(app, &object.machine);
     for map in listed.config_maps {
-        let is_as_made = is_as_made(&map, machines);
+        let is_as_made = is_as_made(&map, machines) && home.is_labelled(&map.metadata.labels);
         let map = config_map(map);
         if is_a_copy(&map.object) || !is_as_made {
             objects.copies.config_maps.push(map.object.name);
@@ -163,8 +193,10 @@ pub fn observed(home: &Home, app: Option<&OurApp>, mut listed: Listed) -> Object
             objects.config_maps.push(map);
         }
     }
-    for deployment in listed.deployments.into_iter().map(deployment) {
-        if is_a_copy(&deployment.object) {
+    for wire in listed.deployments {
+        let labelled = home.is_labelled(&wire.metadata.labels);
+        let deployment = deployment(wire);
+        if is_a_copy(&deployment.object) || !labelled {
             objects.copies.deployments.push(deployment.object.name);
         } else {
             objects.deployments.push(deployment);
@@ -172,14 +204,15 @@ pub fn observed(home: &Home, app: Option<&OurApp>, mut listed: Listed) -> Object
     }
     let mut complete = Vec::new();
     for secret in listed.secrets {
-        let ObjectMeta { name, uid, .. } = secret.metadata.clone();
+        let labelled = home.is_labelled(&secret.metadata.labels);
+        let ObjectMeta { name, uid, creation_timestamp, .. } = secret.metadata.clone();
         match keys(&secret).filter(|keys| name == names::keys(app, &keys.fingerprint())) {
-            Some(keys) => complete.push((secret.metadata.creation_timestamp, name, keys, uid)),
+            Some(keys) => complete.push((creation_timestamp, KeysSecret { name, keys, uid, labelled })),
             None => objects.useless_keys.push(name),
         }
     }
-    complete.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-    objects.keys = complete.into_iter().map(|(_, name, keys, uid)| KeysSecret { name, keys, uid }).collect();
+    complete.sort_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
+    objects.keys = complete.into_iter().map(|(_, keys)| keys).collect();
     objects
 }
 

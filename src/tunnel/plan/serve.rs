@@ -76,6 +76,9 @@ impl Context<'_> {
     /// The oldest complete Secret is current. The first is also the first object of a tunnel in the cluster: where it was
     /// refused for want of the namespace, that is made.
     fn keys<'o>(&self, objects: &'o Objects) -> Go<&'o KeysSecret> {
+        if let Some(KeysSecret { name, labelled: false, .. }) = objects.keys.first() {
+            return Err(act(Step::LabelKeys(name.clone())));
+        }
         objects.keys.first().ok_or_else(|| {
             let missing = |trouble: &Trouble| trouble.failure.cause == Cause::NamespaceMissing;
             let namespace = self.memory.trouble.as_ref().filter(|trouble| missing(trouble));

@@ -62,6 +62,8 @@ pub enum Step {
     /// The namespace that our objects live in.
     CreateNamespace,
     CreateKeys,
+    /// Somebody took the labels off the Secret of this name.
+    LabelKeys(String),
     AllocateAddress(Family),
     CreateMachine(Box<Lane>),
     StartMachine(String),
@@ -108,6 +110,7 @@ impl fmt::Display for Step {
             Step::CreateApp => write!(f, "create the App and its network"),
             Step::CreateNamespace => write!(f, "create the namespace"),
             Step::CreateKeys => write!(f, "create the Secret with new keys"),
+            Step::LabelKeys(name) => write!(f, "label the Secret {name} again"),
             Step::AllocateAddress(family) => write!(f, "allocate an {family} address"),
             Step::CreateMachine(lane) => {
                 let ports: Vec<String> = lane.recipe.forwards.iter().map(|forward| forward.port.to_string()).collect();
