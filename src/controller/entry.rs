@@ -30,6 +30,8 @@ pub(super) struct Entry {
     to_go: bool,
     /// Its Service has our finalizer: something may have been made for it.
     finalized: bool,
+    /// Its Service has our condition.
+    told: bool,
     /// When everything was last looked at, or began to be.
     looked: Duration,
     /// When the last pass ended.
@@ -77,6 +79,7 @@ impl Entry {
             to_go: tunnel.is_to_go(),
             finalized: true, // until a pass knows better
             phase: Phase::Due { work: Box::new(Work::new(tunnel, seen, first)), at: now },
+            told: true,
             looked: now,
             finished: None,
             waiting: None,
@@ -183,6 +186,7 @@ impl Entry {
             // It could not be read: it is as it was.
             None => self.finalized && work.first == First::ReadService,
         };
+        self.told = work.seen.service().map_or(self.told, |service| service.condition().is_some());
         self.finished = Some(now);
         let phase = std::mem::replace(&mut self.phase, Phase::Due { work, at: now });
         let Phase::Working { listed: Some(Fingerprint { tunnel, shown }) } = phase else { return false };
@@ -201,10 +205,11 @@ impl Entry {
     /// No list shows the Service any more. Returns whether the tunnel is still to be worked on.
     pub(super) fn vanished(&mut self, now: Duration) -> bool {
         if !self.is_with_a_worker() && !self.to_go {
-            if !self.finalized {
-                return false;
+            match (self.finalized, self.told) {
+                (true, _) => self.start_anew(now), // one list is not enough: it is read by name
+                (false, true) => self.wake(now, |work| work.first = First::LetGo),
+                (false, false) => return false,
             }
-            self.start_anew(now); // one list is not enough: it is read by name
         }
         true
     }

@@ -20,7 +20,7 @@ use crate::tunnel::plan::{self, Next, Plan, Why};
 use crate::tunnel::settings::Settings;
 use crate::tunnel::situation::Situation;
 use crate::tunnel::summary::Summary;
-use crate::tunnel::{Tunnel, desired};
+use crate::tunnel::{Tunnel, TunnelId, desired, names};
 use crate::world::World;
 
 /// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
@@ -46,6 +46,8 @@ pub enum First {
     ReadService,
     /// Look whether Fly shows the Machines and addresses as they were found. If not, look at everything anew.
     Confirm(Summary),
+    /// Nothing was made for the Service, and no list shows it any more: take our condition off it.
+    LetGo,
 }
 
 /// How a pass ended.
@@ -114,15 +116,10 @@ impl Work {
     /// Works until there is nothing to do but wait.
     pub fn pass(&mut self, pass: &Pass) -> Outcome {
         self.memory.begin_pass();
-        if let First::Confirm(found) = self.first {
-            self.forget();
-            // Otherwise the look at everything tells what differs, or what fails.
-            if observe::is_as_found(pass.world, &self.tunnel, &found).is_ok_and(|same| same) {
-                return Outcome::Confirmed;
-            }
-        }
-        if let Err(failure) = self.begin(pass) {
-            self.failed(Attempt::Look, failure);
+        match self.begin(pass) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return outcome,
+            Err(failure) => self.failed(Attempt::Look, failure),
         }
         // An address was released that the Service still shows.
         let mut shows_a_released_address = false;
@@ -233,22 +230,56 @@ impl Work {
             First::Plan => self.seen.app.is_none(),
             First::Look(look) => *look == Look::Everything,
             First::ReadService | First::Confirm(_) => true,
+            First::LetGo => false,
         }
     }
 
-    fn begin(&mut self, pass: &Pass) -> Result<(), Failure> {
+    /// Gives how the pass ends where there is nothing to plan.
+    fn begin(&mut self, pass: &Pass) -> Result<Option<Outcome>, Failure> {
         if self.memory.is_to_be_read(pass.time.now()) {
             self.forget();
         }
         match self.first.clone() {
-            First::Plan => Ok(()),
-            First::Look(look) => self.look(&look, pass),
-            First::ReadService | First::Confirm(_) => {
-                self.read_service(pass.world)?;
-                self.first = First::Plan;
-                Ok(())
+            First::Plan => return Ok(None),
+            First::Look(look) => return self.look(&look, pass).map(|()| None),
+            First::ReadService => {}
+            First::Confirm(found) => {
+                self.forget();
+                // Otherwise the look at everything tells what differs, or what fails.
+                if observe::is_as_found(pass.world, &self.tunnel, &found).is_ok_and(|same| same) {
+                    return Ok(Some(Outcome::Confirmed));
+                }
+            }
+            First::LetGo => {
+                if self.let_go(pass)? {
+                    return Ok(Some(Outcome::Gone));
+                }
             }
         }
+        self.read_service(pass.world)?;
+        self.first = First::Plan;
+        Ok(None)
+    }
+
+    /// Takes our condition off a Service that is no load balancer any more. Another operator's is left alone. Returns `false` where the
+    /// Service wants a tunnel after all.
+    fn let_go(&self, pass: &Pass) -> Result<bool, Failure> {
+        let Pass { world, .. } = *pass;
+        let Some(service) = self.service(world)? else { return Ok(true) };
+        if world.tunnel(&service).is_some() {
+            return Ok(false);
+        }
+        let is_another_operators = service.spec.kind == "LoadBalancer"
+            || service.metadata.finalizers.iter().any(|name| names::is_finalizer(name));
+        if !is_another_operators && service.condition().is_some() && pass.may_act() {
+            world.cluster.remove_finalizer(&service, &world.settings.finalizer)?;
+        }
+        Ok(true)
+    }
+
+    fn service(&self, world: &World) -> Result<Option<Service>, Failure> {
+        let TunnelId { namespace, name } = self.tunnel.id.clone();
+        Ok(world.cluster.service(&ServiceId { namespace, name })?)
     }
 
     fn look(&mut self, look: &Look, pass: &Pass) -> Result<(), Failure> {
@@ -328,9 +359,7 @@ impl Work {
     /// The tunnel follows from the Service as it is now. One that is none of our business any more is left alone, and
     /// what we made for it goes.
     fn read_service(&mut self, world: &World) -> Result<(), Failure> {
-        let id = ServiceId { namespace: self.tunnel.id.namespace.clone(), name: self.tunnel.id.name.clone() };
-        let service = world.cluster.service(&id)?;
-        let wanted = service.and_then(|service| Some((world.tunnel(&service)?, service)));
+        let wanted = self.service(world)?.and_then(|service| Some((world.tunnel(&service)?, service)));
         let (tunnel, service): (Tunnel, Option<Service>) = match wanted {
             Some((tunnel, service)) => (tunnel, Some(service)),
             None => (desired::without_members(self.tunnel.id.clone(), &world.owner), None),

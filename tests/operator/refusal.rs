@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use lab::homelab::Homelab;
-use lab::recorder::Request;
+use lab::recorder::{Request, Target};
+use lab::service::ServiceHandle;
 use serde_json::json;
 
 use crate::support::client::assert_answers;
@@ -52,6 +53,33 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
         wait_until("the warning", DEADLINE, || warned() == 1);
     }
     assert!(apps(&lab).is_empty());
+
+    // Nothing was made for it, so only our condition is to go. A stranger's stays.
+    let (plain, other) = (plain("plain").udp_port(5353).create(), plain("other").udp_port(5353).create());
+    let kube = lab.cluster().kube();
+    let conditions = |service: &ServiceHandle| service.object()["status"]["conditions"].clone();
+    let theirs = json!({ "type": "example.com/Seen", "status": "True", "reason": "Seen", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    for service in [&plain, &other] {
+        wait_for_reason(service, "InvalidService");
+        let both = json!({ "status": { "conditions": [conditions(service)[0], theirs] } });
+        kube.merge_patch(&format!("{}/status", service.path()), &both).expect("a condition of theirs");
+    }
+    let requests = lab.requests().len();
+    let cluster_ip = json!({ "spec": { "type": "ClusterIP", "allocateLoadBalancerNodePorts": null } });
+    kube.merge_patch(&plain.path(), &cluster_ip).expect("the type is changed");
+    wait_until("our condition goes", DEADLINE, || conditions(&plain) == json!([theirs]));
+    other.delete();
+    other.wait_gone(DEADLINE);
+    wait_for_polls(&lab, 2);
+    let to_fly = |r: &&Request| r.to == Target::Fly && r.path.contains("/apps/");
+    assert_eq!(lab.requests()[requests..].iter().filter(to_fly).count(), 0, "there is nothing to ask Fly for");
+}
+
+/// Waits until the Services were listed that often from now on.
+fn wait_for_polls(lab: &Homelab, count: usize) {
+    let polls = |requests: &[Request]| requests.iter().filter(|r| r.path.contains("/services?")).count();
+    let before = polls(&lab.requests());
+    lab.wait_requests(DEADLINE, |requests| polls(requests) >= before + count);
 }
 
 /// Only Fly knows its regions, so its answer is handed on, once, however often the step is tried again.
