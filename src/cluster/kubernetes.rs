@@ -117,11 +117,7 @@ impl Cluster for Kubernetes {
     }
 
     fn objects(&self, find: Find) -> Result<Listed, ClusterError> {
-        let mut query = ListQuery::default();
-        match find {
-            Find::Labels(selector) => query.label_selector = Some(selector.to_owned()),
-            Find::Name(name) => query.field_selector = Some(format!("metadata.name={name}")),
-        }
+        let query = query(find);
         let path = |kind| resource(kind).in_namespace(&self.namespace);
         Ok(Listed {
             secrets: self.readable("Secret", self.client.list(&path(Kind::Secret), &query)?),
@@ -131,7 +127,7 @@ impl Cluster for Kubernetes {
     }
 
     fn inventory(&self, selector: &str) -> Result<Inventory, ClusterError> {
-        let query = ListQuery { label_selector: Some(selector.to_owned()), ..ListQuery::default() };
+        let query = query(Find::Labels(selector));
         let path = |kind| resource(kind).in_namespace(&self.namespace);
         let metadata = |kind, name| -> Result<Vec<ObjectMeta>, ClusterError> {
             let listed = self.readable(name, self.client.list_metadata(&path(kind), &query)?);
@@ -145,7 +141,7 @@ impl Cluster for Kubernetes {
     }
 
     fn pods(&self, selector: &str) -> Result<Vec<Pod>, ClusterError> {
-        let query = ListQuery { label_selector: Some(selector.to_owned()), ..ListQuery::default() };
+        let query = query(Find::Labels(selector));
         match self.client.list(&Resource::PODS.in_namespace(&self.namespace), &query) {
             Err(error) if error.is_forbidden() => {
                 self.tell_once(format!(
@@ -183,7 +179,7 @@ impl Cluster for Kubernetes {
     }
 
     fn objects_of_all_owners(&self, label: &str) -> Result<Vec<ObjectMeta>, ClusterError> {
-        let query = ListQuery { label_selector: Some(label.to_owned()), ..ListQuery::default() };
+        let query = query(Find::Labels(label));
         let mut all = Vec::new();
         for resource in [Resource::DEPLOYMENTS, Resource::CONFIG_MAPS, Resource::SECRETS] {
             let listed = match self.client.list_metadata(&resource.all(), &query) {
@@ -198,7 +194,7 @@ impl Cluster for Kubernetes {
     }
 
     fn lease_held_elsewhere(&self, lease: &str) -> Result<Option<String>, ClusterError> {
-        let query = ListQuery { field_selector: Some(format!("metadata.name={lease}")), ..ListQuery::default() };
+        let query = query(Find::Name(lease));
         let leases: List<Lease> = match self.client.list(&Resource::LEASES.all(), &query) {
             Err(error) if error.is_forbidden() => return Ok(None),
             other => other?,
@@ -235,6 +231,13 @@ pub fn make_namespace(client: &Client, name: &str) -> Result<(), Error> {
 #[derive(Deserialize)]
 struct Made {
     metadata: ObjectMeta,
+}
+
+fn query(find: Find) -> ListQuery {
+    match find {
+        Find::Labels(selector) => ListQuery { label_selector: Some(selector.to_owned()), ..ListQuery::default() },
+        Find::Name(name) => ListQuery { field_selector: Some(format!("metadata.name={name}")), ..ListQuery::default() },
+    }
 }
 
 fn resource(kind: Kind) -> Resource {

@@ -4,6 +4,7 @@
 //! Nothing that it keeps is needed: a restart finds the same work in the Services, in Fly and in the cluster.
 
 mod entry;
+mod finished;
 pub mod orphans;
 pub mod poll;
 #[cfg(test)]
@@ -24,8 +25,6 @@ use crate::goal::Goal;
 use crate::report::{self, Orphan};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::TunnelState;
-use crate::tunnel::plan::step::{Wait, Waiting};
-use crate::tunnel::summary::Summary;
 use crate::tunnel::{TunnelId, desired};
 use crate::world::World;
 use entry::Entry;
@@ -237,82 +236,6 @@ impl Controller {
             let removed = desired::without_members(id.clone(), &self.world.owner);
             self.entries.entry(id).or_insert_with(|| Entry::new(removed, None, now));
         }
-    }
-
-    /// Returns what is not as it should be, where the process is to end for it.
-    fn finished(&mut self, work: Box<Work>, outcome: Outcome, permit: &Permit, now: Duration) -> Option<Vec<String>> {
-        self.working -= 1;
-        let id = work.tunnel.id.clone();
-        if !permit.holds() {
-            // The next poll of whoever leads finds it.
-            self.entries.remove(&id);
-            return None;
-        }
-        let entry = self.entries.get_mut(&id)?;
-        if outcome == Outcome::Confirmed {
-            self.turns.give_back(&id);
-            if entry.confirmed(work, now) {
-                entry.start_anew(now);
-            } else {
-                let pause = self.pace.resync_interval * INTERVALS_PER_LOOK;
-                entry.settled_as_before(now + jittered(pause, &*self.world.random));
-            }
-            return None;
-        }
-        let metrics = &self.telemetry.metrics;
-        metrics.tunnel(&id, TunnelState::of(&work.tunnel, &work.seen));
-        if let Some(after) = entry.first_address(&work.seen, now) {
-            metrics.address_shown(after);
-        }
-        if matches!(outcome, Outcome::TryAgain(_)) {
-            metrics.retry();
-        }
-        let passed = work.passed(&outcome);
-        let waits_its_turn = matches!(outcome, Outcome::Wait(Wait { what: Waiting::Turn, .. }));
-        let at_rest = outcome == Outcome::Settled && work.serves() || waits_its_turn;
-        let summary = Summary::of(&work.seen).filter(|_| at_rest);
-        let unready = outcome == Outcome::Settled && work.serves_unready();
-        if waits_its_turn {
-            self.turns.wait(&id, entry.is_asked_for(), now);
-        } else {
-            self.turns.leave_the_queue(&id);
-            // Where a look failed nobody knows.
-            if work.seen.app.is_some() && !work.moves(&self.world.settings, now) {
-                self.turns.give_back(&id);
-            }
-        }
-        let changed = entry.returned(work, &self.world.settings.finalizer, now);
-        if !changed {
-            self.goal.passed(&id, passed);
-        }
-        if outcome == Outcome::Settled && !changed {
-            entry.fulfilled();
-        }
-        if outcome == Outcome::Gone {
-            self.goal.gone(&id, now);
-        }
-        match outcome {
-            Outcome::MadeAgain => return Some(self.goal.made_again(&id)),
-            Outcome::Gone if !changed => {
-                metrics.tunnel_gone(&id);
-                self.entries.remove(&id);
-                self.gone.insert(id, now);
-            }
-            _ if changed => entry.start_anew(now),
-            // A tunnel that waits for its turn has nothing to do before that, so it is watched like one that settled.
-            Outcome::Settled | Outcome::LeftAlone(_) | Outcome::Wait(Wait { what: Waiting::Turn, .. }) => {
-                if entry.never_ready(unready, now) && !self.told_never_ready {
-                    self.told_never_ready = true;
-                    report::never_ready(&self.world.settings.frpc_image);
-                }
-                let intervals = if summary.is_some() { INTERVALS_PER_LOOK } else { 1 };
-                entry.settled(summary, now + jittered(self.pace.resync_interval * intervals, &*self.world.random));
-            }
-            Outcome::Wait(wait) => entry.wait(wait, now, self.pace.resync_interval),
-            Outcome::TryAgain(delay) => entry.try_again(now + delay),
-            Outcome::Gone | Outcome::Stopped | Outcome::Confirmed => {}
-        }
-        None
     }
 
     /// Picks the tunnels that a sweep shows otherwise than as they were left. What a list lacks may be there all the same, and a list

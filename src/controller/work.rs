@@ -68,6 +68,12 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    pub fn waits_its_turn(&self) -> bool {
+        matches!(self, Outcome::Wait(Wait { what: Waiting::Turn, .. }))
+    }
+}
+
 /// The time, for everything that the process does.
 #[derive(Clone, Copy)]
 pub struct Clock {

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, kubeconfig};
 use crate::fly::{Fly, Settings};
+use crate::helm::helm;
 use crate::operator::Operator;
 use crate::parts::Parts;
 use crate::recorder::{Recorder, Request, Rule};
@@ -213,6 +215,32 @@ impl Homelab {
     /// An operator whose settings fit this lab. Change its settings as the test needs, then start it.
     pub fn operator(&self, binary: &Path) -> Operator<'_> {
         Operator::new(self, binary)
+    }
+
+    /// Helm for this lab's cluster.
+    pub fn helm(&self) -> Command {
+        let mut helm = helm(&self.directory);
+        helm.env("KUBECONFIG", self.cluster().kubeconfig());
+        helm
+    }
+
+    /// Writes the chart's values that a user of this lab gives, with these variables for the operator. Gives the file.
+    ///
+    /// # Panics
+    /// It panics if the lab's directory cannot be written.
+    pub fn chart_values(&self, environment: &[(&str, String)]) -> PathBuf {
+        let variable = |(name, value): &(&str, String)| json!({ "name": name, "value": value });
+        let values = json!({
+            "flyApiToken": self.fly.token(),
+            "flyOrg": self.fly.organisation(),
+            "flyRegion": "ord",
+            "loadBalancerClass": self.class(),
+            "clusterName": self.cluster_name(),
+            "extraEnv": environment.iter().map(variable).collect::<Vec<_>>(),
+        });
+        let file = self.directory.join("values.json");
+        std::fs::write(&file, values.to_string()).expect("the lab's directory can be written");
+        file
     }
 
     /// A Service of this lab's class in [`Self::namespace`], and a backend for it.

@@ -1,8 +1,8 @@
 //! The chart, installed by the real helm on the real API server, as its users have it.
 
+use std::path::PathBuf;
 use std::process::Output;
 
-use lab::helm;
 use lab::homelab::Homelab;
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ pub fn quick(lab: &Homelab) -> [(&'static str, String); 8] {
 /// A release of the chart in a lab's namespace for operators. Its name is the lab's cluster name.
 pub struct Release<'a> {
     pub lab: &'a Homelab,
+    values: PathBuf,
 }
 
 impl<'a> Release<'a> {
@@ -42,29 +43,14 @@ impl<'a> Release<'a> {
         } } });
         let namespace = format!("/api/v1/namespaces/{}", lab.operator_namespace());
         lab.cluster().kube().merge_patch(&namespace, &enforce).expect("a label");
-        let release = Release { lab };
-        release.write_values();
+        let release = Release { lab, values: lab.chart_values(&quick(lab)) };
         release.run("install", set);
         release
     }
 
-    /// Writes the values that a user gives, and [`quick`].
-    fn write_values(&self) {
-        let lab = self.lab;
-        let environment = quick(lab).map(|(name, value)| json!({ "name": name, "value": value }));
-        let values = json!({
-            "flyApiToken": lab.fly().token(),
-            "flyOrg": lab.fly().organisation(),
-            "flyRegion": "ord",
-            "loadBalancerClass": lab.class(),
-            "clusterName": lab.cluster_name(),
-            "extraEnv": environment,
-        });
-        std::fs::write(self.values_file(), values.to_string()).expect("the lab's directory can be written");
-    }
-
+    /// The file with the values that a user gives, and [`quick`].
     pub fn values_file(&self) -> String {
-        self.lab.directory().join("values.json").display().to_string()
+        self.values.display().to_string()
     }
 
     /// Installs or upgrades the release with these additional values, and waits until all is ready.
@@ -95,9 +81,9 @@ impl<'a> Release<'a> {
     }
 
     pub fn try_helm_in(&self, namespace: &str, arguments: &[&str]) -> Output {
-        let mut helm = helm(self.lab.directory());
+        let mut helm = self.lab.helm();
         helm.args(arguments).args(["--namespace", namespace]);
-        helm.env("KUBECONFIG", self.lab.cluster().kubeconfig()).output().expect("helm starts")
+        helm.output().expect("helm starts")
     }
 
     /// The operator's pods, without those that are being deleted.

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lab::fly::Settings;
-use lab::helm;
 use lab::homelab::Homelab;
 use lab::recorder::{Fault, Gate, Rule, Target};
 use lab::service::ServiceHandle;
-use serde_json::json;
 
 use crate::row::Row;
 use crate::{DEADLINE, log, process, progress, services};
@@ -78,20 +76,11 @@ fn has_address(service: &ServiceHandle) -> bool {
 
 /// Installs the chart with its default intervals.
 fn install(lab: &Homelab) {
-    let values = json!({
-        "flyApiToken": lab.fly().token(),
-        "flyOrg": lab.fly().organisation(),
-        "flyRegion": "ord",
-        "loadBalancerClass": lab.class(),
-        "clusterName": lab.cluster_name(),
-        "extraEnv": [{ "name": "FLY_FLAPS_BASE_URL", "value": lab.fly_url() }],
-    });
-    let file = lab.directory().join("values.json");
-    std::fs::write(&file, values.to_string()).expect("the lab's directory can be written");
+    let values = lab.chart_values(&[("FLY_FLAPS_BASE_URL", lab.fly_url())]);
     let chart = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/fly-tunnel-operator");
-    let mut helm = helm(lab.directory());
-    helm.args(["install", lab.cluster_name()]).arg(chart).arg("--values").arg(file);
+    let mut helm = lab.helm();
+    helm.args(["install", lab.cluster_name()]).arg(chart).arg("--values").arg(values);
     helm.args(["--namespace", lab.operator_namespace(), "--wait", "--timeout", "120s"]);
-    let output = helm.env("KUBECONFIG", lab.cluster().kubeconfig()).output().expect("helm starts");
+    let output = helm.output().expect("helm starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
