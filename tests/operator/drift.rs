@@ -67,7 +67,7 @@ fn a_machine_that_somebody_changed_is_replaced() {
         ("its files are others", |config| {
             edit_file(config, "frps.toml", |text| text.replace("token = \"", "token = \"x"))
         }),
-        ("its env is not empty", |config| config["env"] = json!({ "GODEBUG": "http2client=0" })),
+        ("env is set", |config| config["env"] = json!({ "GODEBUG": "http2client=0" })),
         ("services.2.autostop is true", |config| {
             let services = config["services"].as_array_mut().expect("services");
             let last = services.last_mut().expect("the last");

@@ -29,7 +29,7 @@ pub fn of(config: &ReadConfig, lane: Option<&Lane>) -> Vec<String> {
         ("schedule", schedule),
     ] {
         if !is_nothing(value) {
-            all.push(format!("its {name} is not empty"));
+            all.push(format!("{name} is set"));
         }
     }
     let empty = String::new();
@@ -114,13 +114,13 @@ mod tests {
                 r#"services.1.checks.0.type is "http" and not "tcp""#,
             ),
             (|c| c["restart"]["policy"] = "no".into(), r#"restart.policy is "no" and not "always""#),
-            (|c| c["auto_destroy"] = true.into(), "its auto_destroy is not empty"),
-            (|c| c["env"] = json!({ "A": "secret" }), "its env is not empty"),
-            (|c| c["checks"] = json!({ "a": { "kind": "readiness" } }), "its checks is not empty"),
-            (|c| c["containers"] = json!([{ "name": "a" }]), "its containers is not empty"),
-            (|c| c["mounts"] = json!([{ "path": "/etc" }]), "its mounts is not empty"),
-            (|c| c["processes"] = json!([{ "exec": ["a"] }]), "its processes is not empty"),
-            (|c| c["schedule"] = "hourly".into(), "its schedule is not empty"),
+            (|c| c["auto_destroy"] = true.into(), "auto_destroy is set"),
+            (|c| c["env"] = json!({ "A": "secret" }), "env is set"),
+            (|c| c["checks"] = json!({ "a": { "kind": "readiness" } }), "checks is set"),
+            (|c| c["containers"] = json!([{ "name": "a" }]), "containers is set"),
+            (|c| c["mounts"] = json!([{ "path": "/etc" }]), "mounts is set"),
+            (|c| c["processes"] = json!([{ "exec": ["a"] }]), "processes is set"),
+            (|c| c["schedule"] = "hourly".into(), "schedule is set"),
             (|c| c["files"][0]["raw_value"] = "AAAA".into(), "its files are others"),
             (|c| c["files"] = json!([]), "its files are others"),
             (|c| c["files"][2] = json!({ "guest_path": "/a", "secret_name": "b" }), "its files are others"),

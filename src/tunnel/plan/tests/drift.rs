@@ -106,6 +106,19 @@ fn copies_of_our_objects_go_and_serve_nobody() {
 }
 
 #[test]
+fn keys_without_labels_are_labelled_and_no_lane_moves() {
+    let mut reality = serving();
+    let (before, keys) = (reality.machines()[0].id.clone(), reality.objects.keys[0].name.clone());
+    reality.objects.keys[0].labelled = false;
+    reality.crash();
+    reality.story.clear();
+    assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
+    assert_whole(&reality);
+    assert!(reality.objects.keys[0].labelled && reality.objects.keys[0].name == keys, "{}", reality.story);
+    assert_eq!(reality.machines()[0].id, before, "{}", reality.story);
+}
+
+#[test]
 fn a_new_lane_whose_frpc_does_not_run_is_told_and_given_up() {
     let mut reality = serving();
     reality.frpc_trouble = Some("its pod is forbidden".into());
