@@ -1,4 +1,4 @@
-//! Carries out one step: one idempotent call, and at most a read of what it ran into.
+//! Carries out one step: one idempotent call, and at most another for what it ran into.
 
 use kube_client_lite::lease::Permit;
 use serde_json::Value;
@@ -195,19 +195,44 @@ fn create_anew(world: &World, kind: Kind, name: &str, object: &Value) -> Result<
     Ok(uid.unwrap_or_default())
 }
 
-/// An apply leaves what others added as it is, so where they did, the Deployment is written whole.
+/// An apply leaves what others added as it is, so where they did, also since the last look, the Deployment is written whole.
 fn write_deployment(world: &World, frpc: &Frpc, tunnel: &Tunnel, seen: &Observed) -> Result<Reply, Failure> {
     let home = world.home(tunnel);
     let (name, object) = (home.name(frpc), home.deployment(frpc));
-    let foreign = seen.deployment(&frpc.machine).is_some_and(|deployment| deployment.foreign);
-    let written = if foreign {
-        world.cluster.replace_deployment(&name, &object)
+    let replace = || world.cluster.replace_deployment(&name, &object).map(objects::read::deployment);
+    let written = if seen.deployment(&frpc.machine).is_some_and(|deployment| deployment.foreign) {
+        replace()
     } else {
-        world.cluster.apply_deployment(&name, &object)
+        let applied = world.cluster.apply_deployment(&name, &object).map(objects::read::deployment);
+        applied.and_then(|deployment| if deployment.foreign { replace() } else { Ok(deployment) })
     };
-    let applied = written.map_err(|error| {
+    written.map(Reply::Deployment).map_err(|error| {
         let refused = error.kind == cluster::error::ErrorKind::Invalid;
         if refused { Failure::new(Cause::ObjectRefused, error.to_string()) } else { error.into() }
-    })?;
-    Ok(Reply::Deployment(objects::read::deployment(applied)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Events;
+    use crate::examples;
+    use crate::model::{Model, edit};
+    use crate::tunnel::desired;
+
+    /// Otherwise it would stay so: a Deployment that is as it was written last is taken for ours.
+    #[test]
+    fn a_deployment_that_somebody_edits_after_the_last_look_is_written_whole() {
+        let model = Model::new(0, false);
+        let world = model.world(Events::counted().0, desired::tunnel);
+        let tunnel = examples::tunnel();
+        let (slot, recipe) = (crate::tunnel::lane::SlotId::tcp(0), examples::recipe());
+        let lane = Lane { slot, recipe, generation: "g".into(), name: "frps-g-0-1".into(), control_port: 7000 };
+        let frpc = Frpc { lane, machine: "m1".into(), secret: "the-secret".into() };
+        let write = || write_deployment(&world, &frpc, &tunnel, &Observed::default());
+        write().expect("it is made");
+        model.state().deployments.values_mut().for_each(edit);
+        let Ok(Reply::Deployment(written)) = write() else { panic!("it is written") };
+        assert!(!written.foreign);
+    }
 }

@@ -11,7 +11,8 @@ use crate::cluster::{Cluster, Find, Kind, LoadBalancers, NewEvent};
 use crate::examples;
 use crate::render::objects::pods::{Pod, PodStatus};
 use crate::render::objects::read::{
-    ConfigMapData, DeploymentMeta, DeploymentStatus, Inventory, Listed, Secret, WireConfigMap, WireDeployment,
+    ConfigMapData, DeploymentMeta, DeploymentStatus, Fields, Inventory, Listed, ManagedFields, Secret, WireConfigMap,
+    WireDeployment,
 };
 use crate::render::objects::{APP_LABEL, OWNER_LABEL};
 use crate::service::{CONDITION, ObjectMeta, Service, ServiceId, StatusCondition};
@@ -145,6 +146,13 @@ fn metadata(state: &State, object: &Value) -> ObjectMeta {
 }
 
 /// A pod for which the cluster has no room.
+/// Somebody adds to a Deployment with kubectl.
+pub fn edit(deployment: &mut WireDeployment) {
+    deployment.metadata.generation += 1;
+    let fields_v1 = Fields { spec: Some(serde::de::IgnoredAny) };
+    deployment.metadata.managed_fields.push(ManagedFields { manager: "kubectl-edit".into(), fields_v1 });
+}
+
 fn pending_pod(labels: &BTreeMap<String, String>) -> Pod {
     let unscheduled = StatusCondition {
         r#type: "PodScheduled".into(),

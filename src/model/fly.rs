@@ -82,7 +82,9 @@ impl State {
         let now = self.now;
         let Some(app) = self.apps.get_mut(app).filter(|_| !self.unheard) else { return };
         if all {
-            app.shown_serving.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
+            // A list that lies of a Machine may be part of a look that fails, and the operator goes by the look before.
+            let is_there = |id: &String| app.machines.iter().any(|machine| machine.id == *id);
+            app.shown_serving.retain(|id, _| is_there(id) || machines.iter().any(|machine| machine.id == *id));
         }
         for machine in machines {
             let serves = machine.checks.iter().any(|check| check.status == "passing") && !machine.cordoned;

@@ -16,14 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::controller::work::Time;
-use crate::examples::Dice;
+use crate::events::Events;
+use crate::examples::{self, Dice};
 use crate::random::Random;
 use crate::render::address::Assignment;
 use crate::render::machine::wire::Machine;
 use crate::render::objects::read::{Secret, WireConfigMap, WireDeployment};
 use crate::service::{Service, ServiceId};
+use crate::tunnel::desired::Desire;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::memory::Now;
+use crate::world::World;
+pub use cluster::edit;
 pub use faults::Faults;
 pub use truth::{History, Names, SERVICES, names, owner};
 
@@ -142,6 +146,22 @@ impl Model {
             lists_that_lacked: Vec::new(),
             counter: 0,
         })))
+    }
+
+    /// What an operator works with.
+    pub fn world(&self, events: Events, desire: Desire) -> World {
+        let (owner, owner_id) = owner().clone();
+        World {
+            cluster: Arc::new(self.clone()),
+            fly: Box::new(self.clone()),
+            events,
+            random: Box::new(self.clone()),
+            namespace: "fly-tunnel-operator-system".into(),
+            owner_id,
+            owner,
+            settings: examples::settings(),
+            desire,
+        }
     }
 
     /// Everything that exists, to look at or to change.

@@ -90,8 +90,10 @@ impl State {
             self.forbid(&format!("the orphan {app} is taken down at once: {deed:?}"));
         }
         let rivals = self.rivals || self.rivals_ended.is_some_and(|ended| self.now < ended + OUTDATED);
-        if rivals && !matches!(deed, Deed::RemoveFinalizer) {
-            return; // each acts on what it saw before the other acted
+        // Each acts on what it saw before the other acted. One may make anew what the other took down a moment ago: the sweep finds that.
+        let is_new = || truth.app.is_some_and(|app| self.now < app.visible_at + OUTDATED);
+        if rivals && (!matches!(deed, Deed::RemoveFinalizer) || is_new()) {
+            return;
         }
         if let Some(what) = invariants::wrong(deed, &[deed], &truth) {
             self.forbid(&format!("{app}: {what}: {deed:?}"));

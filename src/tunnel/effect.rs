@@ -42,7 +42,7 @@ impl Observed {
             }
             (Step::CreateApp, _) => {
                 self.app = Some(App::Ours(OurApp::default()));
-                (deeds.app_created, deeds.app_deleted) = (true, None);
+                (deeds.app_created, deeds.address_asked, deeds.app_deleted) = (true, false, None);
             }
             (Step::DeleteApp, _) => deeds.app_deleted = Some(now.monotonic),
             (Step::AllocateAddress(_), Reply::Address(address)) => self.in_app(|app| app.addresses.push(address)),

@@ -104,7 +104,11 @@ pub fn wrong(deed: Deed, others: &[Deed], known: &impl Known) -> Option<String> 
             let used = known.is_wanted() && known.shown().contains(&ip);
             used.then(|| format!("{ip} is released, and the Service shows it"))
         }
-        Deed::DeleteApp => known.is_wanted().then(|| "the App is deleted, and the Service asks for it".into()),
+        Deed::DeleteApp => {
+            // Somebody may have deleted it before, and the Service is another one since.
+            let takes = known.is_wanted() && known.app() == Whose::Ours;
+            takes.then(|| "the App is deleted, and the Service asks for it".into())
+        }
         Deed::Show(addresses) => {
             let (listed, shown) = (known.addresses(), known.shown());
             let vanishes = shown.iter().find(|ip| listed.contains(ip) && !addresses.contains(ip));

@@ -85,6 +85,8 @@ pub struct Sightings {
     listed: Option<Duration>,
     /// A Machine of ours was seen.
     pub saw_a_lane: bool,
+    /// Since when Fly has listed no Machine of ours.
+    pub no_lane: Option<Duration>,
     /// The last attempt, if it was not the first, at a Machine by its generation and slot. A list may lack the Machine.
     attempts: Few<u32>,
     /// Since when the App was seen absent.
@@ -96,8 +98,10 @@ pub struct Sightings {
 /// The things that this process did itself.
 #[derive(Clone, Debug, Default)]
 pub struct Deeds {
-    /// It made the App and asked for no address yet, and nobody else can have.
+    /// It made the App, so nothing can be in it that it did not ask for.
     pub app_created: bool,
+    /// It asked for an address, whatever came of it.
+    pub address_asked: bool,
     /// When it saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
     /// How often the App had something in it again after its deletion was accepted.
@@ -340,7 +344,7 @@ impl Memory {
 
     /// Fly was asked for an address, and may have given one: lists have to be without it for a while from now on.
     pub fn asked_for_an_address(&mut self) {
-        (self.deeds.app_created, self.sightings.no_address_since_asked) = (false, None);
+        (self.deeds.address_asked, self.sightings.no_address_since_asked) = (true, None);
     }
 
     /// The organisation's list has the App, so it is there after all; Fly's other reads will come to know.
@@ -371,6 +375,7 @@ impl Memory {
             sightings.saw_a_lane = true;
             sightings.attempted(&ours.generation, ours.slot, &machine.name);
         }
+        sightings.no_lane = since(machines.ours.is_empty(), sightings.no_lane);
         let in_service = machines.ours.iter().filter(|lane| lane.takes_users());
         sightings.users_served = Some(in_service.clone().next().is_some());
         sightings.in_service.note(in_service.map(|lane| &lane.machine.id), now);

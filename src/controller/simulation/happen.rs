@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::examples;
-use crate::model::{App, Faults, Model, ORG, SERVICES, State, names, owner};
+use crate::model::{App, Faults, Model, ORG, SERVICES, State, edit, names, owner};
 use crate::render::address::Assignment;
 use crate::render::machine::wire::Machine;
-use crate::render::objects::read::{Fields, ManagedFields};
 use crate::service::{Ingress, Service, ServiceId};
 
 const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
@@ -213,10 +212,7 @@ fn to_objects(state: &mut State) {
         }
         3 => {
             if let Some(deployment) = state.deployments.values_mut().next_back() {
-                deployment.metadata.generation += 1;
-                let fields_v1 = Fields { spec: Some(serde::de::IgnoredAny) };
-                let of_kubectl = ManagedFields { manager: "kubectl-edit".into(), fields_v1 };
-                deployment.metadata.managed_fields.push(of_kubectl);
+                edit(deployment);
                 deployment.status.available_replicas = 0;
             }
             state.say(|| "— a Deployment is scaled to none by hand".into());

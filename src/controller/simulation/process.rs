@@ -11,7 +11,7 @@ use crate::controller::{Command, Controller, Event, Pace, poll, sweep};
 use crate::events::{Counted, Events};
 use crate::examples;
 use crate::goal::Goal;
-use crate::model::{Model, owner};
+use crate::model::Model;
 use crate::render::objects;
 use crate::tunnel::TunnelId;
 use crate::tunnel::desired::{self, Desire};
@@ -50,19 +50,8 @@ pub struct Process {
 
 impl Process {
     fn start(model: &Model, desire: Desire, goal: Goal, orphans: Vec<TunnelId>) -> Process {
-        let (owner, owner_id) = owner().clone();
         let (to_be_written, events) = Events::counted();
-        let world = Arc::new(World {
-            cluster: Arc::new(model.clone()),
-            fly: Box::new(model.clone()),
-            events: to_be_written,
-            random: Box::new(model.clone()),
-            namespace: "fly-tunnel-operator-system".into(),
-            owner_id,
-            owner,
-            settings: examples::settings(),
-            desire,
-        });
+        let world = Arc::new(model.world(to_be_written, desire));
         let pace =
             Pace { poll_interval: 5 * SECOND, resync_interval: RESYNC, workers: 2, moves: 1, delete_orphans: true };
         let started = model.state().now;

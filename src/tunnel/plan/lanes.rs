@@ -111,7 +111,7 @@ impl<'a> Lanes<'a> {
         let Some(lane) = self.lane_to_make(slot) else {
             return settled(); // every port is taken: the Service would need all 64,512 of them
         };
-        if !self.context.memory.sightings.saw_a_lane && self.objects_tell_of_a_lane() {
+        if !self.machines_are_known() {
             return wait_for(Waiting::SecondLook, Look::Everything, BELIEVED);
         }
         match slot.state {
@@ -235,14 +235,12 @@ impl<'a> Lanes<'a> {
         if unsure { Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED)) } else { Ok(()) }
     }
 
-    /// A frpc is of a Machine that Fly did not list yet in the time of this process: its list may be late.
-    fn objects_tell_of_a_lane(&self) -> bool {
+    /// Whether the tunnel's Machines are those that are listed. One list without any tells nothing in a process that has seen none
+    /// and did not make the App: the list may be late, and the process before this one may have made a Machine.
+    fn machines_are_known(&self) -> bool {
         let Context { memory, now, .. } = *self.context;
-        let listed = memory.sightings.as_listed(now);
-        let missing = |object: &LaneObject| memory.sightings.missing_machines.elapsed(&object.machine, listed);
-        let deployments = self.objects.deployments.iter().map(|deployment| &deployment.object);
-        let mut objects = self.objects.config_maps.iter().map(|map| &map.object).chain(deployments);
-        objects.any(|object| missing(object).is_some_and(|long| long < BELIEVED))
+        let none = memory.sightings.no_lane.map(|since| memory.sightings.as_listed(now).since(since));
+        memory.deeds.app_created || memory.sightings.saw_a_lane || none.is_some_and(|none| none >= BELIEVED)
     }
 
     /// Whether this process saw the Machine destroyed.

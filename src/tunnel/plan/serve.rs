@@ -96,7 +96,9 @@ impl Context<'_> {
         let Sightings { no_address_since_asked, .. } = &self.memory.sightings;
         let listed = self.memory.sightings.as_listed(self.now);
         let none_since_asked = no_address_since_asked.map(|since| listed.since(since));
-        let nobody_asked = self.memory.deeds.app_created || none_since_asked.unwrap_or_default() >= BELIEVED;
+        let deeds = &self.memory.deeds;
+        let nobody_asked =
+            deeds.app_created && !deeds.address_asked || none_since_asked.unwrap_or_default() >= BELIEVED;
         if nobody_asked && self.address_is_lost() {
             Err(act(Step::AllocateAddress(Family::V4)))
         } else {

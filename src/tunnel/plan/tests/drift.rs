@@ -8,9 +8,9 @@ use crate::examples;
 use crate::service::machine_size::MachineSize;
 use crate::service::port::Port;
 use crate::tunnel::effect::Reply;
-use crate::tunnel::observed::{App, Exposed, Machine, OurApp, State};
-use crate::tunnel::plan::Next;
+use crate::tunnel::observed::{App, Exposed, Machine, Objects, OurApp, State};
 use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
+use crate::tunnel::plan::{BELIEVED, Next};
 
 const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
 
@@ -291,11 +291,22 @@ fn a_list_that_lacks_the_machine_makes_no_second_one() {
     // A Machine of the same name is a conflict at Fly.
     let Next::Act(steps) = beside_the_status(&mut reality) else { panic!("it waits:\n{}", reality.story) };
     assert!(matches!(&steps[..], [Step::CreateMachine(lane)] if lane.name == name), "{steps:?}");
-    // An operator that starts does not know of the second attempt.
-    reality.crash();
-    lists_no_machine(&mut reality);
-    let next = beside_the_status(&mut reality);
-    assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
+    // An operator that starts does not know of the second attempt, and of the tunnel's objects maybe nothing is left.
+    for objects in [reality.objects.clone(), Objects::default()] {
+        reality.objects = Objects { keys: reality.objects.keys.clone(), ..objects };
+        reality.crash();
+        lists_no_machine(&mut reality);
+        let next = beside_the_status(&mut reality);
+        assert!(matches!(next, Next::Wait(Wait { what: Waiting::SecondLook, .. })), "{next:?}");
+        // A second list lacks it, too.
+        let (seen, now) = (reality.seen.clone(), reality.clock());
+        reality.memory.looked(&Look::Everything, &seen, now);
+        reality.now += BELIEVED;
+        let (seen, now) = (reality.seen.clone(), reality.clock());
+        reality.memory.looked(&Look::Everything, &seen, now);
+        let next = beside_the_status(&mut reality);
+        assert!(matches!(&next, Next::Act(steps) if matches!(steps[0], Step::CreateMachine(_))), "{next:?}");
+    }
 }
 
 #[test]
