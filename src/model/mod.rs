@@ -148,7 +148,7 @@ impl Model {
         })))
     }
 
-    /// What an operator works with.
+    /// Everything that an operator works with.
     pub fn world(&self, events: Events, desire: Desire) -> World {
         let (owner, owner_id) = owner().clone();
         World {
