@@ -94,6 +94,7 @@ fn send(world: &World, step: &Step, tunnel: &Tunnel, seen: &Observed, now: Now) 
         Step::StartRetiring(id, since) => {
             fly.set_metadata(app, id, machine::RETIRING_SINCE, &machine::time(*since))?;
         }
+        Step::NoteSpelling(id, spelling) => fly.set_metadata(app, id, machine::SPELLING, spelling)?,
         Step::StopRetiring(id) => fly.delete_metadata(app, id, machine::RETIRING_SINCE)?,
         Step::CreateNamespace => world.cluster.create_namespace()?,
         Step::CreateKeys => return create_keys(world, tunnel, now),

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::faults::{Fate, Side};
 use super::machine::read_back;
 use super::{App, BOOT, Model, ORG, State};
@@ -255,13 +257,17 @@ impl Fly for Model {
             let slot = SlotId::parse(&machine.config.metadata[SLOT]).expect("what is sent can be read");
             state.watch(app, Deed::MakeMachine { generation: &machine.config.metadata[GENERATION], slot });
             let (id, until) = (format!("m{}", state.next()), state.now + BOOT);
+            let mut config = read_back(&machine.config);
+            if state.spells {
+                config.schedule = json!("never");
+            }
             let made = Machine {
                 id: id.clone(),
                 name: machine.name.clone(),
                 state: "created".into(),
                 created_at: format!("{:010}", state.now.as_millis()),
                 host_status: Some("ok".into()),
-                config: Some(read_back(&machine.config)),
+                config: Some(config),
                 ..Machine::default()
             };
             let boots = !state.faults.no_boot;

@@ -77,6 +77,8 @@ pub struct State {
     pub namespace_goes_until: Duration,
     /// Requests to both systems so far.
     pub requests: u64,
+    /// Fly writes Machines in a way of its own.
+    pub spells: bool,
     /// Changes so far, by whomever.
     pub changes: u64,
     /// Everything that was changed, for people; `None` where nobody reads it.
@@ -140,6 +142,7 @@ impl Model {
             has_namespace: true,
             namespace_goes_until: Duration::ZERO,
             requests: 0,
+            spells: false,
             changes: 0,
             story: told.then(Vec::new),
             unheard: false,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{App, ORG, State};
 use crate::examples;
 use crate::render::machine::wire::Machine;
-use crate::render::machine::{CONTROL_PORT, GENERATION, SLOT};
+use crate::render::machine::{CONTROL_PORT, GENERATION, SLOT, SPELLING};
 use crate::service::{Service, ServiceId};
 use crate::tunnel::TunnelId;
 use crate::tunnel::invariants::{self, Deed, Known, Whose};
@@ -196,7 +196,10 @@ impl Known for Truth<'_> {
             let made: u128 = machine.created_at.parse().unwrap_or_default();
             let (now, started) = (self.state.now.as_millis(), self.state.started.as_millis());
             let is_unknown = made < started && now < made + SECRET.as_millis();
-            is_it && on_its_way && !is_unknown && machine.state != "destroyed" && !app.by_hand.contains(&machine.id)
+            // Whoever did not hear what Fly made of it takes that for an edit.
+            let is_as_made = !self.state.spells || metadata(machine, SPELLING).is_some();
+            let by_hand = app.by_hand.contains(&machine.id);
+            is_it && on_its_way && !is_unknown && is_as_made && machine.state != "destroyed" && !by_hand
         });
         twins.next().map(|machine| machine.id.as_str())
     }

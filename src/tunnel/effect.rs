@@ -67,6 +67,9 @@ impl Observed {
             (Step::Cordon(id), _) => self.change_machine(id, |machine| machine.cordoned = true),
             (Step::Uncordon(id), _) => self.change_machine(id, |machine| machine.cordoned = false),
             (Step::StartRetiring(id, since), _) => self.change_ours(id, |ours| ours.retiring_since = Some(*since)),
+            (Step::NoteSpelling(id, spelling), _) => {
+                self.change_ours(id, |ours| ours.spelling = Some(spelling.clone()));
+            }
             (Step::StopRetiring(id), _) => self.change_ours(id, |ours| ours.retiring_since = None),
             (Step::CreateKeys | Step::LabelKeys(_), Reply::Keys(keys, uid)) => {
                 let name = names::keys(app, &keys.fingerprint());

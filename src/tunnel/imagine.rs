@@ -149,6 +149,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
             slot: lane.slot,
             control_port: lane.control_port,
             retiring_since: None,
+            spelling: None,
             recipe: Some(lane.recipe.to_text().into()),
         }),
         version: String::new(),

@@ -140,6 +140,7 @@ impl<'a> Deed<'a> {
             Step::ReleaseAddress(ip) => Deed::Release(*ip),
             Step::CreateMachine(lane) => Deed::MakeMachine { generation: &lane.generation, slot: lane.slot },
             Step::StartMachine(_) | Step::Uncordon(_) | Step::StartRetiring(..) | Step::StopRetiring(_) => Deed::Touch,
+            Step::NoteSpelling(..) => Deed::Touch,
             Step::Cordon(id) | Step::DestroyMachine(id) => Deed::TakeOut(id),
             Step::GiveUpMachine(given_up) => Deed::TakeOut(&given_up.machine),
         })

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
+use super::hash::hash;
 use super::keys::TunnelKeys;
 use super::lane::{Lane, Recipe, SlotId};
 use crate::service::machine_size::{Guest, MachineSize};
@@ -122,8 +123,15 @@ pub struct Ours {
     pub control_port: u16,
     /// Since when it is cordoned for good and its connections are given time to end.
     pub retiring_since: Option<SystemTime>,
+    /// A hash of how Fly wrote it otherwise than as it was asked for, see [`spelling`].
+    pub spelling: Option<String>,
     /// The recipe that it was made from, as JSON; `None` for a lane that an older version made.
     pub recipe: Option<Box<str>>,
+}
+
+/// Tells the ways in which Fly itself wrote a Machine otherwise from any others.
+pub fn spelling(deviations: &[String]) -> String {
+    hash(&deviations.iter().map(String::as_str).collect::<Vec<_>>(), 10)
 }
 
 impl Ours {

@@ -14,7 +14,7 @@ use super::kept::{self, Blueprint};
 use super::lane::{Recipe, SlotId};
 use super::machines::{LaneMachine, Machines, machines};
 use super::memory::{Memory, Now};
-use super::observed::{Family, KeysSecret, Machine, Observed, OurApp, State};
+use super::observed::{Family, KeysSecret, Machine, Observed, OurApp, State, spelling};
 use super::settings::Settings;
 use super::{Tunnel, Wanted};
 
@@ -161,7 +161,8 @@ impl<'a> Slot<'a> {
         let of_this_slot = |lane: &&LaneMachine| lane.ours.generation == generation && lane.ours.slot == id;
         let is_as_made = |machine: &Machine| {
             let deviations = recipe.deviations(machine);
-            deviations.is_empty() || deviations == memory.deeds.spelling
+            let noted = || machine.ours.as_ref().is_some_and(|ours| ours.spelling == Some(spelling(&deviations)));
+            deviations.is_empty() || deviations == memory.deeds.spelling || noted()
         };
         let can_serve = |lane: &&LaneMachine| {
             !has_failed(lane.machine, memory, now)

@@ -31,6 +31,8 @@ pub const SLOT: &str = "fto_lane";
 pub const CONTROL_PORT: &str = "fto_control_port";
 /// A hash of the files that it was made with.
 const FILES: &str = "fto_files";
+/// A hash of how Fly wrote it otherwise than as it was asked for.
+pub const SPELLING: &str = "fto_spelling";
 /// When the Machine began to retire, RFC 3339.
 pub const RETIRING_SINCE: &str = "fto_retiring_since";
 
@@ -175,6 +177,7 @@ fn ours(config: &ReadConfig) -> Option<Ours> {
         slot: SlotId::parse(metadata.get(SLOT)?)?,
         control_port: metadata.get(CONTROL_PORT)?.parse().ok()?,
         retiring_since: metadata.get(RETIRING_SINCE).and_then(|time| humantime::parse_rfc3339(time).ok()),
+        spelling: metadata.get(SPELLING).cloned(),
         recipe: config.files.iter().find_map(recipe),
     })
 }

@@ -234,6 +234,7 @@ mod tests {
                 slot: SlotId::tcp(0),
                 control_port: 7000,
                 retiring_since: None,
+                spelling: None,
                 recipe: None,
             }),
             version: String::new(),

@@ -9,7 +9,7 @@ use crate::service::port::Port;
 use crate::tunnel::lane::{Frpc, Lane, control_port};
 use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::names;
-use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
+use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State, spelling};
 use crate::tunnel::situation::{Leaving, Situation, Slot, SlotState};
 
 /// A new lane beside one that serves is given up when nobody was reached through it for so long. Pulling frpc's image to a small
@@ -93,6 +93,12 @@ impl<'a> Lanes<'a> {
 
     fn make_machine(&self, slot: &Slot) -> Go<()> {
         let Some(LaneMachine { machine, ours, serves }) = slot.machine else { return Err(self.create_machine(slot)) };
+        let deviations = slot.recipe.deviations(machine);
+        let spelling = Some(spelling(&deviations)).filter(|_| !deviations.is_empty());
+        if let Some(spelling) = spelling.filter(|spelling| ours.spelling.as_ref() != Some(spelling)) {
+            let why = Why::SpelledByFly { machine: machine.id.clone(), deviations };
+            return Err(Halt(Next::Act(vec![Step::NoteSpelling(machine.id.clone(), spelling)]), Some(why)));
+        }
         if slot.state == SlotState::Cordoned {
             let unmark = ours.retiring_since.map(|_| Step::StopRetiring(machine.id.clone()));
             return all(unmark.into_iter().chain([Step::Uncordon(machine.id.clone())]));

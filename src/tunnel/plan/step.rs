@@ -69,6 +69,8 @@ pub enum Step {
     StartMachine(String),
     Uncordon(String),
     StopRetiring(String),
+    /// Fly itself wrote the Machine otherwise than it was asked for: a process that starts later is not to take that for an edit.
+    NoteSpelling(String, String),
     CreateConfigMap(Box<Frpc>),
     ApplyDeployment(Box<Frpc>),
     Cordon(String),
@@ -126,6 +128,7 @@ impl fmt::Display for Step {
             }
             Step::StartMachine(id) => write!(f, "start Machine {id}"),
             Step::Uncordon(id) => write!(f, "uncordon Machine {id}"),
+            Step::NoteSpelling(id, _) => write!(f, "note on Machine {id} that Fly itself made it so"),
             Step::StopRetiring(id) => write!(f, "take the retiring mark off Machine {id}"),
             Step::CreateConfigMap(frpc) => write!(f, "create the ConfigMap of frpc for Machine {}", frpc.machine),
             Step::ApplyDeployment(frpc) => write!(f, "apply the Deployment of frpc for Machine {}", frpc.machine),

@@ -14,6 +14,8 @@ pub enum Why {
     Differs { machine: String, differences: Vec<String> },
     /// Somebody changed the Machine.
     MachineEdited { machine: String, deviations: Vec<String> },
+    /// Fly itself made the Machine otherwise than it was asked for, which is accepted.
+    SpelledByFly { machine: String, deviations: Vec<String> },
     /// The lane's Machine failed, was lost with its host, or is gone.
     MachineLost { machine: String },
     /// Somebody changed frpc's Deployment, or nobody knows whether it is as it should be.
@@ -40,6 +42,13 @@ impl fmt::Display for Why {
             }
             Why::MachineEdited { machine, deviations } => {
                 write!(f, "Machine {machine} is not as it was made, and is replaced: {}", deviations.join(", "))
+            }
+            Why::SpelledByFly { machine, deviations } => {
+                write!(
+                    f,
+                    "Fly made Machine {machine} in a way of its own, which is accepted: {}",
+                    deviations.join(", ")
+                )
             }
             Why::MachineLost { machine } => write!(f, "Machine {machine} is lost, and another takes its place"),
             Why::DeploymentEdited { deployment } => write!(f, "Deployment {deployment} is not as this process left it"),
