@@ -73,6 +73,8 @@ pub struct State {
     pub namespace_goes_until: Duration,
     /// Requests to both systems so far.
     pub requests: u64,
+    /// When the operator last asked Fly to delete an App.
+    last_deletion: Option<Duration>,
     /// Changes so far, by whomever.
     pub changes: u64,
     /// Everything that was changed, for people; `None` where nobody reads it.
@@ -136,6 +138,7 @@ impl Model {
             has_namespace: true,
             namespace_goes_until: Duration::ZERO,
             requests: 0,
+            last_deletion: None,
             changes: 0,
             story: told.then(Vec::new),
             unheard: false,

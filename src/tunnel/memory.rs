@@ -98,6 +98,8 @@ pub struct Sightings {
 pub struct Deeds {
     /// It made the App and asked for no address yet, and nobody else can have.
     pub app_created: bool,
+    /// When it may ask for the App's deletion, once it wanted to and others came first.
+    pub time_of_deletion: Option<Duration>,
     /// When it saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,
     /// How often the App had something in it again after its deletion was accepted.

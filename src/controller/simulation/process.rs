@@ -1,7 +1,7 @@
 //! A process of the operator on the model, and whatever its threads would do, in any order.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube_client_lite::lease::{Leadership, Permit};
@@ -62,6 +62,7 @@ impl Process {
             owner,
             settings: examples::settings(),
             desire,
+            next_deletion: Mutex::default(),
         });
         let pace =
             Pace { poll_interval: 5 * SECOND, resync_interval: RESYNC, workers: 2, moves: 1, delete_orphans: true };
