@@ -1,6 +1,6 @@
 //! Random schedules of the whole loop: polls, sweeps and passes in any order, edits by users and what people change by hand in the
 //! midst of them, losses, failures of each kind, crashes, two leaders for a moment. Each request that changes something is checked
-//! against what is true (`tunnel/invariants.rs`). When all is quiet again, everything is as the Services want it within a bounded time,
+//! against what is true (`tunnel/invariants.rs`), and requests and events are few at each moment (`bounds.rs`). When all is quiet again, everything is as the Services want it within a bounded time,
 //! nothing is left beside, and nothing is done any more.
 //!
 //! Errors that were planted to try it, one at a time, and the first seed from 0 that failed. (They were measured once; with each new
@@ -22,6 +22,7 @@
 //! | a list from before a tunnel went makes its entry anew | 453 |
 //! | the edit of a Machine is taken for Fly's spelling | 650 |
 
+mod bounds;
 mod check;
 mod happen;
 mod process;
