@@ -1,13 +1,8 @@
 //! Errors of both systems become failures that a plan understands.
 
-use std::time::Duration;
-
 use crate::cluster::error::ClusterError;
 use crate::fly::error::{ErrorKind, FlyError};
 use crate::tunnel::failure::{Cause, Failure};
-
-/// Where Fly says that it is asked too often, and not for how long.
-const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(2);
 
 impl From<FlyError> for Failure {
     fn from(error: FlyError) -> Failure {
@@ -22,8 +17,7 @@ impl From<FlyError> for Failure {
             ErrorKind::MachineExists(id) => (Cause::Unavailable, format!("Machine {id} has the name")),
             ErrorKind::NameTaken => (Cause::NameTaken, "the name is taken".to_owned()),
             ErrorKind::NotFound => (Cause::Early, "Fly does not find it".to_owned()),
-            ErrorKind::RateLimited(wish) => {
-                let retry_after = Some(wish.unwrap_or(RATE_LIMIT_PAUSE));
+            ErrorKind::RateLimited(retry_after) => {
                 let early = Failure::new(Cause::Early, "Fly is asked too often");
                 return Failure { retry_after, request_id: error.request_id, ..early };
             }

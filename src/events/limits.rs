@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The events of the last hour.
 #[derive(Default)]
-pub(super) struct Limits {
+pub struct Limits {
     /// By the UID of the Service.
     written: BTreeMap<String, Vec<Written>>,
     tidied: Duration,
@@ -29,7 +29,7 @@ struct Written {
 
 impl Limits {
     /// Whether the event may be written at this time. If so, it counts.
-    pub(super) fn admit(&mut self, event: &NewEvent, now: Duration) -> bool {
+    pub fn admit(&mut self, event: &NewEvent, now: Duration) -> bool {
         if now - self.tidied >= SAME {
             self.tidied = now;
             self.written.retain(|_, written| written.last().is_some_and(|last| now - last.at < HOUR));

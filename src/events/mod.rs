@@ -2,7 +2,7 @@
 //! takes its time, holds up nobody. Best effort, so none is tried twice: a namespace that is being deleted refuses them
 //! all.
 
-mod limits;
+pub mod limits;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -34,9 +34,12 @@ pub struct Counted(Receiver<Message>);
 
 #[cfg(test)]
 impl Counted {
-    /// How many were to be written since the last call.
-    pub fn take(&self) -> usize {
-        self.0.try_iter().count()
+    /// Those that were to be written since the last call.
+    pub fn take(&self) -> impl Iterator<Item = NewEvent> {
+        self.0.try_iter().filter_map(|message| match message {
+            Message::Write(event, _) => Some(event),
+            Message::Reached(_) => None,
+        })
     }
 }
 

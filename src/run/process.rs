@@ -1,8 +1,8 @@
 //! A process is wired up: clients, telemetry, signals and the channel to the loop. Each goal takes it from here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::{fs, io};
 
@@ -126,6 +126,7 @@ impl Process {
             owner,
             settings: config.settings,
             desire: if mode == Mode::Drain { desired::drained_tunnel } else { desired::tunnel },
+            next_deletion: Mutex::default(),
         });
         let (poll_interval, resync_interval, workers) = (config.poll_interval, config.resync_interval, config.workers);
         let pace =

@@ -81,6 +81,30 @@ fn two_hundred_services_at_once_meet_no_limit_of_flys() {
     assert_eq!((bought("/ip_assignments"), bought("/machines")), (SERVICES, SERVICES));
 }
 
+/// Fly takes 100 deletions of Apps a minute. `scripts/bench burst` deletes 200, which takes some minutes.
+#[test]
+fn apps_are_deleted_no_faster_than_fly_lets_them() {
+    const SERVICES: u32 = 12;
+    let between = Duration::from_secs(60) / 100;
+    let lab = quiet_lab(Settings::default());
+    let _operator = lab.operator(binary()).start();
+    create(&lab, "web", SERVICES as usize);
+    wait_serving(&lab, SERVICES as usize);
+    let services = format!("/api/v1/namespaces/{}/services", lab.namespace());
+    for number in 0..SERVICES {
+        lab.cluster().kube().delete(&format!("{services}/web-{number}")).expect("it is deleted");
+    }
+    wait_until("all are gone", LONG_DEADLINE, || lab.cluster().kube().list(&services).expect("a list").is_empty());
+    let requests = lab.requests();
+    let deletions = requests.iter().filter(|r| r.method == "DELETE" && r.path.ends_with("?force=true"));
+    let of_apps = deletions.filter(|request| !request.path.contains("/machines/"));
+    let times: Vec<_> = of_apps.map(|r| humantime::parse_rfc3339(&r.time).expect("RFC 3339")).collect();
+    let took = times.iter().max().and_then(|last| last.duration_since(times[0]).ok()).expect("some were deleted");
+    assert!(took >= between * (SERVICES - 1), "{} were deleted in {took:?}", times.len());
+    let failed = requests.iter().any(|r| r.path.ends_with("/events") && r.body.contains("SyncLoadBalancerFailed"));
+    assert!(!failed, "to wait is no failure");
+}
+
 /// Two workers: a request about one Service hangs, each request about another fails, and the others are made, changed and taken down.
 #[test]
 fn a_tunnel_that_hangs_holds_one_worker_and_one_that_fails_holds_none() {

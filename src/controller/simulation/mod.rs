@@ -1,6 +1,6 @@
 //! Random schedules of the whole loop: polls, sweeps and passes in any order, edits by users and what people change by hand in the
 //! midst of them, losses, failures of each kind, crashes, two leaders for a moment. Each request that changes something is checked
-//! against what is true (`tunnel/invariants.rs`). When all is quiet again, everything is as the Services want it within a bounded time,
+//! against what is true (`tunnel/invariants.rs`), and requests and events are few at each moment (`bounds.rs`). When all is quiet again, everything is as the Services want it within a bounded time,
 //! nothing is left beside, and nothing is done any more.
 //!
 //! Errors that were planted to try it, one at a time, and the first seed from 0 that failed. (They were measured once; with each new
@@ -16,12 +16,17 @@
 //! | an old lane is cordoned before the edges know the new one | 24 |
 //! | a second Machine for one slot, of another name | 43 |
 //! | a 404 is believed at once | 54 |
+//! | an event is told at each plan | 4 |
+//! | what waits is looked at without a longer pause each time | 37 |
+//! | what failed is tried again without a pause, or after a second each time | 42 |
+//! | an App is deleted without waiting for its time | 7539 |
 //! | a step is begun without leading | 53 |
 //! | an address is asked for again after a lost reply | 125 |
 //! | one list is enough to delete a lane's frpc | 383 |
 //! | a list from before a tunnel went makes its entry anew | 453 |
 //! | the edit of a Machine is taken for Fly's spelling | 650 |
 
+mod bounds;
 mod check;
 mod happen;
 mod process;

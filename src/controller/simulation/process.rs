@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube_client_lite::lease::{Leadership, Permit};
 
+use super::bounds::Bounds;
 use crate::controller::work::{Outcome, Pass, Work};
 use crate::controller::{Command, Controller, Event, Pace, poll, sweep};
 use crate::events::{Counted, Events};
@@ -29,6 +30,7 @@ pub struct Process {
     controller: Controller,
     pub leadership: Leadership,
     events: Counted,
+    bounds: Bounds,
     /// Events that it wanted to write.
     pub posted: usize,
     /// Passes that were begun, and not run yet.
@@ -63,6 +65,7 @@ impl Process {
             controller,
             leadership: Leadership::without_election(),
             events,
+            bounds: Bounds::default(),
             posted: 0,
             begun: Vec::new(),
             ended: Vec::new(),
@@ -98,9 +101,25 @@ impl Process {
         Process::start(model, desired::drained_tunnel, Goal::drain("fly-tunnel-operator-system"), orphans)
     }
 
+    /// The time, and how many requests were sent so far.
+    fn sent(&self) -> (Duration, u64) {
+        let state = self.model.state();
+        (state.now, state.requests)
+    }
+
+    fn note_events(&mut self) {
+        for event in self.events.take() {
+            self.posted += 1;
+            let state = self.model.state();
+            if let Err(what) = self.bounds.told(event, state.now) {
+                state.forbid(&what);
+            }
+        }
+    }
+
     fn tell(&mut self, event: Event) {
         let now = self.model.state().now;
-        self.posted += self.events.take();
+        self.note_events();
         for command in self.controller.on(event, self.leadership.permit(), now) {
             match command {
                 Command::Start(work, permit) => self.begun.push((work, permit)),
@@ -128,8 +147,18 @@ impl Process {
         let (mut work, permit) = self.begun.swap_remove(choice as usize % self.begun.len());
         let stopping = AtomicBool::new(false);
         let pass = Pass { world: &self.world, time: &self.model, stopping: &stopping, permit: &permit };
+        let (began, sent) = self.sent();
         let outcome = work.pass(&pass);
-        self.posted += self.events.take();
+        let sent = self.sent().1 - sent;
+        self.note_events();
+        let state = self.model.state();
+        // A second leader sends requests in the midst of a pass.
+        if !state.rivals
+            && let Err(what) = self.bounds.passed(&work.tunnel.id, began, sent as usize, &outcome)
+        {
+            state.forbid(&what);
+        }
+        drop(state);
         self.ended.push((work, outcome, permit));
     }
 

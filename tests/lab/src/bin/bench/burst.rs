@@ -1,10 +1,12 @@
-//! A thousand new Services at once, compared with one new Service at a time. Also the memory that a thousand take.
+//! A thousand new Services at once, compared with one new Service at a time. Also the memory that a thousand take, and whether two hundred
+//! that are deleted at once keep to Fly's limits, which the lab enforces.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lab::fly::Settings;
 use lab::homelab::Homelab;
+use lab::recorder::Request;
 
 use crate::process::Memory;
 use crate::row::Row;
@@ -15,6 +17,9 @@ const SERVICES: usize = 1000;
 
 /// The operator asks for this many Services in each page of a list.
 const PAGE: usize = 500;
+
+/// How many of them are deleted at once: more than the Apps that Fly lets an organisation delete in a minute.
+const DELETED: usize = 200;
 
 /// How many Services are made one after the other, to see how long one takes.
 const SINGLES: usize = 3;
@@ -54,6 +59,27 @@ pub fn run(operator: &Path) {
     let services = SERVICES + SINGLES;
     let pages = services.div_ceil(PAGE);
     Row::new(format!("requests to Kubernetes per poll, {services} Services"), per_poll, "").bound(pages as f64).print();
+    deletion(&lab);
+}
+
+/// Deletes many Services at once, with an operator that runs.
+fn deletion(lab: &Homelab) {
+    progress(format_args!("deleting {DELETED} Services"));
+    let (from, start) = (lab.requests().len(), Instant::now());
+    services::delete(lab, "burst", DELETED);
+    log::wait_for(lab, from, DELETED, log::removes_finalizer);
+    let requests = &lab.requests()[from..];
+    let too_many = |request: &Request| request.status == Some(429);
+    let failures = |request: &Request| log::is_event(request) && request.body.contains("SyncLoadBalancerFailed");
+    let note = format!(
+        "it took {:.0} s, and {} events told of a failure",
+        start.elapsed().as_secs_f64(),
+        log::count(requests, failures)
+    );
+    Row::new(format!("429s, {DELETED} Services deleted at once"), log::count(requests, too_many) as f64, "")
+        .bound(0.0)
+        .note(note)
+        .print();
 }
 
 fn memory_row(name: &str, pid: u32) {

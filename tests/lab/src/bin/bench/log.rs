@@ -32,6 +32,16 @@ pub fn shows_address(request: &Request) -> bool {
     request.method == "PATCH" && request.path.contains("/status?") && request.body.contains("\"ip\":")
 }
 
+/// Whether it gives up a Service, of whose tunnel nothing is left.
+pub fn removes_finalizer(request: &Request) -> bool {
+    request.method == "PATCH" && request.body.contains(r#""op":"remove","path":"/metadata/finalizers/"#)
+}
+
+/// Whether it writes an event.
+pub fn is_event(request: &Request) -> bool {
+    request.method == "POST" && request.path.ends_with("/events")
+}
+
 /// Whether it creates or changes an frpc Deployment.
 pub fn applies_frpc(request: &Request) -> bool {
     request.method == "PATCH" && request.path.contains("/deployments/")

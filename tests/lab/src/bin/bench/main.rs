@@ -35,8 +35,8 @@ const PARTS: [Part; 7] = [
     ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
     ("restart", "the operator as the chart's pod, killed during a creation and a deletion (2 minutes)", restart::run),
     ("trouble", "a tunnel that keeps failing, and one that somebody keeps breaking (9 minutes)", trouble::run),
-    ("settled", "memory, CPU and requests with 0 and 100 Services and nothing to do (17 minutes)", settled::run),
-    ("burst", "1,000 new Services, and the memory they take (5 minutes)", burst::run),
+    ("settled", "memory, CPU and requests with 0, 100 and 1,000 Services and nothing to do (35 minutes)", settled::run),
+    ("burst", "1,000 new Services, the memory they take, and 200 deleted at once (8 minutes)", burst::run),
 ];
 
 fn main() -> ExitCode {

@@ -10,8 +10,8 @@ use lab::homelab::Homelab;
 use lab::operator::{Operator, RunningOperator};
 use serde_json::json;
 
-/// How many threads create Services at the same time.
-const CREATORS: usize = 4;
+/// How many threads create or delete Services at the same time.
+const THREADS: usize = 4;
 
 /// A lab on a cluster of its own, so that lists of Services hold only its own.
 pub fn lab(fly: Settings, traffic: bool) -> Homelab {
@@ -49,9 +49,23 @@ pub fn create(lab: &Homelab, prefix: &str, number: usize) {
         });
         kube.create(&services, &service).expect("the Service is accepted");
     };
+    at_once(number, create_one);
+}
+
+/// Deletes as many of these Services.
+pub fn delete(lab: &Homelab, prefix: &str, number: usize) {
+    let services = format!("/api/v1/namespaces/{}/services", lab.namespace());
+    let delete_one = |number: usize| {
+        lab.cluster().kube().delete(&format!("{services}/{prefix}-{number}")).expect("it is deleted");
+    };
+    at_once(number, delete_one);
+}
+
+fn at_once(number: usize, one: impl Fn(usize) + Sync) {
     thread::scope(|scope| {
-        for first in 0..CREATORS {
-            scope.spawn(move || (first..number).step_by(CREATORS).for_each(create_one));
+        let one = &one;
+        for first in 0..THREADS {
+            scope.spawn(move || (first..number).step_by(THREADS).for_each(one));
         }
     });
 }

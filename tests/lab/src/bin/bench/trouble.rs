@@ -74,16 +74,12 @@ fn watch(lab: &Homelab, what: &str, each_minute: impl Fn()) {
             .note(note)
             .print();
     }
-    let events: Vec<String> = minutes.iter().flatten().filter(|request| is_event(request)).map(reason).collect();
+    let events: Vec<String> = minutes.iter().flatten().filter(|request| log::is_event(request)).map(reason).collect();
     let note = events.join(", ");
     Row::new(format!("events in {MINUTES} minutes, {what}"), events.len() as f64, "")
         .bound(MOST_EVENTS)
         .note(note)
         .print();
-}
-
-fn is_event(request: &Request) -> bool {
-    request.method == "POST" && request.path.ends_with("/events")
 }
 
 fn reason(event: &Request) -> String {
