@@ -18,7 +18,7 @@ use crate::render::objects::read::{Inventory, Listed, WireDeployment};
 use crate::render::status;
 use crate::service::{CONDITION, ObjectMeta, Service, ServiceId};
 use crate::tunnel::condition::Shown;
-use crate::tunnel::memory::Now;
+use crate::tunnel::now::Now;
 use crate::tunnel::ready::rfc3339;
 
 /// People are told of so many objects that cannot be read, and then of no more.

@@ -13,7 +13,7 @@ use crate::render::objects::pods::Pod;
 use crate::render::objects::read::{Inventory, Listed, WireDeployment};
 use crate::service::{ObjectMeta, Service, ServiceId};
 use crate::tunnel::condition::Shown;
-use crate::tunnel::memory::Now;
+use crate::tunnel::now::Now;
 use error::ClusterError;
 
 /// A kind of object that a lane or a tunnel has in the cluster.

@@ -18,7 +18,7 @@ use crate::render::objects::{APP_LABEL, OWNER_LABEL};
 use crate::service::{CONDITION, ObjectMeta, Service, ServiceId, StatusCondition};
 use crate::tunnel::condition::Shown;
 use crate::tunnel::invariants::Deed;
-use crate::tunnel::memory::Now;
+use crate::tunnel::now::Now;
 
 impl Model {
     /// Carries out a request, unless it fails.

@@ -25,7 +25,7 @@ use crate::render::objects::read::{Secret, WireConfigMap, WireDeployment};
 use crate::service::{Service, ServiceId};
 use crate::tunnel::desired::Desire;
 use crate::tunnel::keys::TunnelKeys;
-use crate::tunnel::memory::Now;
+use crate::tunnel::now::Now;
 use crate::world::World;
 pub use cluster::edit;
 pub use faults::Faults;

@@ -1,9 +1,10 @@
 //! The effect of a step on what was seen. It is written here once: for the steps that are carried out, and for those that are only
 //! imagined.
 
+use super::deeds::Deeds;
 use super::keys::TunnelKeys;
-use super::memory::{Deeds, Now};
 use super::names;
+use super::now::Now;
 use super::observed::{
     Address, App, ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, Observed, OurApp, Ours, State,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::memory::Now;
+use super::now::Now;
 
 /// A few values by name. A list without room to spare: a map has room for eleven at once, and there may be a thousand tunnels.
 #[derive(Clone, Debug)]

@@ -7,34 +7,18 @@
 //!
 //! Nothing here is needed to be right after a restart.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::condition::Shown;
+use super::deeds::Deeds;
 use super::failure::{Attempt, Cause, Failure, Trouble};
 use super::few::{Few, Since};
-use super::lane::{Lane, SlotId};
+use super::lane::SlotId;
 use super::machines::{self, LaneMachine};
 use super::names;
-use super::observed::{App, Family, Machine, Observed, Ours, State};
+use super::now::Now;
+use super::observed::{App, Family, Machine, Observed, State};
 use super::plan::step::Look;
 use crate::service::request::Warning;
-use crate::service::{Service, Status};
-
-/// The clocks, passed in so that a plan is pure.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Since the process started: never jumps.
-    pub monotonic: Duration,
-    /// Compared only with times that were written for everybody to read.
-    pub wall: SystemTime,
-}
-
-impl Now {
-    /// How long ago that was.
-    pub fn since(self, then: Duration) -> Duration {
-        self.monotonic.saturating_sub(then)
-    }
-}
 
 /// One tunnel's memory.
 #[derive(Clone, Debug, Default)]
@@ -95,41 +79,6 @@ pub struct Sightings {
     pub users_served: Option<bool>,
 }
 
-/// The things that this process did itself.
-#[derive(Clone, Debug, Default)]
-pub struct Deeds {
-    /// It made the App, so nothing can be in it that it did not ask for.
-    pub app_created: bool,
-    /// It asked for an address, whatever came of it.
-    pub address_asked: bool,
-    /// When it may ask for the App's deletion, once it wanted to and others came first.
-    pub time_of_deletion: Option<Duration>,
-    /// When it saw the App's DELETE accepted.
-    pub app_deleted: Option<Duration>,
-    /// How often the App had something in it again after its deletion was accepted.
-    pub refills: u32,
-    /// `metadata.generation` of the Deployments as it last applied them: a Deployment with another one was edited.
-    pub applied: Few<i64>,
-    /// How the last Machine that it made differed from what was asked for at once. Fly writes it so, and nobody edited it.
-    pub spelling: Vec<String>,
-    /// It had the Service show this, and the cluster's own admission made something else of it.
-    rewritten: Option<Box<(Shown, Status)>>,
-    /// The Machines that it made for each slot since one of that slot and generation served.
-    creations: Vec<Creations>,
-}
-
-#[derive(Clone, Debug)]
-struct Creations {
-    slot: SlotId,
-    generation: String,
-    count: u32,
-    last: Duration,
-    /// How often such a Machine ran, nobody was reached through it, and it was given up.
-    given_up: u32,
-    /// Why the cluster did not run its frpc, as far as that is known.
-    why: Option<String>,
-}
-
 /// Events that were written. The condition alone does not tell: a failure overwrites it.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -138,88 +87,8 @@ pub struct Told {
     pub warnings: Vec<Warning>,
 }
 
-/// Pause before a second Machine is made where the first did not come to serve; then twice as long each time, up to
-/// five minutes. Each is billed, and Fly has its limits.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
 /// A Service that could not be read before it is written again is read again after that time.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-
-/// So many Machines in a row that do not come to serve are no accident.
-const MANY: u32 = 4;
-
-/// Pause after a Machine that ran was given up since nobody was reached through it; then twice as long each time, up to an hour.
-/// Each such attempt is billed for some minutes.
-const FIRST_PAUSE_UNREACHED: Duration = Duration::from_secs(600);
-const LONGEST_PAUSE_UNREACHED: Duration = Duration::from_secs(3600);
-
-impl Deeds {
-    /// Takes note of a Machine that was made. Another generation of the slot begins to count anew.
-    pub fn created(&mut self, lane: &Lane, now: Now) {
-        let made = self.entry(lane.slot, &lane.generation);
-        (made.count, made.last) = (made.count + 1, now.monotonic);
-    }
-
-    /// Takes note that a Machine was given up through which nobody was reached.
-    pub fn gave_up(&mut self, slot: SlotId, generation: &str, why: Option<&str>, now: Now) {
-        let made = self.entry(slot, generation);
-        (made.given_up, made.last, made.why) = (made.given_up + 1, now.monotonic, why.map(str::to_owned));
-    }
-
-    /// Takes note that the Service was to show this, and how it is since then.
-    pub fn shown(&mut self, shown: &Shown, service: &Service) {
-        let rewritten = !shown.is_shown_by(service);
-        self.rewritten = rewritten.then(|| Box::new((shown.clone(), ours(service))));
-    }
-
-    /// Whether the Service shows what the cluster itself makes of this. Whoever wrote it again would write for ever.
-    pub fn is_rewritten(&self, shown: &Shown, service: &Service) -> bool {
-        self.rewritten.as_ref().is_some_and(|known| known.0 == *shown && known.1 == ours(service))
-    }
-
-    fn entry(&mut self, slot: SlotId, generation: &str) -> &mut Creations {
-        let is_of_this_slot = |known: &Creations| known.slot == slot;
-        self.creations.retain(|known| !is_of_this_slot(known) || known.generation == generation);
-        let index = self.creations.iter().position(is_of_this_slot).unwrap_or_else(|| {
-            let (generation, last) = (generation.to_owned(), Duration::ZERO);
-            self.creations.push(Creations { slot, generation, count: 0, last, given_up: 0, why: None });
-            self.creations.len() - 1
-        });
-        &mut self.creations[index]
-    }
-
-    /// How long to wait before another Machine is made for this slot by this recipe.
-    pub fn pause(&self, slot: SlotId, generation: &str, now: Now) -> Duration {
-        let Some(made) = self.creations(slot, generation) else { return Duration::ZERO };
-        let doubled = |first: Duration, times: u32| first * 2u32.pow(times.saturating_sub(1).min(10));
-        let pause = match made.given_up {
-            0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
-            times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
-        };
-        pause.saturating_sub(now.since(made.last))
-    }
-
-    /// Whether so many Machines were made for this slot by this recipe, and none came to serve, that a process that is to end
-    /// does not wait for another.
-    pub fn is_given_up(&self, slot: SlotId, generation: &str) -> bool {
-        self.creations(slot, generation).is_some_and(|made| made.count >= MANY || made.given_up > 0)
-    }
-
-    /// Whether Machines were made again and again for this slot by this recipe, and none came to serve.
-    pub fn fails_to_start(&self, slot: SlotId, generation: &str) -> bool {
-        self.creations(slot, generation).is_some_and(|made| made.count > 1 || made.given_up > 0)
-    }
-
-    /// Why the cluster did not run the frpc of the Machine that was given up last for this slot and recipe.
-    pub fn why_given_up(&self, slot: SlotId, generation: &str) -> Option<&str> {
-        self.creations(slot, generation)?.why.as_deref()
-    }
-
-    fn creations(&self, slot: SlotId, generation: &str) -> Option<&Creations> {
-        self.creations.iter().find(|known| known.slot == slot && known.generation == generation)
-    }
-}
 
 impl Sightings {
     /// The time of the last look at everything: for as long as until then lists have shown what they show.
@@ -240,12 +109,6 @@ impl Sightings {
         let known = || self.attempts.get(&format!("{generation}-{slot}")).copied();
         if self.attempts.is_empty() { 1 } else { known().unwrap_or(1) }
     }
-}
-
-/// The part of the status that we write.
-fn ours(service: &Service) -> Status {
-    let Status { load_balancer, .. } = service.status.clone();
-    Status { load_balancer, conditions: service.condition().cloned().into_iter().collect() }
 }
 
 impl Memory {
@@ -392,16 +255,14 @@ impl Memory {
             let missing = of_lanes.filter(|object| !all().any(|machine| machine.id == object.machine));
             sightings.missing_machines.note(missing.map(|object| &object.machine), now);
         }
-        deeds.creations.retain(|made| {
-            let made_from_it = |ours: &Ours| ours.slot == made.slot && ours.generation == made.generation;
-            !machines.ours.iter().any(|lane| lane.serves && made_from_it(lane.ours))
-        });
-        deeds.creations.shrink_to_fit();
+        deeds.served(machines.ours.iter().filter(|lane| lane.serves).map(|lane| lane.ours));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     /// Fly's reads lag after each creation. That is no reason to wait long, or to say a word, when something else fails once.

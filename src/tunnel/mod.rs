@@ -8,7 +8,9 @@
 //! ```
 
 pub mod condition;
+pub mod deeds;
 pub mod desired;
+pub mod deviations;
 pub mod effect;
 pub mod failure;
 pub mod few;
@@ -22,6 +24,7 @@ pub mod lane;
 pub mod machines;
 pub mod memory;
 pub mod names;
+pub mod now;
 pub mod observed;
 pub mod plan;
 pub mod ready;

@@ -5,9 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
-use super::hash::hash;
 use super::keys::TunnelKeys;
-use super::lane::{Lane, Recipe, SlotId};
+use super::lane::{Exposed, Lane, Recipe, SlotId};
 use crate::service::machine_size::{Guest, MachineSize};
 use crate::service::port::Port;
 use crate::service::{Service, ServiceId};
@@ -105,16 +104,6 @@ pub struct Machine {
     pub passing: Vec<Port>,
 }
 
-/// A port of the App that leads to a Machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Exposed {
-    pub port: Port,
-    /// The port in the Machine.
-    pub internal: u16,
-    /// Fly asks whether somebody listens there, and routes to it only then.
-    pub checked: bool,
-}
-
 /// The things that we wrote on a Machine of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
@@ -123,15 +112,10 @@ pub struct Ours {
     pub control_port: u16,
     /// Since when it is cordoned for good and its connections are given time to end.
     pub retiring_since: Option<SystemTime>,
-    /// A hash of how Fly wrote it otherwise than as it was asked for, see [`spelling`].
+    /// A hash of how Fly wrote it otherwise than as it was asked for, see [`super::deviations::spelling`].
     pub spelling: Option<String>,
     /// The recipe that it was made from, as JSON; `None` for a lane that an older version made.
     pub recipe: Option<Box<str>>,
-}
-
-/// Tells the ways in which Fly itself wrote a Machine otherwise from any others.
-pub fn spelling(deviations: &[String]) -> String {
-    hash(&deviations.iter().map(String::as_str).collect::<Vec<_>>(), 10)
 }
 
 impl Ours {

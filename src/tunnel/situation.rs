@@ -10,11 +10,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::deviations::spelling;
 use super::kept::{self, Blueprint};
 use super::lane::{Recipe, SlotId};
 use super::machines::{LaneMachine, Machines, machines};
-use super::memory::{Memory, Now};
-use super::observed::{Family, KeysSecret, Machine, Observed, OurApp, State, spelling};
+use super::memory::Memory;
+use super::now::Now;
+use super::observed::{Family, KeysSecret, Machine, Observed, OurApp, State};
 use super::settings::Settings;
 use super::{Tunnel, Wanted};
 

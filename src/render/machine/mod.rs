@@ -15,8 +15,8 @@ use crate::service::machine_size::Guest;
 use crate::service::port::{Port, Protocol};
 use crate::tunnel::hash::hash;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
-use crate::tunnel::lane::{Lane, SlotId};
-use crate::tunnel::observed::{Exposed, Machine, Ours, State};
+use crate::tunnel::lane::{Exposed, Lane, SlotId};
+use crate::tunnel::observed::{Machine, Ours, State};
 use edits::is_nothing;
 use wire::{
     Concurrency, File, Guest as WireGuest, Init, Machine as Wire, MachineConfig, NewMachine, Port as WirePort,

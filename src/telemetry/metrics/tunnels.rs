@@ -190,8 +190,9 @@ mod tests {
     use crate::service::machine_size::MachineSize;
     use crate::service::port::Port;
     use crate::service::{CONDITION, Service, StatusCondition};
+    use crate::tunnel::lane::Exposed;
     use crate::tunnel::lane::SlotId;
-    use crate::tunnel::observed::{Address, Exposed, Machine, OurApp, Ours, State};
+    use crate::tunnel::observed::{Address, Machine, OurApp, Ours, State};
 
     fn service(reason: Option<&str>) -> Service {
         let mut service = examples::service();

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::{BELIEVED, Context, Go, Halt, Next, Why, act, all, settled, wait, wait_for};
 use crate::service::port::Port;
+use crate::tunnel::deviations::spelling;
 use crate::tunnel::lane::{Frpc, Lane, control_port};
 use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::names;
-use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State, spelling};
+use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
 use crate::tunnel::situation::{Leaving, Situation, Slot, SlotState};
 
 /// A new lane beside one that serves is given up when nobody was reached through it for so long. Pulling frpc's image to a small

@@ -20,7 +20,8 @@ mod why;
 use std::time::Duration;
 
 use super::condition::Shown;
-use super::memory::{Memory, Now};
+use super::memory::Memory;
+use super::now::Now;
 use super::observed::{Absence, App, Observed};
 use super::settings::Settings;
 use super::situation::Situation;

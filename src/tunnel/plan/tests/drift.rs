@@ -8,7 +8,8 @@ use crate::examples;
 use crate::service::machine_size::MachineSize;
 use crate::service::port::Port;
 use crate::tunnel::effect::Reply;
-use crate::tunnel::observed::{App, Exposed, Machine, Objects, OurApp, State};
+use crate::tunnel::lane::Exposed;
+use crate::tunnel::observed::{App, Machine, Objects, OurApp, State};
 use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
 use crate::tunnel::plan::{BELIEVED, Next};
 
