@@ -1,4 +1,4 @@
-//! How a Machine's configuration is not as it was made, beside what `tunnel/lane.rs` compares: somebody changed it.
+//! How a Machine's configuration is not as it was made, beside what `tunnel/deviations.rs` compares: somebody changed it.
 
 use serde_json::{Value, json};
 
