@@ -78,7 +78,7 @@ pub fn orphan(world: &World, orphan: &Orphan, deletes: bool, permit: &Permit) {
     let advice = match (deletes, tunnel) {
         (true, Some(_)) => "it is deleted ten minutes after it was first seen".to_owned(),
         (true, None) => format!("it is left alone: {by_hand}"),
-        (false, Some(_)) => format!("it is left alone: give --delete-orphans, or {by_hand}"),
+        (false, Some(_)) => format!("it is left alone: give `--delete-orphans true`, or {by_hand}"),
         (false, None) => format!("it is left alone: {by_hand}"),
     };
     let text = format!("{what} {app}, which this owner made: {whose}{costs}; {advice}");

@@ -51,7 +51,7 @@ flags! {
         "Size of a Fly Machine")
     FLY_API_URL("fly-api-url", "FLY_FLAPS_BASE_URL", "URL", Some("https://api.machines.dev"),
         "Fly's Machines API")
-    FLY_SERVICE_CHECKS("fly-service-checks", "FLY_SERVICE_CHECKS", "BOOL", Some("true"),
+    FLY_SERVICE_CHECKS("fly-service-checks", "FLY_SERVICE_CHECKS", BOOL, Some("true"),
         "Let Fly check each Service port before it routes to it. false: the address is shown once the Machine has started and frpc is available")
     FLY_SETTLE_TIME("fly-settle-time", "FLY_SETTLE_TIME", "DURATION", Some("10s"),
         "How long Fly's edges take to learn of a change: waited between a new lane healthy and an old one cordoned")
@@ -77,7 +77,7 @@ flags! {
         "How long a replaced lane keeps its established connections; at least the settle time")
     WORKERS("workers", "WORKERS", "COUNT", Some("32"),
         "Tunnels worked on at once")
-    LEADER_ELECT("leader-elect", "LEADER_ELECT", "BOOL", Some("true"),
+    LEADER_ELECT("leader-elect", "LEADER_ELECT", BOOL, Some("true"),
         "Work only while holding the Lease in --namespace, so that several operators may run. false: no other may run")
     LEADER_ELECT_LEASE_DURATION("leader-elect-lease-duration", "LEADER_ELECT_LEASE_DURATION", "DURATION", Some("60s"),
         "How long a leader that gives no sign of life is waited for")
@@ -95,7 +95,7 @@ flags! {
         "Where the ServiceAccount's token, CA and namespace are mounted")
     LOG_FORMAT("log-format", "LOG_FORMAT", "FORMAT", Some("text"),
         "text or json; the level is RUST_LOG's, else info")
-    DELETE_ORPHANS("delete-orphans", "DELETE_ORPHANS", "BOOL", Some("false"),
+    DELETE_ORPHANS("delete-orphans", "DELETE_ORPHANS", BOOL, Some("false"),
         "Delete Apps of this owner that no Service asks for, once they were seen as such for ten minutes; otherwise they are only told of")
     ONCE("once", "", "", None,
         "Work until nothing is left to do or to wait for. Exit code 1: a tunnel failed, a Service was refused or another operator leads")
@@ -107,6 +107,10 @@ flags! {
 
 /// The value of a switch that is given.
 const ON: &str = "on";
+
+/// The word for the value of a flag that may stand without one, and the value that it has then.
+const BOOL: &str = "BOOL";
+const YES: &str = "true";
 
 /// The longest line of `--help`.
 const WIDTH: usize = 100;
@@ -168,7 +172,13 @@ impl Given {
                 values.insert(flag.key(), ON.to_owned());
                 continue;
             }
-            let value = parser.value().map_err(|_| format!("--{name}: give {}", flag.value))?;
+            let is_next = |raw: lexopt::RawArgs| Some(!raw.peek()?.to_str()?.starts_with('-'));
+            let value = match parser.optional_value() {
+                Some(value) => value,
+                // A question is answered with yes where nothing else is said.
+                None if flag.value == BOOL && parser.try_raw_args().and_then(is_next) != Some(true) => YES.into(),
+                None => parser.value().map_err(|_| format!("--{name}: give {}", flag.value))?,
+            };
             let value = value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))?;
             values.insert(flag.key(), value);
         }
@@ -270,6 +280,10 @@ mod tests {
                 let name = format!("--{}", flag.name);
                 assert_eq!(given(&[&name, "v"], &[]).value(flag), Some("v"), "{name} v");
                 assert_eq!(given(&[&format!("{name}=v")], &[]).value(flag), Some("v"), "{name}=v");
+                if flag.value == BOOL {
+                    assert_eq!(given(&[&name], &[]).value(flag), Some(YES), "{name}");
+                    assert_eq!(given(&[&name, "--once"], &[]).value(flag), Some(YES), "{name} --once");
+                }
                 if !flag.env.is_empty() {
                     let both = given(&[&name, "v"], &[(flag.env, "e")]);
                     assert_eq!(both.value(flag), Some("v"), "a flag wins over {}", flag.env);

@@ -207,11 +207,19 @@ impl Entry {
         if !self.is_with_a_worker() && !self.to_go {
             match (self.finalized, self.told) {
                 (true, _) => self.start_anew(now), // one list is not enough: it is read by name
-                (false, true) => self.wake(now, |work| work.first = First::LetGo),
-                (false, false) => return false,
+                (false, _) => return self.let_go(now),
             }
         }
         true
+    }
+
+    /// Nothing is left of the tunnel: our condition is taken off its Service, if it may still be there. Returns whether that is to be done.
+    pub(super) fn let_go(&mut self, now: Duration) -> bool {
+        let told = std::mem::take(&mut self.told);
+        if told {
+            self.wake(now, |work| work.first = First::LetGo);
+        }
+        told
     }
 
     /// Reads the Service, then looks at everything.

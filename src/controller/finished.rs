@@ -105,6 +105,7 @@ impl Controller {
     fn go_on(&mut self, id: TunnelId, outcome: Outcome, rest: Rest, now: Duration) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match outcome {
+            Outcome::Gone if entry.let_go(now) => {}
             Outcome::Gone => {
                 self.telemetry.metrics.tunnel_gone(&id);
                 self.entries.remove(&id);

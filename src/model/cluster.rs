@@ -210,7 +210,8 @@ impl Cluster for Model {
     fn remove_finalizer(&self, service: &Service, finalizer: &str) -> Result<Service, ClusterError> {
         self.request(|state| {
             let mut service = state.as_seen(service)?;
-            state.watch_service(&service, Some(Deed::RemoveFinalizer));
+            // It may be there for our condition alone.
+            state.watch_service(&service, service.has_finalizer(finalizer).then_some(Deed::RemoveFinalizer));
             if state.faults.finalizer_refused {
                 return Err(ErrorKind::Invalid);
             }

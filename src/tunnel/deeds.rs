@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::condition::Shown;
 use super::few::Few;
-use super::lane::{Lane, SlotId};
+use super::lane::SlotId;
 use super::now::Now;
 use super::observed::Ours;
 use crate::service::{Service, Status};
@@ -58,9 +58,9 @@ struct Creations {
 }
 
 impl Deeds {
-    /// Takes note of a Machine that was made. Another generation of the slot begins to count anew.
-    pub fn created(&mut self, lane: &Lane, now: Now) {
-        let made = self.entry(lane.slot, &lane.generation);
+    /// Takes note of a Machine that was made or started. Another generation of the slot begins to count anew.
+    pub fn tried(&mut self, slot: SlotId, generation: &str, now: Now) {
+        let made = self.entry(slot, generation);
         (made.count, made.last) = (made.count + 1, now.monotonic);
     }
 

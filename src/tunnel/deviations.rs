@@ -17,6 +17,10 @@ impl Recipe {
         if let Some(other) = machine.guest.as_ref().filter(|other| **other != guest) {
             all.push(format!("it has {other} and not {guest}"));
         }
+        let regions = &self.lane.region;
+        if !machine.region.is_empty() && !regions.split(',').any(|region| region.trim() == machine.region) {
+            all.push(format!("it is in {} and not in {regions}", machine.region));
+        }
         let wanted = self.exposed(ours.control_port);
         for Exposed { port, internal, checked } in &wanted {
             match machine.exposed.iter().find(|exposed| exposed.port == *port) {

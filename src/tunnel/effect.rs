@@ -49,16 +49,19 @@ impl Observed {
             (Step::AllocateAddress(_), Reply::Address(address)) => self.in_app(|app| app.addresses.push(address)),
             (Step::ReleaseAddress(ip), _) => self.in_app(|app| app.addresses.retain(|address| address.ip != *ip)),
             (Step::CreateMachine(lane), Reply::Machine(machine)) => {
-                deeds.created(lane, now);
+                deeds.tried(lane.slot, &lane.generation, now);
                 deeds.spelling = lane.recipe.deviations(&machine);
                 self.replace_machine(machine);
             }
             // Somebody may have changed it since, so how it differs is no spelling of Fly's.
             (Step::CreateMachine(lane), Reply::Twin(machine)) => {
-                deeds.created(lane, now);
+                deeds.tried(lane.slot, &lane.generation, now);
                 self.replace_machine(machine);
             }
-            (Step::StartMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Pending),
+            (Step::StartMachine(id), _) => {
+                self.change_ours(id, |ours| deeds.tried(ours.slot, &ours.generation, now));
+                self.change_machine(id, |machine| machine.state = State::Pending);
+            }
             (Step::DestroyMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Gone),
             (Step::GiveUpMachine(given_up), _) => {
                 let GivenUp { slot, generation, machine, why } = &**given_up;
@@ -137,12 +140,12 @@ impl Observed {
         });
     }
 
-    fn change_machine(&mut self, id: &str, edit: impl Fn(&mut Machine)) {
+    fn change_machine(&mut self, id: &str, edit: impl FnMut(&mut Machine)) {
         self.in_app(|app| app.machines.iter_mut().filter(|machine| machine.id == id).for_each(edit));
     }
 
-    fn change_ours(&mut self, id: &str, edit: impl Fn(&mut Ours)) {
-        self.change_machine(id, |machine| machine.ours.iter_mut().for_each(&edit));
+    fn change_ours(&mut self, id: &str, mut edit: impl FnMut(&mut Ours)) {
+        self.change_machine(id, |machine| machine.ours.iter_mut().for_each(&mut edit));
     }
 
     fn in_app(&mut self, edit: impl FnOnce(&mut OurApp)) {

@@ -145,6 +145,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
         host_ok: true,
         cordoned: false,
         created_at: created_at(now),
+        region: String::new(),
         ours: Some(Ours {
             generation: lane.generation.clone(),
             slot: lane.slot,

@@ -98,17 +98,22 @@ impl Sightings {
 
     /// Takes note of an attempt at a Machine of that name.
     pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
-        let attempt = names::attempt(name).unwrap_or(1);
+        let attempt = names::attempt(name, generation, slot).unwrap_or(1);
         if attempt > self.last_attempt(generation, slot) {
-            self.attempts.set(&format!("{generation}-{slot}"), attempt);
+            self.attempts.set(&attempts_at(generation, slot), attempt);
         }
     }
 
     /// The last attempt at a Machine of this generation and slot.
     pub fn last_attempt(&self, generation: &str, slot: SlotId) -> u32 {
-        let known = || self.attempts.get(&format!("{generation}-{slot}")).copied();
+        let known = || self.attempts.get(&attempts_at(generation, slot)).copied();
         if self.attempts.is_empty() { 1 } else { known().unwrap_or(1) }
     }
+}
+
+/// The name by which attempts at a lane are counted.
+fn attempts_at(generation: &str, slot: SlotId) -> String {
+    format!("{generation}-{slot}")
 }
 
 impl Memory {
@@ -236,6 +241,11 @@ impl Memory {
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+        // An attempt that is listed no more was destroyed: a list without any has to meet the name of the one that is left.
+        machines
+            .ours
+            .iter()
+            .for_each(|lane| sightings.attempts.remove(&attempts_at(&lane.ours.generation, lane.ours.slot)));
         for LaneMachine { machine, ours, .. } in &machines.ours {
             sightings.saw_a_lane = true;
             sightings.attempted(&ours.generation, ours.slot, &machine.name);

@@ -63,9 +63,9 @@ pub fn machine(generation: &str, slot: SlotId, attempt: u32) -> String {
     format!("frps-{generation}-{slot}-{attempt}")
 }
 
-/// The attempt in a Machine's name; `None` for a name that is not of this form.
-pub fn attempt(machine_name: &str) -> Option<u32> {
-    machine_name.strip_prefix("frps-")?.rsplit('-').next()?.parse().ok()
+/// The attempt in the name of a Machine for this lane; `None` for another name.
+pub fn attempt(machine_name: &str, generation: &str, slot: SlotId) -> Option<u32> {
+    machine_name.strip_prefix(&format!("frps-{generation}-{slot}-"))?.parse().ok()
 }
 
 /// Name of a lane's Deployment and ConfigMap. A Machine's ID is never used twice, so neither is this name.
@@ -180,7 +180,9 @@ mod tests {
 
     #[test]
     fn attempts_are_read_back_from_names() {
-        assert_eq!(attempt(&machine("0a1b2c3d", SlotId::tcp(0), 3)), Some(3));
-        assert_eq!(attempt("somebody-elses"), None);
+        let lane = ("0a1b2c3d", SlotId::tcp(0));
+        assert_eq!(attempt(&machine(lane.0, lane.1, 3), lane.0, lane.1), Some(3));
+        assert_eq!(attempt(&machine("other", lane.1, 3), lane.0, lane.1), None);
+        assert_eq!(attempt("somebody-elses", lane.0, lane.1), None);
     }
 }

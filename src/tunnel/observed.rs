@@ -88,6 +88,8 @@ pub struct Machine {
     pub host_ok: bool,
     pub cordoned: bool,
     pub created_at: String,
+    /// Empty where Fly does not say it.
+    pub region: String,
     /// From our metadata; `None` for a Machine that somebody else put into the App. It is left alone.
     pub ours: Option<Ours>,
     /// It changes with each change of the Machine's configuration; empty where Fly does not say it.

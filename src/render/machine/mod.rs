@@ -131,6 +131,7 @@ pub fn observed(wire: Wire) -> Machine {
         host_ok: wire.host_status.as_deref().is_none_or(|status| status == "ok"),
         cordoned: wire.cordoned,
         created_at: wire.created_at,
+        region: wire.region,
         ours,
         version: wire.version,
         image: program(config.image, &config.init.exec),

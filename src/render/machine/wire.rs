@@ -104,6 +104,8 @@ pub struct Machine {
     pub id: String,
     pub name: String,
     pub state: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub region: String,
     pub created_at: String,
     /// A ULID that changes with the configuration.
     #[serde(deserialize_with = "null_is_default")]

@@ -230,6 +230,7 @@ mod tests {
             host_ok: true,
             cordoned: false,
             created_at: String::new(),
+            region: String::new(),
             ours: Some(Ours {
                 generation: "a".into(),
                 slot: SlotId::tcp(0),

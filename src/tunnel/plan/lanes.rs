@@ -108,7 +108,11 @@ impl<'a> Lanes<'a> {
             return Err(act(Step::DestroyMachine(machine.id.clone())));
         }
         match slot.state {
-            SlotState::Stopped => Err(act(Step::StartMachine(machine.id.clone()))),
+            SlotState::Stopped => {
+                let pause = self.context.memory.deeds.pause(slot.id, &slot.generation, self.context.now);
+                let waits = || wait_for(Waiting::MachineStart, Look::Everything, pause);
+                Err(if pause.is_zero() { act(Step::StartMachine(machine.id.clone())) } else { waits() })
+            }
             SlotState::Booting => Err(wait(Waiting::MachineStart, Look::Machines(vec![machine.id.clone()]))),
             SlotState::Missing { .. } | SlotState::Cordoned | SlotState::Unreached | SlotState::Serving => Ok(()),
         }
@@ -295,11 +299,10 @@ impl<'a> Lanes<'a> {
         // Somebody may have taken the control port out of a Machine by hand.
         let controls = |port| self.situation.lanes().any(|lane| lane.ours.control_port == port);
         let taken = |port| self.is_wished_for(port) || exposed(port) || controls(port);
-        // A Machine that is being destroyed holds its name for a while.
-        let holders = self.app.machines.iter().filter(|machine| {
-            machine.ours.as_ref().is_some_and(|ours| ours.generation == slot.generation && ours.slot == slot.id)
-        });
-        let attempt = holders.filter_map(|machine| names::attempt(&machine.name)).max().unwrap_or(0) + 1;
+        // A Machine that is being destroyed holds its name for a while, and so does one whose metadata somebody took off.
+        let names = self.app.machines.iter().map(|machine| &machine.name);
+        let attempts = names.filter_map(|name| names::attempt(name, &slot.generation, slot.id));
+        let attempt = attempts.max().unwrap_or(0) + 1;
         // One that was made, and that this list lacks, has to be a conflict.
         let attempt = attempt.max(self.context.memory.sightings.last_attempt(&slot.generation, slot.id));
         let control_port = control_port(self.context.settings.control_port_base, taken)?;

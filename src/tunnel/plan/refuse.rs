@@ -10,7 +10,10 @@ use crate::tunnel::kept;
 pub(super) fn plan(context: &Context, message: &str, close: bool) -> Draft {
     let refused = || Condition::invalid_service(message);
     if !context.has_finalizer() {
-        return context.halted(refused()); // nothing was ever made for it
+        // Where it shows an address, something was made for it, and somebody took our finalizer off.
+        let has_nothing = context.seen.shown_addresses().is_empty() || context.tunnel.legacy().is_some();
+        let Halt(next, why) = if has_nothing { settled() } else { context.add_finalizer().err().unwrap_or(settled()) };
+        return Draft { next, why, ..context.halted(refused()) };
     }
     if context.seen.app.is_none() || context.seen.objects.is_none() {
         return Draft::new(Next::Look(Look::Everything), None);

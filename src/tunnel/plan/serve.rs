@@ -48,7 +48,7 @@ impl Context<'_> {
         self.delete_old_keys(objects, keys)
     }
 
-    fn add_finalizer(&self) -> Go<()> {
+    pub(super) fn add_finalizer(&self) -> Go<()> {
         match self.service() {
             Some(service) if !self.has_finalizer() => Err(act(for_service(service, ServiceStep::AddFinalizer))),
             _ => Ok(()),
@@ -126,8 +126,11 @@ impl Context<'_> {
         all(old.chain(&objects.useless_keys).map(|name| Step::DeleteSecret(name.clone())))
     }
 
-    /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay.
+    /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay, unless our App has long been
+    /// without any.
     pub(super) fn halted(&self, condition: Condition) -> Draft {
-        Draft::new(Next::Settled, Some(Shown::new(self.seen.shown_addresses(), condition)))
+        let is_released = self.seen.our_app().is_some() && self.unlisted_for() >= READS_LAG;
+        let addresses = if is_released { Vec::new() } else { self.seen.shown_addresses() };
+        Draft::new(Next::Settled, Some(Shown::new(addresses, condition)))
     }
 }

@@ -192,6 +192,67 @@ fn the_tunnel_of_a_refused_service_is_repaired_as_it_was() {
     }
 }
 
+/// Nobody would take its tunnel down otherwise.
+#[test]
+fn a_refused_service_that_serves_gets_its_finalizer_back() {
+    let mut reality = serving();
+    reality.service.metadata.annotations.insert(TYPO.into(), "iad".into());
+    reality.service.metadata.finalizers.clear();
+    reality.objects.deployments.clear();
+    reality.crash();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert!(reality.service.has_finalizer(&reality.settings.finalizer), "{}", reality.story);
+    assert_eq!((reason(&reality).as_str(), reality.objects.deployments.len()), ("InvalidService", 1));
+    reality.delete_service();
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert!(matches!(reality.app, App::Absent), "{}", reality.story);
+}
+
+#[test]
+fn a_closed_service_shows_no_address_that_was_released() {
+    let mut reality = serving();
+    reality.service.spec.load_balancer_source_ranges = vec!["10.0.0.0/8".into()];
+    reality.our_app().addresses.clear();
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(reality.service.addresses().len(), 1, "one list may lack it");
+    for _ in 0..3 {
+        reality.advance(Duration::from_secs(60));
+        reality.forget_view();
+        assert_eq!(reality.run(LONG), Next::Settled);
+    }
+    assert!(reality.service.addresses().is_empty(), "{}", reality.story);
+}
+
+#[test]
+fn a_machine_whose_marks_somebody_took_off_keeps_its_name_and_another_takes_its_place() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.ours = None);
+    reality.crash();
+    assert_eq!(reality.run(LONG), Next::Settled, "{}", reality.story);
+    assert_eq!(reality.machines().len(), 2, "{}", reality.story);
+    assert_eq!((reason(&reality).as_str(), ready(&reality).as_str()), ("Serving", "True"));
+}
+
+#[test]
+fn a_machine_that_stops_after_each_start_is_started_later_each_time() {
+    let mut reality = serving();
+    let end = reality.now + Duration::from_secs(6 * 3600);
+    let mut starts = 0;
+    while reality.now < end && starts < 100 {
+        reality.change("m1", |machine| (machine.state, machine.passing) = (State::Stopped, Vec::new()));
+        reality.look(&Look::Everything);
+        match reality.turn() {
+            Next::Act(steps) => starts += steps.iter().filter(|step| matches!(step, Step::StartMachine(_))).count(),
+            Next::Wait(wait) => reality.pass(&wait),
+            Next::Look(_) => {}
+            other => panic!("{other:?}:\n{}", reality.story),
+        }
+    }
+    assert!((10..100).contains(&starts), "{starts}");
+    assert!(reality.service.condition().is_some_and(|condition| condition.message.contains("fly logs")));
+}
+
 #[test]
 fn a_lane_that_does_not_tell_what_it_was_made_from_is_left_alone_while_its_service_is_refused() {
     let mut reality = serving();
