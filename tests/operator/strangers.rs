@@ -74,6 +74,28 @@ fn a_service_that_cannot_be_read_is_told_of_once_and_hides_no_other() {
     assert_eq!(log.matches("the Service shop/odd cannot be read: invalid type: string").count(), 1, "{log}");
 }
 
+/// It may well ask for its App.
+#[test]
+fn the_app_of_a_service_that_cannot_be_read_is_no_orphan() {
+    let lab = Homelab::new();
+    let operator = start(&lab);
+    serving(&lab);
+    operator.kill();
+    let web = json!({ "namespace": lab.namespace(), "name": "web" });
+    let services = json!({ "metadata": {}, "items": [{ "metadata": web, "spec": { "ports": "none" } }] });
+    let odd = Answer { status: 200, headers: Map::new(), body: services.to_string() };
+    let list = Rule::new(Fault::Answer(odd)).to(Target::Kubernetes).method("GET").path("/services\\?.*fieldSelector");
+    lab.faults([list]);
+    let before = lab.requests().len();
+    let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "1s").arg("--delete-orphans").start();
+    let is_sweep = |request: &&Request| {
+        request.to == Target::Fly && request.path.ends_with("/machines") && request.path.contains("/orgs/")
+    };
+    lab.wait_requests(LONG_DEADLINE, |requests| requests[before..].iter().filter(is_sweep).count() >= 4);
+    let log = operator.log();
+    assert!(log.contains("cannot be read") && !log.contains("which this owner made"), "{log}");
+}
+
 #[test]
 fn apps_of_others_in_the_organisation_are_left_alone() {
     let lab = Homelab::new();

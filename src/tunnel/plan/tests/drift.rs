@@ -192,6 +192,21 @@ fn the_tunnel_of_a_refused_service_is_repaired_as_it_was() {
     }
 }
 
+/// Fly's reads come from a store that lags, and what is in the App is billed.
+#[test]
+fn an_app_that_the_list_alone_shows_keeps_the_finalizer_of_a_deleted_service() {
+    let mut reality = serving();
+    let app = std::mem::replace(&mut reality.app, App::Absent);
+    (reality.listed, reality.service.metadata.deletion_timestamp) = (true, Some("now".into()));
+    reality.crash();
+    work(&mut reality, Duration::from_secs(600));
+    assert!(reality.service.has_finalizer(&reality.settings.finalizer), "{}", reality.story);
+    (reality.app, reality.listed) = (app, false);
+    reality.forget_view();
+    assert_eq!(reality.run(LONG), Next::Gone, "{}", reality.story);
+    assert!(matches!(reality.app, App::Absent), "{}", reality.story);
+}
+
 /// Nobody would take its tunnel down otherwise.
 #[test]
 fn a_refused_service_that_serves_gets_its_finalizer_back() {

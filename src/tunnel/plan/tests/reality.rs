@@ -33,6 +33,8 @@ pub struct Reality {
     /// Machines that are booting, and until when.
     booting: Vec<(String, Duration)>,
     app_going: bool,
+    /// The organisation's list has the App, whatever other reads say.
+    pub listed: bool,
     /// Another owner's App that has the address.
     pub holder: Option<String>,
     /// The operator is to be uninstalled.
@@ -60,6 +62,7 @@ pub fn reality() -> Reality {
         story: String::new(),
         booting: Vec::new(),
         app_going: false,
+        listed: false,
         holder: None,
         draining: false,
         frpc_trouble: None,
@@ -211,6 +214,7 @@ impl Reality {
                 self.memory.looked(&Look::Everything, &self.seen, now);
             }
             Look::Objects => self.seen.objects = Some(self.objects.clone()),
+            Look::AppList if self.listed => self.memory.app_is_listed(),
             Look::AppList => {
                 let absence = Absence { holder: self.holder.clone() };
                 self.seen.absence = matches!(self.app, App::Absent).then_some(absence);
