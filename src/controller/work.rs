@@ -259,6 +259,7 @@ impl Work {
             }
             First::LetGo => {
                 if self.let_go(pass)? {
+                    self.seen = Observed::default();
                     return Ok(Some(Outcome::Gone));
                 }
             }

@@ -19,10 +19,6 @@ impl<T> Few<T> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn set(&mut self, name: &str, value: T) {
         self.remove(name);
         self.0.reserve_exact(1);

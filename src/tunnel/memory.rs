@@ -71,7 +71,7 @@ pub struct Sightings {
     pub saw_a_lane: bool,
     /// Since when Fly has listed no Machine of ours.
     pub no_lane: Option<Duration>,
-    /// The last attempt, if it was not the first, at a Machine by its generation and slot. A list may lack the Machine.
+    /// The attempt at the Machine of a generation and slot that was last there. A list may lack it.
     attempts: Few<u32>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
@@ -96,24 +96,17 @@ impl Sightings {
         Now { monotonic: self.listed.unwrap_or(now.monotonic), ..now }
     }
 
-    /// Takes note of an attempt at a Machine of that name.
+    /// Takes note of a Machine of that name: it is there, or was asked for.
     pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
-        let attempt = names::attempt(name, generation, slot).unwrap_or(1);
-        if attempt > self.last_attempt(generation, slot) {
-            self.attempts.set(&attempts_at(generation, slot), attempt);
+        if let Some(attempt) = names::attempt(name, generation, slot) {
+            self.attempts.set(&format!("{generation}-{slot}"), attempt);
         }
     }
 
-    /// The last attempt at a Machine of this generation and slot.
-    pub fn last_attempt(&self, generation: &str, slot: SlotId) -> u32 {
-        let known = || self.attempts.get(&attempts_at(generation, slot)).copied();
-        if self.attempts.is_empty() { 1 } else { known().unwrap_or(1) }
+    /// The attempt at the Machine of this generation and slot that was last there, or asked for.
+    pub fn last_attempt(&self, generation: &str, slot: SlotId) -> Option<u32> {
+        self.attempts.get(&format!("{generation}-{slot}")).copied()
     }
-}
-
-/// The name by which attempts at a lane are counted.
-fn attempts_at(generation: &str, slot: SlotId) -> String {
-    format!("{generation}-{slot}")
 }
 
 impl Memory {
@@ -241,11 +234,6 @@ impl Memory {
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
-        // An attempt that is listed no more was destroyed: a list without any has to meet the name of the one that is left.
-        machines
-            .ours
-            .iter()
-            .for_each(|lane| sightings.attempts.remove(&attempts_at(&lane.ours.generation, lane.ours.slot)));
         for LaneMachine { machine, ours, .. } in &machines.ours {
             sightings.saw_a_lane = true;
             sightings.attempted(&ours.generation, ours.slot, &machine.name);

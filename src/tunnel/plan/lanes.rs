@@ -301,10 +301,11 @@ impl<'a> Lanes<'a> {
         let taken = |port| self.is_wished_for(port) || exposed(port) || controls(port);
         // A Machine that is being destroyed holds its name for a while, and so does one whose metadata somebody took off.
         let names = self.app.machines.iter().map(|machine| &machine.name);
-        let attempts = names.filter_map(|name| names::attempt(name, &slot.generation, slot.id));
-        let attempt = attempts.max().unwrap_or(0) + 1;
-        // One that was made, and that this list lacks, has to be a conflict.
-        let attempt = attempt.max(self.context.memory.sightings.last_attempt(&slot.generation, slot.id));
+        let listed: Vec<u32> = names.filter_map(|name| names::attempt(name, &slot.generation, slot.id)).collect();
+        // One that is there, and that this list lacks, has to be a conflict.
+        let unlisted = self.context.memory.sightings.last_attempt(&slot.generation, slot.id);
+        let unlisted = unlisted.filter(|attempt| !listed.contains(attempt));
+        let attempt = unlisted.unwrap_or_else(|| listed.iter().max().unwrap_or(&0) + 1);
         let control_port = control_port(self.context.settings.control_port_base, taken)?;
         Some(lane(slot, names::machine(&slot.generation, slot.id, attempt), control_port))
     }
