@@ -188,6 +188,10 @@ impl Known for Truth<'_> {
     }
 
     fn lane(&self, generation: &str, slot: SlotId) -> Option<&str> {
+        // A lost reply hides how Fly writes a Machine, so another is made; of the two, a short list may then lack the one that stays.
+        if self.state.spells && self.state.faults.lists_lack > 0 {
+            return None;
+        }
         let app = self.app?;
         let mut twins = self.machines().filter(|machine| {
             let on_its_way = app.booting.contains_key(&machine.id) || machine.state == "started";

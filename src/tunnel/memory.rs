@@ -71,7 +71,7 @@ pub struct Sightings {
     pub saw_a_lane: bool,
     /// Since when Fly has listed no Machine of ours.
     pub no_lane: Option<Duration>,
-    /// The attempt at the Machine of a generation and slot that was last there. A list may lack it.
+    /// The last attempt at a Machine of a generation and slot that is there, as far as anybody knows. A list may lack it.
     attempts: Few<u32>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
@@ -98,12 +98,21 @@ impl Sightings {
 
     /// Takes note of a Machine of that name: it is there, or was asked for.
     pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
-        if let Some(attempt) = names::attempt(name, generation, slot) {
-            self.attempts.set(&format!("{generation}-{slot}"), attempt);
+        let attempt = names::attempt(name, generation, slot);
+        if attempt > self.last_attempt(generation, slot) {
+            self.attempts.set(&format!("{generation}-{slot}"), attempt.unwrap_or(1));
         }
     }
 
-    /// The attempt at the Machine of this generation and slot that was last there, or asked for.
+    /// Takes note that the Machine of that name is gone.
+    fn destroyed(&mut self, generation: &str, slot: SlotId, name: &str) {
+        let attempt = names::attempt(name, generation, slot);
+        if attempt.is_some() && attempt == self.last_attempt(generation, slot) {
+            self.attempts.remove(&format!("{generation}-{slot}"));
+        }
+    }
+
+    /// The last attempt at a Machine of this generation and slot that is there, as far as anybody knows, or was asked for.
     pub fn last_attempt(&self, generation: &str, slot: SlotId) -> Option<u32> {
         self.attempts.get(&format!("{generation}-{slot}")).copied()
     }
@@ -234,6 +243,11 @@ impl Memory {
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());
+        for machine in ours.iter().flat_map(|app| &app.machines).filter(|machine| !machine.exists()) {
+            if let Some(ours) = &machine.ours {
+                sightings.destroyed(&ours.generation, ours.slot, &machine.name);
+            }
+        }
         for LaneMachine { machine, ours, .. } in &machines.ours {
             sightings.saw_a_lane = true;
             sightings.attempted(&ours.generation, ours.slot, &machine.name);

@@ -13,8 +13,9 @@ use crate::tunnel::TunnelId;
 const MOST_REQUESTS: usize = 7 * (8 + 8);
 
 /// The same while it waits. A Machine that boots is read four times a second for five seconds, and then each time after a twentieth of
-/// the time that it took so far: 70 times. The rest is for what was done before it waited.
-const MOST_READS: usize = 70 + MOST_REQUESTS - 7 * 8;
+/// the time that it took so far: 70 times. Twice, since somebody may change the tunnel meanwhile. The rest is for what was done before
+/// it waited.
+const MOST_READS: usize = 2 * 70 + MOST_REQUESTS - 7 * 8;
 
 /// Events about a Service in an hour.
 const MOST_EVENTS: usize = 20;
