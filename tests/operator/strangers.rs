@@ -79,13 +79,16 @@ fn a_service_that_cannot_be_read_is_told_of_once_and_hides_no_other() {
 fn the_app_of_a_service_that_cannot_be_read_is_no_orphan() {
     let lab = Homelab::new();
     let operator = start(&lab);
-    serving(&lab);
+    let (service, _) = serving(&lab);
     operator.kill();
+    // Otherwise the list of all that have our finalizer tells of it.
+    let no_finalizer = json!({ "metadata": { "finalizers": null } });
+    lab.cluster().kube().merge_patch(&service.path(), &no_finalizer).expect("it is taken off");
     let web = json!({ "namespace": lab.namespace(), "name": "web" });
     let services = json!({ "metadata": {}, "items": [{ "metadata": web, "spec": { "ports": "none" } }] });
     let odd = Answer { status: 200, headers: Map::new(), body: services.to_string() };
     let list = Rule::new(Fault::Answer(odd)).to(Target::Kubernetes).method("GET").path("/services\\?.*fieldSelector");
-    lab.faults([list]);
+    lab.faults([list.times(u32::MAX)]);
     let before = lab.requests().len();
     let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "1s").arg("--delete-orphans").start();
     let is_sweep = |request: &&Request| {
