@@ -116,6 +116,15 @@ impl Condition {
         Condition::new(Reason::Degraded, "no lane serves at the moment; it is being repaired")
     }
 
+    /// The Machine and its frpc run, and yet nobody is reached through them.
+    pub fn unreached(app: &str, machine: &str) -> Condition {
+        let message = format!(
+            "no lane serves: Machine {machine} of the App {app} runs, and nobody is reached through it; the log of its frpc and \
+             `fly logs --app {app}` may tell why, and `fly machine destroy --app {app} --force {machine}` has another made"
+        );
+        Condition::new(Reason::Degraded, message)
+    }
+
     pub fn no_address_listed() -> Condition {
         Condition::new(
             Reason::Degraded,

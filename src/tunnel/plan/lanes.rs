@@ -2,7 +2,6 @@
 //! destroyed. Make before break, with one exception: a port of the Service on which a live lane is controlled.
 
 use super::step::{GivenUp, Look, Step, Waiting};
-use std::time::Duration;
 
 use super::{BELIEVED, Context, Go, Halt, Next, Why, act, all, settled, wait, wait_for};
 use crate::service::port::Port;
@@ -12,10 +11,6 @@ use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::names;
 use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
 use crate::tunnel::situation::{Leaving, Situation, Slot, SlotState};
-
-/// A new lane beside one that serves is given up when nobody was reached through it for so long. Pulling frpc's image to a small
-/// node may take some minutes.
-const UNREACHED_PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) struct Lanes<'a> {
     context: &'a Context<'a>,
@@ -66,14 +61,8 @@ impl<'a> Lanes<'a> {
         if !self.situation.lanes().any(|lane| lane.takes_users()) {
             return Ok(());
         }
-        let Context { memory, now, .. } = *self.context;
-        let unreached = |slot: &&Slot| {
-            let machine = slot.machine.filter(|_| slot.state == SlotState::Unreached).map(|lane| &lane.machine.id);
-            let long = machine.and_then(|id| memory.sightings.unreached.elapsed(id, now));
-            long.is_some_and(|long| long >= UNREACHED_PATIENCE)
-        };
-        let given_up = self.situation.slots.iter().filter(unreached).filter_map(|slot| {
-            let machine = slot.machine?.machine.id.clone();
+        let given_up = self.situation.slots.iter().filter_map(|slot| {
+            let machine = self.context.long_unreached(slot)?.id.clone();
             let why = self.context.seen.deployment(&machine).and_then(|deployment| deployment.trouble.clone());
             let (slot, generation) = (slot.id, slot.generation.clone());
             Some(Step::GiveUpMachine(Box::new(GivenUp { slot, generation, machine, why })))

@@ -22,9 +22,9 @@ use std::time::Duration;
 use super::condition::Shown;
 use super::memory::Memory;
 use super::now::Now;
-use super::observed::{Absence, App, Observed};
+use super::observed::{Absence, App, Machine, Observed};
 use super::settings::Settings;
-use super::situation::Situation;
+use super::situation::{Situation, Slot, SlotState};
 use super::{Tunnel, Wanted};
 use crate::service::Service;
 pub use show::condition;
@@ -66,6 +66,10 @@ const BELIEVED: Duration = Duration::from_secs(5);
 
 /// How long Fly may say "not found" of an App that was just made (fly-go's `WaitForApp` retries for a minute).
 const READS_LAG: Duration = Duration::from_secs(60);
+
+/// Where nobody was reached through a lane for so long, something is wrong: it is given up where another serves, else people are told.
+/// Pulling frpc's image to a small node may take some minutes.
+const UNREACHED_PATIENCE: Duration = Duration::from_secs(180);
 
 /// A process that is to end waits so long for a frpc that the cluster does not run.
 const IN_VAIN: Duration = Duration::from_secs(45);
@@ -133,6 +137,13 @@ impl Context<'_> {
             not_run && unreached.is_some_and(|long| long >= IN_VAIN)
                 || memory.deeds.is_given_up(slot.id, &slot.generation)
         })
+    }
+
+    /// The Machine of a wanted lane, where it runs and nobody has long been reached through it.
+    fn long_unreached<'s>(&self, slot: &Slot<'s>) -> Option<&'s Machine> {
+        let machine = slot.machine.filter(|_| slot.state == SlotState::Unreached)?.machine;
+        let long = self.memory.sightings.unreached.elapsed(&machine.id, self.now)?;
+        (long >= UNREACHED_PATIENCE).then_some(machine)
     }
 
     fn has_finalizer(&self) -> bool {

@@ -122,18 +122,20 @@ impl Context<'_> {
             situation.slots.iter().any(|slot| self.memory.deeds.fails_to_start(slot.id, &slot.generation));
         let waits = self.memory.waits_its_turn && situation.is_to_replace();
         let frpc = self.frpc_trouble();
+        let unreached = situation.slots.iter().find_map(|slot| self.long_unreached(slot));
+        let unreached = unreached.map(|machine| Condition::unreached(app, &machine.id));
         let condition = match (address, frpc) {
             (Some(address), _) if serving => Condition::serving(address),
             (_, Some(why)) if situation.lanes().any(|lane| lane.takes_users()) => Condition::new_frpc_unavailable(&why),
             (_, Some(why)) => Condition::frpc_unavailable(&why),
             (None, _) if fails_to_start => Condition::fails_to_start(app),
-            (None, _) => Condition::provisioning(),
+            (None, _) => unreached.unwrap_or_else(Condition::provisioning),
             (Some(_), _) if taking_over && breaks_first => Condition::breaking_first(),
             (Some(_), _) if taking_over && fails_to_start => Condition::new_lane_fails_to_start(app),
             (Some(_), _) if taking_over && waits => Condition::waiting_its_turn(),
             (Some(_), _) if taking_over => Condition::taking_over(),
             (Some(_), _) if fails_to_start => Condition::fails_to_start(app),
-            (Some(_), _) => Condition::no_lane_serves(),
+            (Some(_), _) => unreached.unwrap_or_else(Condition::no_lane_serves),
         };
         let warnings = warnings.iter().copied().map(Note::Warning);
         let stranger = |machine: &&Machine| Note::Stranger { app: app.clone(), machine: machine.id.clone() };

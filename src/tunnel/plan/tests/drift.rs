@@ -192,6 +192,21 @@ fn the_tunnel_of_a_refused_service_is_repaired_as_it_was() {
     }
 }
 
+#[test]
+fn a_lane_that_runs_and_serves_nobody_is_told_with_what_to_do() {
+    let mut reality = serving();
+    reality.objects.deployments[0].available = false;
+    reality.forget_view();
+    work(&mut reality, Duration::from_secs(100));
+    let message =
+        |reality: &Reality| reality.service.condition().map_or(String::new(), |condition| condition.message.clone());
+    assert!(message(&reality).contains("it is being repaired"), "{}", reality.story);
+    work(&mut reality, Duration::from_secs(100));
+    assert_eq!(reason(&reality), "Degraded");
+    assert!(message(&reality).contains("Machine m1 of the App") && message(&reality).contains("fly machine destroy"));
+    assert_eq!((reality.machines().len(), reality.machines()[0].id.as_str()), (1, "m1"), "{}", reality.story);
+}
+
 /// Fly's reads come from a store that lags, and what is in the App is billed.
 #[test]
 fn an_app_that_the_list_alone_shows_keeps_the_finalizer_of_a_deleted_service() {
