@@ -39,7 +39,7 @@ pub fn run(operator: &Path) {
     in_use(&lab, operator, MANY, Bounds { cpu: None, kubernetes: 60.0, fly: 400.0 });
 }
 
-/// What is promised of an operator with so many Services.
+/// The bounds that are promised of an operator with so many Services.
 struct Bounds {
     cpu: Option<f64>,
     kubernetes: f64,
