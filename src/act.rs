@@ -41,7 +41,7 @@ impl Hand<'_> {
             Step::For(id, step) => self.for_service(id, step, seen, memory)?,
             step => {
                 if *step == Step::DeleteApp {
-                    self.await_time_of_deletion(memory)?;
+                    memory.deeds.time_of_deletion = None; // it holds for one request
                 }
                 let reply = send(self.world, step, self.tunnel, seen, self.now);
                 let refused = reply.as_ref().is_err_and(Failure::is_a_refusal);
@@ -53,19 +53,6 @@ impl Hand<'_> {
         };
         seen.done(step, reply, &self.tunnel.app, &mut memory.deeds, self.now);
         Ok(())
-    }
-
-    /// An App's deletion waits for its time, since Fly takes only so many in a minute. By then the App may not be as it was seen.
-    fn await_time_of_deletion(&self, memory: &mut Memory) -> Result<(), Failure> {
-        let (now, known) = (self.now.monotonic, memory.deeds.time_of_deletion.take());
-        let time = known.unwrap_or_else(|| self.world.time_of_deletion(now));
-        if time <= now {
-            return Ok(());
-        }
-        memory.deeds.time_of_deletion = Some(time);
-        let later =
-            Failure::new(Cause::Outdated, "other Apps are deleted first, since Fly takes only so many in a minute");
-        Err(Failure { retry_after: Some(time - now), ..later })
     }
 
     fn for_service(

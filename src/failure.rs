@@ -12,6 +12,7 @@ impl From<FlyError> for Failure {
             ErrorKind::Forbidden(text) => (Cause::TokenTooWeak, text),
             ErrorKind::Capacity(text) => (Cause::Capacity, text),
             ErrorKind::Quota(text) => (Cause::Quota, text),
+            ErrorKind::Busy(text) => (Cause::Busy, text),
             ErrorKind::Refused(text) => (Cause::Refused, text),
             ErrorKind::Unavailable(text) => (Cause::Unavailable, text),
             ErrorKind::MachineExists(id) => (Cause::Unavailable, format!("Machine {id} has the name")),

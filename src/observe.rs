@@ -8,6 +8,7 @@ use crate::fly::error::{ErrorKind, FlyError};
 use crate::render::{address, machine, objects};
 use crate::tunnel::failure::{Cause, Failure};
 use crate::tunnel::memory::Memory;
+use crate::tunnel::now::Now;
 use crate::tunnel::observed::{Absence, App, Objects, Observed, OurApp};
 use crate::tunnel::plan::step::Look;
 use crate::tunnel::summary::{self, Summary};
@@ -24,6 +25,7 @@ pub fn look(
     tunnel: &Tunnel,
     seen: &mut Observed,
     memory: &mut Memory,
+    now: Now,
 ) -> Result<(), Failure> {
     match look {
         Look::Everything => {
@@ -55,6 +57,7 @@ pub fn look(
                 seen.absence = Some(Absence { holder });
             }
         }
+        Look::TimeOfDeletion => memory.deeds.time_of_deletion = Some(world.time_of_deletion(now.monotonic)),
     }
     Ok(())
 }

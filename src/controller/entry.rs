@@ -28,10 +28,6 @@ pub(super) struct Entry {
     fingerprint: Fingerprint,
     /// It was to be taken down.
     to_go: bool,
-    /// Its Service has our finalizer: something may have been made for it.
-    finalized: bool,
-    /// Its Service has our condition.
-    told: bool,
     /// When everything was last looked at, or began to be.
     looked: Duration,
     /// When the last pass ended.
@@ -77,9 +73,7 @@ impl Entry {
         Entry {
             fingerprint: Fingerprint::of(&tunnel, &seen),
             to_go: tunnel.is_to_go(),
-            finalized: true, // until a pass knows better
             phase: Phase::Due { work: Box::new(Work::new(tunnel, seen, first)), at: now },
-            told: true,
             looked: now,
             finished: None,
             waiting: None,
@@ -177,16 +171,10 @@ impl Entry {
 
     /// A worker gives the tunnel back. Returns whether a poll saw its Service change meanwhile, beside what the pass
     /// itself wrote.
-    pub(super) fn returned(&mut self, work: Box<Work>, finalizer: &str, now: Duration) -> bool {
+    pub(super) fn returned(&mut self, work: Box<Work>, now: Duration) -> bool {
         let after = Fingerprint::of(&work.tunnel, &work.seen);
         let before = std::mem::replace(&mut self.fingerprint, after);
         self.to_go = work.tunnel.is_to_go();
-        self.finalized = match work.seen.service() {
-            Some(service) => service.has_finalizer(finalizer),
-            // It could not be read: it is as it was.
-            None => self.finalized && work.first == First::ReadService,
-        };
-        self.told = work.seen.service().map_or(self.told, |service| service.condition().is_some());
         self.finished = Some(now);
         let phase = std::mem::replace(&mut self.phase, Phase::Due { work, at: now });
         let Phase::Working { listed: Some(Fingerprint { tunnel, shown }) } = phase else { return false };
@@ -202,24 +190,11 @@ impl Entry {
         matches!(phase, Phase::Working { listed: Some(listed) } if listed != self.fingerprint)
     }
 
-    /// No list shows the Service any more. Returns whether the tunnel is still to be worked on.
-    pub(super) fn vanished(&mut self, now: Duration) -> bool {
+    /// No list shows the Service any more. One list is not enough: it is read by name.
+    pub(super) fn vanished(&mut self, now: Duration) {
         if !self.is_with_a_worker() && !self.to_go {
-            match (self.finalized, self.told) {
-                (true, _) => self.start_anew(now), // one list is not enough: it is read by name
-                (false, _) => return self.let_go(now),
-            }
+            self.start_anew(now);
         }
-        true
-    }
-
-    /// Nothing is left of the tunnel: our condition is taken off its Service, if it may still be there. Returns whether that is to be done.
-    pub(super) fn let_go(&mut self, now: Duration) -> bool {
-        let told = std::mem::take(&mut self.told);
-        if told {
-            self.wake(now, |work| work.first = First::LetGo);
-        }
-        told
     }
 
     /// Reads the Service, then looks at everything.
@@ -361,7 +336,7 @@ mod tests {
         meanwhile(entry);
         let service = service(Some(address));
         work.seen.put_member(service);
-        entry.returned(work, "f", NOW)
+        entry.returned(work, NOW)
     }
 
     #[test]
@@ -389,7 +364,7 @@ mod tests {
         }
         let mut removed = Entry::new(examples::removed("web"), None, NOW);
         let work = removed.start(NOW).expect("nobody has it");
-        removed.returned(work, "f", NOW);
+        removed.returned(work, NOW);
         removed.settled(None, NOW + 60 * SECOND);
         assert_eq!(removed.due(), Some(NOW + 60 * SECOND), "no poll shows its Service");
     }
@@ -401,31 +376,6 @@ mod tests {
             let poll = |entry: &mut Entry| entry.listed(examples::tunnel(), service(listed), NOW, NOW);
             assert_eq!(worked_on(&mut entry, "192.0.2.1", poll), expected, "{listed:?}");
         }
-    }
-
-    /// A Service that became one of another type is in no list. A read of it that failed left nobody who knew of it.
-    #[test]
-    fn a_tunnel_whose_service_no_list_shows_is_kept_until_that_was_read() {
-        let mut finalized = service(Some("192.0.2.1"));
-        finalized.metadata.finalizers = vec!["f".into()];
-        let mut entry = Entry::new(examples::tunnel(), Some(finalized.clone()), NOW);
-        let pass = |entry: &mut Entry, read: Option<Service>| {
-            let mut work = entry.start(NOW).expect("nobody has it");
-            if let Some(service) = read {
-                work.seen.put_member(service);
-                work.first = First::Plan;
-            }
-            entry.returned(work, "f", NOW);
-        };
-        pass(&mut entry, Some(finalized));
-        entry.settled(None, NOW + 60 * SECOND);
-        for read in ["asked for", "asked for again"] {
-            assert!(entry.vanished(NOW), "it is {read}");
-            pass(&mut entry, None); // and that fails
-            entry.try_again(NOW + SECOND);
-        }
-        pass(&mut entry, Some(service(None)));
-        assert!(!entry.vanished(NOW), "our finalizer is not there any more");
     }
 
     #[test]

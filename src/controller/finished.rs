@@ -69,7 +69,7 @@ impl Controller {
         let rest = Rest::of(&work, &outcome);
         let passed = work.passed(&outcome);
         let entry = self.entries.get_mut(&id)?;
-        let changed = entry.returned(work, &self.world.settings.finalizer, now);
+        let changed = entry.returned(work, now);
         if !changed {
             self.goal.passed(&id, passed);
         }
@@ -105,7 +105,6 @@ impl Controller {
     fn go_on(&mut self, id: TunnelId, outcome: Outcome, rest: Rest, now: Duration) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match outcome {
-            Outcome::Gone if entry.let_go(now) => {}
             Outcome::Gone => {
                 self.telemetry.metrics.tunnel_gone(&id);
                 self.entries.remove(&id);

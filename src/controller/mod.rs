@@ -219,14 +219,8 @@ impl Controller {
         let strays: Vec<TunnelId> = poll.strays.iter().map(TunnelId::of).collect();
         listed.extend(strays.iter().cloned());
         self.take_down(strays, now);
-        let metrics = &self.telemetry.metrics;
-        self.entries.retain(|id, entry| {
-            let kept = listed.contains(id) || entry.vanished(now);
-            if !kept {
-                metrics.tunnel_gone(id);
-            }
-            kept
-        });
+        let vanished = self.entries.iter_mut().filter(|(id, _)| !listed.contains(id));
+        vanished.for_each(|(_, entry)| entry.vanished(now));
         end
     }
 

@@ -21,7 +21,7 @@ use crate::tunnel::plan::{self, Next, Plan, Why};
 use crate::tunnel::settings::Settings;
 use crate::tunnel::situation::Situation;
 use crate::tunnel::summary::Summary;
-use crate::tunnel::{Tunnel, TunnelId, desired, names};
+use crate::tunnel::{Tunnel, TunnelId, desired};
 use crate::world::World;
 
 /// No tunnel takes more than some twenty steps from nothing to gone. A pass that takes more goes round in circles: it
@@ -47,8 +47,6 @@ pub enum First {
     ReadService,
     /// Look whether Fly shows the Machines and addresses as they were found. If not, look at everything anew.
     Confirm(Summary),
-    /// Nothing was made for the Service, and no list shows it any more: take our condition off it.
-    LetGo,
 }
 
 /// How a pass ended.
@@ -237,7 +235,6 @@ impl Work {
             First::Plan => self.seen.app.is_none(),
             First::Look(look) => *look == Look::Everything,
             First::ReadService | First::Confirm(_) => true,
-            First::LetGo => false,
         }
     }
 
@@ -257,32 +254,10 @@ impl Work {
                     return Ok(Some(Outcome::Confirmed));
                 }
             }
-            First::LetGo => {
-                if self.let_go(pass)? {
-                    self.seen = Observed::default();
-                    return Ok(Some(Outcome::Gone));
-                }
-            }
         }
         self.read_service(pass.world)?;
         self.first = First::Plan;
         Ok(None)
-    }
-
-    /// Takes our condition off a Service that is no load balancer any more. Another operator's is left alone. Returns `false` where the
-    /// Service wants a tunnel after all.
-    fn let_go(&self, pass: &Pass) -> Result<bool, Failure> {
-        let Pass { world, .. } = *pass;
-        let Some(service) = self.service(world)? else { return Ok(true) };
-        if world.tunnel(&service).is_some() {
-            return Ok(false);
-        }
-        let is_another_operators = service.spec.kind == "LoadBalancer"
-            || service.metadata.finalizers.iter().any(|name| names::is_finalizer(name));
-        if !is_another_operators && service.condition().is_some() && pass.may_act() {
-            world.cluster.remove_finalizer(&service, &world.settings.finalizer)?;
-        }
-        Ok(true)
     }
 
     fn service(&self, world: &World) -> Result<Option<Service>, Failure> {
@@ -291,7 +266,8 @@ impl Work {
     }
 
     fn look(&mut self, look: &Look, pass: &Pass) -> Result<(), Failure> {
-        observe::look(pass.world, look, &self.tunnel, &mut self.seen, &mut self.memory)?;
+        let now = pass.time.now();
+        observe::look(pass.world, look, &self.tunnel, &mut self.seen, &mut self.memory, now)?;
         self.first = First::Plan;
         self.memory.looked(look, &self.seen, pass.time.now());
         Ok(())

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Quota(String),
     /// Asked too often. Fly's own wish, where it gave one.
     RateLimited(Option<Duration>),
+    /// Something else changes it at this moment, or somebody holds a lease on it. Nothing was done.
+    Busy(String),
     /// Fly does not take the request as it is. To repeat it is of no use.
     Refused(String),
     /// Fly cannot be reached, does not get it done, or answers nonsense. The request may have been carried out.
@@ -83,6 +85,7 @@ impl FlyError {
             ErrorKind::Capacity(_) => "capacity",
             ErrorKind::Quota(_) => "quota",
             ErrorKind::RateLimited(_) => "rate_limited",
+            ErrorKind::Busy(_) => "busy",
             ErrorKind::Refused(_) => "refused",
             ErrorKind::Unavailable(_) => "unavailable",
         }
@@ -112,9 +115,10 @@ impl ErrorKind {
             (404, _) => ErrorKind::NotFound,
             (409, _) => match machine_id(&error) {
                 Some(id) => ErrorKind::MachineExists(id.to_owned()),
-                None => ErrorKind::Unavailable(error),
+                None => ErrorKind::Busy(error),
             },
-            (408 | 412 | 500.., _) => ErrorKind::Unavailable(error),
+            (412, _) => ErrorKind::Busy(error),
+            (408 | 500.., _) => ErrorKind::Unavailable(error),
             _ => ErrorKind::Refused(error),
         }
     }
@@ -173,8 +177,9 @@ mod tests {
             (
                 409,
                 r#"{"error":"aborted: machine update failed due to concurrent update"}"#,
-                Unavailable(text("aborted: machine update failed due to concurrent update")),
+                Busy(text("aborted: machine update failed due to concurrent update")),
             ),
+            (412, r#"{"error":"x"}"#, Busy(text("x"))),
             (429, r#"{"error":"resource_exhausted: rate limit exceeded"}"#, RateLimited(Some(Duration::from_secs(3)))),
             (400, r#"{"error":"invalid_argument"}"#, Refused(text("invalid_argument"))),
             (502, "<html>\n<h1>bad gateway</h1></html>", Unavailable(text("HTTP 502: bad gateway"))),

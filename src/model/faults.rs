@@ -171,7 +171,7 @@ impl Refusal {
             Refusal::TooMany(wish) => ErrorKind::RateLimited(wish),
             Refusal::Forbidden => ErrorKind::Forbidden("unauthorized".into()),
             Refusal::Unauthorized => ErrorKind::Unauthorized("token validation error".into()),
-            Refusal::Conflict => ErrorKind::Unavailable("aborted: concurrent update".into()),
+            Refusal::Conflict => ErrorKind::Busy("aborted: concurrent update".into()),
         }
         .into()
     }

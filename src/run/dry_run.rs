@@ -53,8 +53,9 @@ pub fn run(world: &World, out: &mut dyn Write) -> Result<(), String> {
     let all = tunnels.len() + failed;
     for (tunnel, service) in tunnels.values() {
         let (id, app) = (&tunnel.id, &tunnel.app);
-        let mut look =
-            |look: &Look, seen: &mut Observed, memory: &mut Memory| observe::look(world, look, tunnel, seen, memory);
+        let mut look = |look: &Look, seen: &mut Observed, memory: &mut Memory, now| {
+            observe::look(world, look, tunnel, seen, memory, now)
+        };
         match foresee(tunnel, service.clone(), &world.settings, SystemTime::now(), &mut look) {
             Ok(lines) if lines.is_empty() => {
                 at_rest += 1;
@@ -89,7 +90,7 @@ fn foresee(
     service: Option<Service>,
     settings: &Settings,
     wall: SystemTime,
-    look: &mut dyn FnMut(&Look, &mut Observed, &mut Memory) -> Result<(), Failure>,
+    look: &mut dyn FnMut(&Look, &mut Observed, &mut Memory, Now) -> Result<(), Failure>,
 ) -> Result<Vec<String>, Failure> {
     let mut imagination = Imagination::new(&settings.finalizer, &tunnel.app, |_, lane| lane.name.clone());
     let mut seen = Observed::members(service);
@@ -101,8 +102,10 @@ fn foresee(
         let now = Now { monotonic: passed, wall: wall + passed };
         memory.note(&seen, now);
         match plan::plan(tunnel, settings, &seen, &memory, now).next {
+            // Nothing else is deleted before it.
+            Next::Look(Look::TimeOfDeletion) => memory.deeds.time_of_deletion = Some(passed),
             Next::Look(next) if real || seen.app.is_none() || next == Look::AppList => {
-                look(&next, &mut seen, &mut memory)?;
+                look(&next, &mut seen, &mut memory, now)?;
                 // An operator that starts applies each once, whether it was edited or not: that is no news.
                 for deployment in seen.objects.iter().flat_map(|objects| &objects.deployments) {
                     memory.deeds.applied.set(&deployment.object.name, deployment.version);
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn a_new_tunnel_is_told_from_its_finalizer_to_its_address() {
         let mut looks = 0;
-        let mut look = |_: &Look, seen: &mut Observed, _: &mut Memory| {
+        let mut look = |_: &Look, seen: &mut Observed, _: &mut Memory, _: Now| {
             looks += 1;
             seen.app = Some(App::Absent);
             seen.objects = Some(Objects::default());

@@ -29,7 +29,7 @@ pub struct Deeds {
     pub app_created: bool,
     /// It asked for an address, whatever came of it.
     pub address_asked: bool,
-    /// When it may ask for the App's deletion, once it wanted to and others came first.
+    /// When it may ask for the App's deletion, once it wanted to.
     pub time_of_deletion: Option<Duration>,
     /// When it saw the App's DELETE accepted.
     pub app_deleted: Option<Duration>,

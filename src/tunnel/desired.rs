@@ -3,7 +3,7 @@
 use crate::service::request::{self, Refusal};
 use crate::service::{Service, annotations};
 
-use super::names::Owner;
+use super::names::{self, Owner};
 use super::settings::Settings;
 use super::{Member, Tunnel, TunnelId, Wanted};
 
@@ -14,7 +14,7 @@ pub type Desire = fn(&Service, &Owner, &Settings) -> Option<Tunnel>;
 pub fn tunnel(service: &Service, owner: &Owner, settings: &Settings) -> Option<Tunnel> {
     let wanted = if service.wants_tunnel(&owner.class) {
         wanted(service, settings)
-    } else if service.needs_cleanup(&owner.class, &settings.finalizer) {
+    } else if service.needs_cleanup(&owner.class, &settings.finalizer) || shows_only_our_condition(service) {
         Wanted::Removed
     } else {
         return None;
@@ -46,6 +46,14 @@ pub fn drained_tunnel(service: &Service, owner: &Owner, settings: &Settings) -> 
         member.wanted = Wanted::Drained;
     }
     touched.then_some(tunnel)
+}
+
+/// Whether it is no load balancer any more, no operator's finalizer is on it, and our condition is. Such a Service was refused, say, so that
+/// it never had a finalizer; or somebody took that off.
+fn shows_only_our_condition(service: &Service) -> bool {
+    let is_any_operators =
+        service.spec.kind == "LoadBalancer" || service.metadata.finalizers.iter().any(|name| names::is_finalizer(name));
+    !is_any_operators && service.condition().is_some()
 }
 
 fn wanted(service: &Service, settings: &Settings) -> Wanted {

@@ -45,6 +45,8 @@ pub enum Cause {
     OtherOrganisation,
     Capacity,
     Quota,
+    /// Something else changes it, or somebody holds a lease on it.
+    Busy,
     /// Fly does not take the request as it is.
     Refused,
     /// Fly cannot be asked, or does not do what it is asked.
@@ -110,6 +112,7 @@ impl fmt::Display for Failure {
             Cause::TokenTooWeak => "Fly does not let us: ",
             Cause::Capacity => "Fly has no capacity: ",
             Cause::Quota => "Fly's quota or billing is in the way: ",
+            Cause::Busy => "Fly does not do it while others are at it: ",
             Cause::Refused => "Fly refuses the request: ",
             Cause::Unavailable => "Fly cannot be asked: ",
         };

@@ -61,7 +61,7 @@ pub struct Sightings {
     pub unreached: Since,
     /// Machines that an object of ours belongs to and that Fly does not list.
     pub missing_machines: Since,
-    /// Since when Fly lists no address for the tunnel, or no App.
+    /// Since when Fly lists no address for the tunnel, or no App of ours.
     pub no_address: Option<Duration>,
     /// Since when lists of the App's addresses have had none, beginning anew where one was asked for: what came of it may be listed late.
     pub no_address_since_asked: Option<Duration>,
@@ -227,19 +227,15 @@ impl Memory {
 
     /// Takes note of a look.
     pub fn note(&mut self, seen: &Observed, now: Now) {
-        let (absent, ours) = match &seen.app {
-            Some(App::Absent) => (true, None),
-            Some(App::Ours(app)) => (false, Some(app)),
-            Some(App::Foreign(_)) => (false, None),
-            None => return,
-        };
+        let Some(app) = &seen.app else { return };
+        let (absent, ours) = (matches!(app, App::Absent), seen.our_app());
         let Memory { sightings, deeds, .. } = self;
         sightings.absent = absent.then(|| sightings.absent.unwrap_or(now.monotonic));
-        let no_address = absent || ours.is_some_and(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
+        let no_address = ours.is_none_or(|app| !app.addresses.iter().any(|a| a.serves(Family::V4)));
         let since = |is_so: bool, before: Option<Duration>| is_so.then(|| before.unwrap_or(now.monotonic));
         sightings.no_address = since(no_address, sightings.no_address);
         // That Fly does not find the App says nothing of its addresses.
-        sightings.no_address_since_asked = since(no_address && !absent, sightings.no_address_since_asked);
+        sightings.no_address_since_asked = since(no_address && ours.is_some(), sightings.no_address_since_asked);
 
         let machines = machines::machines(seen);
         let all = || machines.ours.iter().map(|lane| lane.machine).chain(machines.strangers.iter().copied());

@@ -2,7 +2,7 @@
 //! the API server's own words. Or a policy adds to each write, and nobody fights it.
 
 use lab::homelab::Homelab;
-use lab::recorder::Target;
+use lab::recorder::{Request, Target};
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
@@ -112,6 +112,24 @@ fn a_deleted_service_whose_status_is_refused_goes_but_for_its_finalizer() {
     drop(policy);
     web.wait_gone(LONG_DEADLINE);
     assert_nothing_left(&lab);
+}
+
+/// Nothing was made for it, and no list shows it any more.
+#[test]
+fn a_refused_service_that_is_no_load_balancer_any_more_loses_our_condition_once_that_is_taken() {
+    let lab = Homelab::new();
+    let web = lab.service("web").port(8080).annotation("fly-tunnel-operator.dev/fly-regoin", "fra").create();
+    let operator = start(&lab);
+    wait_for_reason(&web, "InvalidService");
+    let policy = Policy::begin(&lab, &web);
+    let change = json!({ "spec": { "type": "ClusterIP", "allocateLoadBalancerNodePorts": null } });
+    lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
+    wait_until("it was tried", DEADLINE, || operator.log().contains(WORDS));
+    let polls = |requests: &[Request]| requests.iter().filter(|r| r.path.contains("/services?")).count();
+    let before = polls(&lab.requests());
+    lab.wait_requests(DEADLINE, |requests| polls(requests) >= before + 2);
+    drop(policy);
+    wait_until("our condition goes", LONG_DEADLINE, || condition(&web.object()).0.is_empty());
 }
 
 #[test]

@@ -2,8 +2,7 @@
 //! go, frpc is still there and traffic goes on. What may be another owner's is left alone, the Service included.
 
 use super::remove::release;
-use super::step::ServiceStep;
-use super::{Context, Draft, Go, Halt, Next, act, for_service, settled};
+use super::{Context, Draft, Go, Halt, Next, settled};
 use crate::tunnel::condition::{Condition, Shown};
 use crate::tunnel::observed::App;
 
@@ -39,16 +38,9 @@ impl Context<'_> {
         match app {
             App::Ours(app) => self.remove_app(app)?,
             _ if self.guarded().is_some() => return Err(settled()),
-            // Without our finalizer nothing was ever made, unless somebody took it away by hand. One look at Fly covers that.
-            App::Absent if !self.has_finalizer() => {}
             App::Absent => self.wait_until_absence_is_believed()?,
             App::Foreign(_) => {}
         }
-        match self.service() {
-            Some(service) if self.has_finalizer() || service.condition().is_some() => {
-                Err(act(for_service(service, ServiceStep::RemoveFinalizer)))
-            }
-            _ => Ok(()),
-        }
+        self.let_go()
     }
 }

@@ -10,7 +10,7 @@ use crate::tunnel::condition::{Condition, Read, Reason, Shown};
 use crate::tunnel::observed::{App, Objects, OurApp};
 
 pub(super) fn plan(context: &Context) -> Draft {
-    if context.is_only_legacy() {
+    if context.has_finalizer() && context.is_only_legacy() {
         return context.halted(Condition::legacy_tunnel_of_a_deleted_service());
     }
     let Halt(next, why) = context.remove().err().unwrap_or(Halt(Next::Gone, None));
@@ -40,8 +40,15 @@ impl Context<'_> {
             App::Absent => self.wait_until_absence_is_believed()?,
             App::Foreign(_) => {}
         }
+        self.let_go()
+    }
+
+    /// Our finalizer and our condition go.
+    pub(super) fn let_go(&self) -> Go<()> {
         match self.service() {
-            Some(service) if self.has_finalizer() => Err(act(for_service(service, ServiceStep::RemoveFinalizer))),
+            Some(service) if self.has_finalizer() || service.condition().is_some() => {
+                Err(act(for_service(service, ServiceStep::RemoveFinalizer)))
+            }
             _ => Ok(()),
         }
     }
@@ -98,17 +105,24 @@ impl Context<'_> {
     pub(super) fn remove_app(&self, app: &OurApp) -> Go<()> {
         let machines = app.machines.iter().filter(|machine| machine.exists());
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
-        match self.memory.deeds.app_deleted.map(|at| self.now.since(at)) {
-            Some(ago) if ago < READS_LAG => Err(wait(Waiting::AppGone, Look::App)),
-            // A deletion that was accepted and takes so long is asked for again.
-            Some(_) | None => Err(act(Step::DeleteApp)),
+        let deeds = &self.memory.deeds;
+        // A deletion that was accepted and takes so long is asked for again.
+        if deeds.app_deleted.is_some_and(|at| self.now.since(at) < READS_LAG) {
+            return Err(wait(Waiting::AppGone, Look::App));
+        }
+        match deeds.time_of_deletion.map(|at| at.saturating_sub(self.now.monotonic)) {
+            None => Err(look(Look::TimeOfDeletion)),
+            Some(Duration::ZERO) => Err(act(Step::DeleteApp)),
+            Some(left) => Err(wait_for(Waiting::Deletions, Look::App, left)),
         }
     }
 
     /// "Not found" means gone at once where this process saw the DELETE accepted. Otherwise the App may have been made
-    /// a moment ago, and Fly's reads lag.
+    /// a moment ago, and Fly's reads lag. For a Service that is there without our finalizer nothing was ever made, unless somebody took
+    /// the finalizer off by hand. One look at Fly covers that.
     pub(super) fn wait_until_absence_is_believed(&self) -> Go<()> {
-        if self.memory.deeds.app_deleted.is_some() {
+        let never_had_one = self.service().is_some() && !self.has_finalizer();
+        if self.memory.deeds.app_deleted.is_some() || never_had_one {
             return Ok(());
         }
         let absent = self.memory.sightings.absent.map(|since| self.now.since(since)).unwrap_or_default();

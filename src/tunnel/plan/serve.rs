@@ -127,9 +127,15 @@ impl Context<'_> {
     }
 
     /// Nothing to do until a person or Fly changes something. The addresses that the Service shows stay, unless our App has long been
-    /// without any.
+    /// without any, or somebody else's has long had its name.
     pub(super) fn halted(&self, condition: Condition) -> Draft {
-        let is_released = self.seen.our_app().is_some() && self.unlisted_for() >= READS_LAG;
+        let is_known = match self.seen.app {
+            Some(App::Ours(_)) => true,
+            // Without an App of ours a Service of the Go operator shows that operator's address.
+            Some(App::Foreign(_)) => self.tunnel.legacy().is_none(),
+            Some(App::Absent) | None => false,
+        };
+        let is_released = is_known && self.unlisted_for() >= READS_LAG;
         let addresses = if is_released { Vec::new() } else { self.seen.shown_addresses() };
         Draft::new(Next::Settled, Some(Shown::new(addresses, condition)))
     }

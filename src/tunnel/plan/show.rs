@@ -95,7 +95,7 @@ impl Context<'_> {
         let worth_a_word = match trouble.failure.cause {
             Cause::Outdated | Cause::NamespaceMissing => false,
             Cause::Refused if matters_to_the_service(trouble.attempt) => true,
-            Cause::Refused | Cause::Unavailable | Cause::Cluster => trouble.times >= WORTH_A_WORD,
+            Cause::Refused | Cause::Unavailable | Cause::Busy | Cause::Cluster => trouble.times >= WORTH_A_WORD,
             Cause::Early | Cause::NameTaken => trouble.lasts_too_long_for_early(),
             Cause::ObjectRefused | Cause::TokenUnreadable | Cause::TokenRefused | Cause::TokenTooWeak => true,
             Cause::OtherOrganisation | Cause::Capacity | Cause::Quota => true,
@@ -177,7 +177,7 @@ pub fn condition(failure: &Failure, attempt: Attempt, app: &str) -> Condition {
         (Cause::Refused, Attempt::DeleteApp) => Condition::app_not_deleted(app, text),
         (Cause::ObjectRefused, _) => Condition::deployment_refused(&sentence),
         (Cause::Cluster, _) => Condition::cluster_fails(text),
-        (Cause::Refused | Cause::Unavailable | Cause::Early, _) => Condition::fly_unavailable(&sentence),
+        (Cause::Refused | Cause::Unavailable | Cause::Busy | Cause::Early, _) => Condition::fly_unavailable(&sentence),
         (Cause::NameTaken | Cause::NamespaceMissing | Cause::Outdated, _) => Condition::fly_unavailable(&sentence),
     }
 }

@@ -22,6 +22,8 @@ pub enum Look {
     Objects,
     /// The organisation's list of Apps.
     AppList,
+    /// When the App may be deleted: Fly deletes only so many in a minute, so each gets a time of its own.
+    TimeOfDeletion,
 }
 
 /// A thing to wait for, how it is looked at, and when.
@@ -51,6 +53,8 @@ pub enum Waiting {
     /// The API server to take what the Service is to show.
     Write,
     AppGone,
+    /// The Apps that are deleted before this one, since Fly takes only so many in a minute.
+    Deletions,
 }
 
 /// One idempotent call.
@@ -167,6 +171,7 @@ impl fmt::Display for Waiting {
             Waiting::Turn => "other tunnels to be done with replacing their lanes",
             Waiting::SecondLook => "a second look",
             Waiting::Write => "the API server to take what the Service is to show",
+            Waiting::Deletions => "other Apps to be deleted first",
             Waiting::AppGone => "Fly to say that the App is gone",
         })
     }

@@ -254,6 +254,27 @@ fn a_closed_service_shows_no_address_that_was_released() {
     assert!(reality.service.addresses().is_empty(), "{}", reality.story);
 }
 
+/// Our App is gone, and somebody made another one of its name.
+#[test]
+fn a_service_whose_apps_name_somebody_took_shows_no_address_that_was_released() {
+    let mut reality = serving();
+    reality.app = App::Foreign("it is of the organisation other".into());
+    reality.crash();
+    assert_eq!(reality.run(LONG), Next::Settled);
+    assert_eq!(
+        (reason(&reality).as_str(), reality.service.addresses().len()),
+        ("NameConflict", 1),
+        "one look may be wrong"
+    );
+    for _ in 0..3 {
+        reality.advance(Duration::from_secs(60));
+        reality.forget_view();
+        assert_eq!(reality.run(LONG), Next::Settled);
+    }
+    assert!(reality.service.addresses().is_empty(), "{}", reality.story);
+    assert_eq!(reason(&reality), "NameConflict");
+}
+
 #[test]
 fn a_machine_whose_marks_somebody_took_off_keeps_its_name_and_another_takes_its_place() {
     let mut reality = serving();
