@@ -23,9 +23,6 @@ use crate::tunnel::settings::Settings;
 /// An App is gone so long after it was asked to go.
 const GOING: Duration = Duration::from_secs(1);
 
-/// Fly deletes no more than a hundred Apps of an organisation in a minute.
-const BETWEEN_DELETIONS: Duration = Duration::from_millis(600);
-
 /// Reads may show what was for so long after it changed. The operator looks a second time after five seconds.
 const STALE: Duration = Duration::from_secs(4);
 
@@ -75,15 +72,6 @@ impl State {
             app.before = Some((now, Box::new(app.clone())));
         }
         Ok(app)
-    }
-
-    /// An App is to be deleted. Each process counts its own deletions.
-    fn keep_count_of_deletions(&mut self) {
-        let before = self.last_deletion.replace(self.now).filter(|before| *before >= self.started);
-        let too_soon = before.is_some_and(|before| self.now < before + BETWEEN_DELETIONS);
-        if too_soon && !self.rivals {
-            self.forbid("more Apps are deleted at once than Fly lets an organisation delete");
-        }
     }
 
     fn machine_mut(&mut self, app: &str, id: &str) -> Result<&mut Machine, ErrorKind> {
@@ -150,7 +138,6 @@ impl Fly for Model {
     }
 
     fn delete_app(&self, name: &str) -> Result<(), FlyError> {
-        self.state().keep_count_of_deletions();
         self.ask(|state| {
             state.watch(name, Deed::DeleteApp);
             let gone_at = state.now + GOING;

@@ -79,8 +79,6 @@ pub struct State {
     pub requests: u64,
     /// Fly writes Machines in a way of its own.
     pub spells: bool,
-    /// When the operator last asked Fly to delete an App.
-    last_deletion: Option<Duration>,
     /// Changes so far, by whomever.
     pub changes: u64,
     /// Everything that was changed, for people; `None` where nobody reads it.
@@ -145,7 +143,6 @@ impl Model {
             namespace_goes_until: Duration::ZERO,
             requests: 0,
             spells: false,
-            last_deletion: None,
             changes: 0,
             story: told.then(Vec::new),
             unheard: false,

@@ -82,6 +82,9 @@ fn tell(out: &mut dyn Write, line: fmt::Arguments) -> Result<(), String> {
     writeln!(out, "{line}").map_err(|error| format!("the plan cannot be written: {error}"))
 }
 
+/// Looks at real things.
+type RealLook<'a> = &'a mut dyn FnMut(&Look, &mut Observed, &mut Memory, Now) -> Result<(), Failure>;
+
 /// The way from how things are to where nothing is left to do, a line for each step. `look` looks at real things. Once a step
 /// was imagined they are not looked at any more, as they do not show it. The list of Apps is the exception: a plan asks for
 /// it only while no step has touched an App.
@@ -90,7 +93,7 @@ fn foresee(
     service: Option<Service>,
     settings: &Settings,
     wall: SystemTime,
-    look: &mut dyn FnMut(&Look, &mut Observed, &mut Memory, Now) -> Result<(), Failure>,
+    look: RealLook,
 ) -> Result<Vec<String>, Failure> {
     let mut imagination = Imagination::new(&settings.finalizer, &tunnel.app, |_, lane| lane.name.clone());
     let mut seen = Observed::members(service);

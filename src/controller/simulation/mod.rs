@@ -19,7 +19,6 @@
 //! | an event is told at each plan | 4 |
 //! | what waits is looked at without a longer pause each time | 37 |
 //! | what failed is tried again without a pause, or after a second each time | 42 |
-//! | an App is deleted without waiting for its time | 7539 |
 //! | a step is begun without leading | 53 |
 //! | an address is asked for again after a lost reply | 125 |
 //! | one list is enough to delete a lane's frpc | 383 |

@@ -14,6 +14,7 @@ use crate::examples;
 use crate::goal::Goal;
 use crate::model::Model;
 use crate::render::objects;
+use crate::service::Service;
 use crate::tunnel::TunnelId;
 use crate::tunnel::desired::{self, Desire};
 use crate::world::World;
@@ -93,8 +94,10 @@ impl Process {
             let of_objects = labels.filter_map(|labels| objects::tunnel_of(labels)).map(|(id, _)| id);
             let made_for = of_apps.chain(of_objects);
             let settings = examples::settings();
-            let tunnels =
-                state.services.values().filter_map(|service| desired::drained_tunnel(service, &owner, &settings));
+            let is_listed =
+                |service: &&Service| service.spec.kind == "LoadBalancer" || service.has_finalizer(&settings.finalizer);
+            let listed = state.services.values().filter(is_listed);
+            let tunnels = listed.filter_map(|service| desired::drained_tunnel(service, &owner, &settings));
             let asked_for: Vec<TunnelId> = tunnels.map(|tunnel| tunnel.id).collect();
             made_for.filter(|id| !asked_for.contains(id)).collect()
         };

@@ -9,7 +9,7 @@ use crate::tunnel::condition::Reason;
 use crate::tunnel::desired;
 use crate::tunnel::observed::{App, State};
 use crate::tunnel::plan::Next;
-use crate::tunnel::plan::step::{Look, Step};
+use crate::tunnel::plan::step::{Look, Step, Waiting};
 
 const SHORT: Duration = Duration::from_secs(10);
 pub const LONG: Duration = Duration::from_secs(60);
@@ -320,6 +320,23 @@ fn a_deleted_service_leaves_nothing() {
         reality
     };
     with_a_crash_everywhere(begin, LONG, assert_nothing_left);
+}
+
+#[test]
+fn an_app_whose_time_to_be_deleted_has_not_come_waits_for_it() {
+    let mut reality = serving();
+    reality.delete_service();
+    let time = reality.clock().monotonic + Duration::from_secs(100);
+    reality.memory.deeds.time_of_deletion = Some(time);
+    while reality.memory.deeds.app_deleted.is_none() {
+        if let Next::Wait(wait) = reality.turn() {
+            assert_eq!(wait.what, Waiting::Deletions, "{}", reality.story);
+            reality.pass(&wait);
+        }
+    }
+    assert!(reality.clock().monotonic >= time, "{}", reality.story);
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
 }
 
 #[test]
