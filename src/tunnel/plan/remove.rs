@@ -118,11 +118,12 @@ impl Context<'_> {
     }
 
     /// "Not found" means gone at once where this process saw the DELETE accepted. Otherwise the App may have been made
-    /// a moment ago, and Fly's reads lag. For a Service that is there without our finalizer nothing was ever made, unless somebody took
-    /// the finalizer off by hand. One look at Fly covers that.
+    /// a moment ago, and Fly's reads lag. For a Service that is there without our finalizer nothing was ever made, as far as this process
+    /// knows, unless somebody took the finalizer off by hand. One look at Fly covers that.
     pub(super) fn wait_until_absence_is_believed(&self) -> Go<()> {
-        let never_had_one = self.service().is_some() && !self.has_finalizer();
-        if self.memory.deeds.app_deleted.is_some() || never_had_one {
+        let deeds = &self.memory.deeds;
+        let never_had_one = self.service().is_some() && !self.has_finalizer() && !deeds.app_created;
+        if deeds.app_deleted.is_some() || never_had_one {
             return Ok(());
         }
         let absent = self.memory.sightings.absent.map(|since| self.now.since(since)).unwrap_or_default();

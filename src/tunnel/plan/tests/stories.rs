@@ -339,6 +339,23 @@ fn an_app_whose_time_to_be_deleted_has_not_come_waits_for_it() {
     assert_nothing_left(&reality);
 }
 
+/// Somebody takes type and finalizer off at once, while Fly does not show the App yet that this process made.
+#[test]
+fn a_service_that_nobody_guards_any_more_leaves_no_app_behind() {
+    let mut reality = serving();
+    reality.memory.deeds.app_created = true;
+    reality.service.metadata.finalizers.clear();
+    // The API server clears the status of a Service that is no load balancer any more.
+    (reality.service.spec.kind, reality.service.status.load_balancer) = ("ClusterIP".into(), Default::default());
+    let app = std::mem::replace(&mut reality.app, App::Absent);
+    reality.forget_view();
+    assert!(matches!(reality.run(Duration::ZERO), Next::Wait(_)), "{}", reality.story);
+    assert_eq!(reason(&reality), "Deleting", "it is not done yet: {}", reality.story);
+    reality.app = app;
+    assert_eq!(reality.run(LONG), Next::Gone);
+    assert_nothing_left(&reality);
+}
+
 #[test]
 fn a_drained_service_shows_nothing_and_leaves_nothing() {
     let mut reality = serving();
