@@ -63,3 +63,35 @@ fn wanted(service: &Service, settings: &Settings) -> Wanted {
         Err(Refusal::SourceRanges(message)) => Wanted::Refused { message, close: true },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples;
+    use crate::tunnel::condition::{Condition, Shown};
+    use crate::tunnel::names::finalizer;
+
+    #[test]
+    fn what_a_service_that_has_our_condition_is_to_us() {
+        const OTHERS: &str = "example.com/lb";
+        let (owner, settings) = (examples::owner(), examples::settings());
+        let ours = owner.class.as_str();
+        for (kind, class, guarded_by, removed) in [
+            ("ClusterIP", None, None, true),
+            ("ClusterIP", None, Some(ours), true),
+            ("ClusterIP", None, Some(OTHERS), false),
+            ("LoadBalancer", Some(OTHERS), Some(ours), true),
+            ("LoadBalancer", Some(OTHERS), None, false),
+            ("LoadBalancer", None, None, false),
+        ] {
+            let mut service = examples::service();
+            examples::show(&mut service, &Shown::new(Vec::new(), Condition::invalid_service("it is bad")));
+            service.spec.kind = kind.into();
+            service.spec.load_balancer_class = class.map(Into::into);
+            service.metadata.finalizers = guarded_by.map(finalizer).into_iter().collect();
+            let wanted = tunnel(&service, &owner, &settings).map(|tunnel| tunnel.wanted().clone());
+            let expected = removed.then_some(Wanted::Removed);
+            assert_eq!(wanted, expected, "{kind} {class:?}, guarded by {guarded_by:?}");
+        }
+    }
+}
