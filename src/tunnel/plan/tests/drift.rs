@@ -254,25 +254,27 @@ fn a_closed_service_shows_no_address_that_was_released() {
     assert!(reality.service.addresses().is_empty(), "{}", reality.story);
 }
 
-/// Our App is gone, and somebody made another one of its name.
+/// Our App is gone, and somebody made another one of its name. A Service of the Go operator shows that operator's address.
 #[test]
 fn a_service_whose_apps_name_somebody_took_shows_no_address_that_was_released() {
-    let mut reality = serving();
-    reality.app = App::Foreign("it is of the organisation other".into());
-    reality.crash();
-    assert_eq!(reality.run(LONG), Next::Settled);
-    assert_eq!(
-        (reason(&reality).as_str(), reality.service.addresses().len()),
-        ("NameConflict", 1),
-        "one look may be wrong"
-    );
-    for _ in 0..3 {
-        reality.advance(Duration::from_secs(60));
-        reality.forget_view();
+    for (is_legacy, reason_shown, addresses) in [(false, "NameConflict", 0), (true, "LegacyTunnel", 1)] {
+        let mut reality = serving();
+        reality.app = App::Foreign("it is of the organisation other".into());
+        if is_legacy {
+            reality.service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-app".into(), "old".into());
+        }
+        reality.crash();
         assert_eq!(reality.run(LONG), Next::Settled);
+        assert_eq!(reason(&reality), reason_shown);
+        assert_eq!(reality.service.addresses().len(), 1, "one look may be wrong");
+        for _ in 0..3 {
+            reality.advance(Duration::from_secs(60));
+            reality.forget_view();
+            assert_eq!(reality.run(LONG), Next::Settled);
+        }
+        assert_eq!(reality.service.addresses().len(), addresses, "{}", reality.story);
+        assert_eq!(reason(&reality), reason_shown);
     }
-    assert!(reality.service.addresses().is_empty(), "{}", reality.story);
-    assert_eq!(reason(&reality), "NameConflict");
 }
 
 #[test]
