@@ -100,7 +100,7 @@ impl Sightings {
     pub fn attempted(&mut self, generation: &str, slot: SlotId, name: &str) {
         let attempt = names::attempt(name, generation, slot);
         if attempt > self.last_attempt(generation, slot) {
-            self.attempts.set(&format!("{generation}-{slot}"), attempt.unwrap_or(1));
+            self.attempts.set(&recipe_and_slot(generation, slot), attempt.unwrap_or(1));
         }
     }
 
@@ -108,14 +108,19 @@ impl Sightings {
     fn destroyed(&mut self, generation: &str, slot: SlotId, name: &str) {
         let attempt = names::attempt(name, generation, slot);
         if attempt.is_some() && attempt == self.last_attempt(generation, slot) {
-            self.attempts.remove(&format!("{generation}-{slot}"));
+            self.attempts.remove(&recipe_and_slot(generation, slot));
         }
     }
 
     /// The last attempt at a Machine of this generation and slot that is there, as far as anybody knows, or was asked for.
     pub fn last_attempt(&self, generation: &str, slot: SlotId) -> Option<u32> {
-        self.attempts.get(&format!("{generation}-{slot}")).copied()
+        self.attempts.get(&recipe_and_slot(generation, slot)).copied()
     }
+}
+
+/// Names attempts that differ in nothing but their number.
+fn recipe_and_slot(generation: &str, slot: SlotId) -> String {
+    format!("{generation}-{slot}")
 }
 
 impl Memory {

@@ -2,9 +2,8 @@
 //! go, frpc is still there and traffic goes on. What may be another owner's is left alone, the Service included.
 
 use super::remove::release;
-use super::{Context, Draft, Go, Halt, Next, settled};
+use super::{Context, Draft, Go, Halt, Next};
 use crate::tunnel::condition::{Condition, Shown};
-use crate::tunnel::observed::App;
 
 /// A drain gives up when it found this often that what it took down was made again. Once may be Fly's reads, which lag.
 const ROUNDS: u32 = 2;
@@ -35,12 +34,6 @@ impl Context<'_> {
         self.seen.objects.as_ref().ok_or(super::look(super::step::Look::Objects))?;
         release(app)?;
         self.remove_objects()?;
-        match app {
-            App::Ours(app) => self.remove_app(app)?,
-            _ if self.guarded().is_some() => return Err(settled()),
-            App::Absent => self.wait_until_absence_is_believed()?,
-            App::Foreign(_) => {}
-        }
-        self.let_go()
+        self.remove_the_rest(app)
     }
 }

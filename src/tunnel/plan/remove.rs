@@ -34,17 +34,17 @@ impl Context<'_> {
         let app = self.app()?;
         self.remove_objects()?;
         release(app)?;
+        self.remove_the_rest(app)
+    }
+
+    /// The App goes, unless it is somebody else's; then our finalizer and our condition.
+    pub(super) fn remove_the_rest(&self, app: &App) -> Go<()> {
         match app {
             App::Ours(app) => self.remove_app(app)?,
             _ if self.guarded().is_some() => return Err(settled()),
             App::Absent => self.wait_until_absence_is_believed()?,
             App::Foreign(_) => {}
         }
-        self.let_go()
-    }
-
-    /// Our finalizer and our condition go.
-    pub(super) fn let_go(&self) -> Go<()> {
         match self.service() {
             Some(service) if self.has_finalizer() || service.condition().is_some() => {
                 Err(act(for_service(service, ServiceStep::RemoveFinalizer)))
@@ -102,7 +102,7 @@ impl Context<'_> {
     }
 
     /// The Machines go, and then the App with all that is left in it.
-    pub(super) fn remove_app(&self, app: &OurApp) -> Go<()> {
+    fn remove_app(&self, app: &OurApp) -> Go<()> {
         let machines = app.machines.iter().filter(|machine| machine.exists());
         all(machines.map(|machine| Step::DestroyMachine(machine.id.clone())))?;
         let deeds = &self.memory.deeds;
@@ -120,7 +120,7 @@ impl Context<'_> {
     /// "Not found" means gone at once where this process saw the DELETE accepted. Otherwise the App may have been made
     /// a moment ago, and Fly's reads lag. For a Service that is there without our finalizer nothing was ever made, as far as this process
     /// knows, unless somebody took the finalizer off by hand. One look at Fly covers that.
-    pub(super) fn wait_until_absence_is_believed(&self) -> Go<()> {
+    fn wait_until_absence_is_believed(&self) -> Go<()> {
         let deeds = &self.memory.deeds;
         let never_had_one = self.service().is_some() && !self.has_finalizer() && !deeds.app_created;
         if deeds.app_deleted.is_some() || never_had_one {
