@@ -45,8 +45,10 @@ impl Hand<'_> {
                 }
                 let reply = send(self.world, step, self.tunnel, seen, self.now);
                 let refused = reply.as_ref().is_err_and(Failure::is_a_refusal);
-                if matches!(step, Step::AllocateAddress(_)) && !refused {
-                    memory.asked_for_an_address();
+                match step {
+                    Step::CreateApp if !refused => memory.asked_for_the_app(),
+                    Step::AllocateAddress(_) if !refused => memory.asked_for_an_address(),
+                    _ => {}
                 }
                 reply?
             }

@@ -27,6 +27,8 @@ const LONGEST_PAUSE_UNREACHED: Duration = Duration::from_secs(3600);
 pub struct Deeds {
     /// It made the App, so nothing can be in it that it did not ask for.
     pub app_created: bool,
+    /// It asked for the App, whatever came of it.
+    pub app_asked: bool,
     /// It asked for an address, whatever came of it.
     pub address_asked: bool,
     /// When it may ask for the App's deletion, once it wanted to.

@@ -219,6 +219,11 @@ impl Memory {
         }
     }
 
+    /// Fly was asked for the App, and may have made it: it has to be missing for a while from now on before it is believed to be gone.
+    pub fn asked_for_the_app(&mut self) {
+        (self.deeds.app_asked, self.deeds.app_deleted, self.sightings.absent) = (true, None, None);
+    }
+
     /// Fly was asked for an address, and may have given one: lists have to be without it for a while from now on.
     pub fn asked_for_an_address(&mut self) {
         (self.deeds.address_asked, self.sightings.no_address_since_asked) = (true, None);

@@ -122,7 +122,7 @@ impl Context<'_> {
     /// knows, unless somebody took the finalizer off by hand. One look at Fly covers that.
     fn wait_until_absence_is_believed(&self) -> Go<()> {
         let deeds = &self.memory.deeds;
-        let never_had_one = self.service().is_some() && !self.has_finalizer() && !deeds.app_created;
+        let never_had_one = self.service().is_some() && !self.has_finalizer() && !deeds.app_asked;
         if deeds.app_deleted.is_some() || never_had_one {
             return Ok(());
         }

@@ -339,11 +339,33 @@ fn an_app_whose_time_to_be_deleted_has_not_come_waits_for_it() {
     assert_nothing_left(&reality);
 }
 
+/// The App was missing for long, or this process deleted it. Then it was asked for, the reply was lost, and Fly does not show it yet.
+#[test]
+fn an_app_that_was_asked_for_is_not_taken_for_gone_at_once() {
+    for was_deleted in [false, true] {
+        let mut reality = serving();
+        let app = std::mem::replace(&mut reality.app, App::Absent);
+        reality.forget_view();
+        if was_deleted {
+            reality.memory.deeds.app_deleted = Some(reality.clock().monotonic);
+        } else {
+            assert!(matches!(reality.run(Duration::ZERO), Next::Wait(_)), "{}", reality.story);
+            reality.advance(Duration::from_secs(60));
+        }
+        reality.memory.asked_for_the_app();
+        reality.delete_service();
+        assert!(matches!(reality.run(Duration::ZERO), Next::Wait(_)), "{}", reality.story);
+        reality.app = app;
+        assert_eq!(reality.run(LONG), Next::Gone);
+        assert_nothing_left(&reality);
+    }
+}
+
 /// Somebody takes type and finalizer off at once, while Fly does not show the App yet that this process made.
 #[test]
 fn a_service_that_nobody_guards_any_more_leaves_no_app_behind() {
     let mut reality = serving();
-    reality.memory.deeds.app_created = true;
+    reality.memory.asked_for_the_app();
     reality.service.metadata.finalizers.clear();
     // The API server clears the status of a Service that is no load balancer any more.
     (reality.service.spec.kind, reality.service.status.load_balancer) = ("ClusterIP".into(), Default::default());
