@@ -2,7 +2,7 @@
 //! the API server's own words. Or a policy adds to each write, and nobody fights it.
 
 use lab::homelab::Homelab;
-use lab::recorder::{Request, Target};
+use lab::recorder::Target;
 use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::client::{assert_answers, get};
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::events::posted;
 use crate::support::inventory::{apps, assert_nothing_left, assert_one_of_everything, delete_at_fly, objects};
-use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_until};
+use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_for_polls, wait_until};
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
@@ -125,9 +125,7 @@ fn a_refused_service_that_is_no_load_balancer_any_more_loses_our_condition_once_
     let change = json!({ "spec": { "type": "ClusterIP", "allocateLoadBalancerNodePorts": null } });
     lab.cluster().kube().merge_patch(&web.path(), &change).expect("the type is changed");
     wait_until("it was tried", DEADLINE, || operator.log().contains(WORDS));
-    let polls = |requests: &[Request]| requests.iter().filter(|r| r.path.contains("/services?")).count();
-    let before = polls(&lab.requests());
-    lab.wait_requests(DEADLINE, |requests| polls(requests) >= before + 2);
+    wait_for_polls(&lab, 2);
     drop(policy);
     wait_until("our condition goes", LONG_DEADLINE, || condition(&web.object()).0.is_empty());
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::inventory::apps;
-use crate::support::{DEADLINE, binary, ended, serving, start, wait_until};
+use crate::support::{DEADLINE, binary, ended, serving, start, wait_for_polls, wait_until};
 
 #[test]
 fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
@@ -77,13 +77,6 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
         0,
         "Fly is only asked whether there is an App"
     );
-}
-
-/// Waits until the Services were listed that often from now on.
-fn wait_for_polls(lab: &Homelab, count: usize) {
-    let polls = |requests: &[Request]| requests.iter().filter(|r| r.path.contains("/services?")).count();
-    let before = polls(&lab.requests());
-    lab.wait_requests(DEADLINE, |requests| polls(requests) >= before + count);
 }
 
 /// Only Fly knows its regions, so its answer is handed on, once, however often the step is tried again.

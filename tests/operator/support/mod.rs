@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use lab::homelab::Homelab;
 use lab::operator::RunningOperator;
+use lab::recorder::Request;
 use lab::service::ServiceHandle;
 
 use conditions::wait_for_reason;
@@ -58,6 +59,14 @@ pub fn wait_until(what: &str, deadline: Duration, mut holds: impl FnMut() -> boo
         assert!(Instant::now() < end, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits until the Services were listed that often from now on.
+#[track_caller]
+pub fn wait_for_polls(lab: &Homelab, count: usize) {
+    let polls = |requests: &[Request]| requests.iter().filter(|r| r.path.contains("/services?")).count();
+    let before = polls(&lab.requests());
+    lab.wait_requests(DEADLINE, |requests| polls(requests) >= before + count);
 }
 
 /// Runs the cases side by side, a few at once, and no more than [`TOGETHER`] of all tests.
