@@ -48,6 +48,8 @@ pub fn look(
             }
         }
         Look::Objects => seen.objects = Some(our_objects(world, tunnel, seen.our_app())?),
+        // Where the cluster cannot be asked either, nobody knows of any.
+        Look::Frpc => seen.frpc_connected = Some(frpc_connected(world, tunnel).unwrap_or_default()),
         Look::AppList => {
             let apps = world.fly.apps()?;
             if apps.iter().any(|app| app.name == tunnel.app) {
@@ -169,6 +171,14 @@ fn is_our_org(world: &World, slug: &str, tunnel: &Tunnel) -> Result<bool, FlyErr
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether an frpc of the tunnel is connected to its Machine: the pods' own probe says so.
+fn frpc_connected(world: &World, tunnel: &Tunnel) -> Result<bool, Failure> {
+    let home = world.home(tunnel);
+    let listed = world.cluster.deployments(Find::Labels(&home.selector()))?;
+    let mut ours = listed.into_iter().filter(|wire| home.is_labelled(&wire.metadata.labels));
+    Ok(ours.any(|wire| objects::read::deployment(wire).available))
 }
 
 /// Our objects of the tunnel in the cluster. Where frpc does not run, its pods tell why.

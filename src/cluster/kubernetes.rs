@@ -122,8 +122,13 @@ impl Cluster for Kubernetes {
         Ok(Listed {
             secrets: self.readable("Secret", self.client.list(&path(Kind::Secret), &query)?),
             config_maps: self.readable("ConfigMap", self.client.list(&path(Kind::ConfigMap), &query)?),
-            deployments: self.readable("Deployment", self.client.list(&path(Kind::Deployment), &query)?),
+            deployments: self.deployments(find)?,
         })
+    }
+
+    fn deployments(&self, find: Find) -> Result<Vec<WireDeployment>, ClusterError> {
+        let path = Resource::DEPLOYMENTS.in_namespace(&self.namespace);
+        Ok(self.readable("Deployment", self.client.list(&path, &query(find))?))
     }
 
     fn inventory(&self, selector: &str) -> Result<Inventory, ClusterError> {
@@ -134,7 +139,7 @@ impl Cluster for Kubernetes {
             Ok(listed.into_iter().map(|object| object.metadata).collect())
         };
         Ok(Inventory {
-            deployments: self.readable("Deployment", self.client.list(&path(Kind::Deployment), &query)?),
+            deployments: self.deployments(Find::Labels(selector))?,
             config_maps: metadata(Kind::ConfigMap, "ConfigMap")?,
             secrets: metadata(Kind::Secret, "Secret")?,
         })

@@ -85,6 +85,12 @@ pub trait Cluster: Send + Sync {
     /// Any.
     fn objects(&self, find: Find) -> Result<Listed, ClusterError>;
 
+    /// Our Deployments with these labels, or of this name.
+    ///
+    /// # Errors
+    /// Any.
+    fn deployments(&self, find: Find) -> Result<Vec<WireDeployment>, ClusterError>;
+
     /// All our objects with this label, with the metadata alone where that tells all.
     ///
     /// # Errors

@@ -226,7 +226,7 @@ impl Work {
     /// The world may not be as it was seen: the next pass looks at everything.
     pub fn forget(&mut self) {
         self.first = First::ReadService;
-        (self.seen.app, self.seen.objects) = (None, None);
+        (self.seen.app, self.seen.objects, self.seen.frpc_connected) = (None, None, None);
     }
 
     /// Whether the next pass looks at the tunnel as a whole.
@@ -245,7 +245,11 @@ impl Work {
         }
         match self.first.clone() {
             First::Plan => return Ok(None),
-            First::Look(look) => return self.look(&look, pass).map(|()| None),
+            First::Look(look) => {
+                self.look(&look, pass)?;
+                self.first = First::Plan;
+                return Ok(None);
+            }
             First::ReadService => {}
             First::Confirm(found) => {
                 self.forget();
@@ -268,7 +272,6 @@ impl Work {
     fn look(&mut self, look: &Look, pass: &Pass) -> Result<(), Failure> {
         let now = pass.time.now();
         observe::look(pass.world, look, &self.tunnel, &mut self.seen, &mut self.memory, now)?;
-        self.first = First::Plan;
         self.memory.looked(look, &self.seen, pass.time.now());
         Ok(())
     }
@@ -323,6 +326,7 @@ impl Work {
         let (namespace, name, app) = (&self.tunnel.id.namespace, &self.tunnel.id.name, &self.tunnel.app);
         let fly_request = failure.request_id.clone().unwrap_or_default();
         let (text, cause) = (failure.to_string(), failure.cause);
+        self.memory.note_users(&self.seen);
         let new = self.memory.failed(attempt, failure);
         match cause {
             Cause::Cluster if new => log::warn!(namespace, name, app; "{text}; trying again"),

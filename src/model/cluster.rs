@@ -107,6 +107,11 @@ impl State {
         }
     }
 
+    fn deployments_found(&self, find: Find) -> Vec<WireDeployment> {
+        let all = self.deployments.values();
+        all.filter(|object| found(find, &object.metadata.name, &object.metadata.labels)).cloned().collect()
+    }
+
     /// Makes sure that the Service is the operator's to write to, and that what is written does no harm.
     fn watch_service(&self, service: &Service, deed: Option<Deed>) {
         let Some(names) = names().iter().find(|names| service.is(&names.id)) else {
@@ -163,6 +168,13 @@ fn pending_pod(labels: &BTreeMap<String, String>) -> Pod {
     };
     let metadata = ObjectMeta { labels: labels.clone(), ..ObjectMeta::default() };
     Pod { metadata, status: PodStatus { conditions: vec![unscheduled], ..PodStatus::default() } }
+}
+
+fn found(find: Find, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    match find {
+        Find::Labels(selector) => selected(labels, selector),
+        Find::Name(wanted) => name == wanted,
+    }
 }
 
 fn selected(labels: &BTreeMap<String, String>, selector: &str) -> bool {
@@ -242,23 +254,31 @@ impl Cluster for Model {
     }
 
     fn objects(&self, find: Find) -> Result<Listed, ClusterError> {
-        let found = |name: &str, labels: &BTreeMap<String, String>| match find {
-            Find::Labels(selector) => selected(labels, selector),
-            Find::Name(wanted) => name == wanted,
-        };
         self.request(|state| {
+            if state.faults.lists_refused {
+                return Err(ErrorKind::Forbidden);
+            }
             let (secrets, config_maps) = (state.secrets.values(), state.config_maps.values());
-            let deployments = state.deployments.values();
+            let found = |metadata: &ObjectMeta| found(find, &metadata.name, &metadata.labels);
             Ok(Listed {
-                secrets: secrets.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
-                config_maps: config_maps.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
-                deployments: deployments.filter(|o| found(&o.metadata.name, &o.metadata.labels)).cloned().collect(),
+                secrets: secrets.filter(|object| found(&object.metadata)).cloned().collect(),
+                config_maps: config_maps.filter(|object| found(&object.metadata)).cloned().collect(),
+                deployments: state.deployments_found(find),
             })
+        })
+    }
+
+    fn deployments(&self, find: Find) -> Result<Vec<WireDeployment>, ClusterError> {
+        self.request(|state| {
+            if state.faults.lists_refused { Err(ErrorKind::Forbidden) } else { Ok(state.deployments_found(find)) }
         })
     }
 
     fn inventory(&self, selector: &str) -> Result<Inventory, ClusterError> {
         self.request(|state| {
+            if state.faults.lists_refused {
+                return Err(ErrorKind::Forbidden);
+            }
             let metadata = |metadata: &ObjectMeta| selected(&metadata.labels, selector).then(|| metadata.clone());
             let deployments = state.deployments.values().filter(|o| selected(&o.metadata.labels, selector));
             Ok(Inventory {

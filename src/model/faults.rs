@@ -36,6 +36,8 @@ pub struct Faults {
     pub finalizer_refused: bool,
     /// A policy refuses Deployments.
     pub deployments_refused: bool,
+    /// A role lets us list no objects of ours.
+    pub lists_refused: bool,
     /// Fly does not find an App that was just made for up to so many seconds.
     pub lag: u64,
     /// So many of a hundred of Fly's reads show how an App was before it last changed.
@@ -73,6 +75,7 @@ impl Faults {
                 10 | 11 => faults.lag = [10, 55][dice.below(2) as usize],
                 12 | 13 => faults.stale = 50,
                 14 => faults.lists_lack = 30,
+                15 => faults.lists_refused = true,
                 _ => {}
             }
         }

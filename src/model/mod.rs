@@ -28,7 +28,7 @@ use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::now::Now;
 use crate::world::World;
 pub use cluster::edit;
-pub use faults::Faults;
+pub use faults::{Faults, Side};
 pub use truth::{History, Names, SERVICES, names, owner};
 
 /// The organisation that we use.

@@ -33,6 +33,8 @@ pub struct Condition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     Warning(Warning),
+    /// Fly cannot be asked, and the pods of frpc tell that users are served.
+    FrpcConnected,
     /// Another owner has something to do with the Service.
     OtherOwner(OtherOwner),
     /// Somebody else put this Machine into the App.
@@ -290,6 +292,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Note::Warning(warning) => f.write_str(warning.text()),
+            Note::FrpcConnected => f.write_str("users are served all the same: frpc is connected to its Machine"),
             Note::OtherOwner(other) => f.write_str(&other.advice()),
             Note::Stranger { app, machine } => write!(
                 f,
@@ -336,7 +339,7 @@ impl Shown {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.notes.iter().filter_map(|note| match note {
             Note::Warning(warning) => Some(*warning),
-            Note::OtherOwner(_) | Note::Stranger { .. } => None,
+            Note::FrpcConnected | Note::OtherOwner(_) | Note::Stranger { .. } => None,
         })
     }
 }

@@ -18,6 +18,14 @@ pub struct LaneMachine<'a> {
     pub serves: bool,
 }
 
+impl Machines<'_> {
+    /// Whether users are served; `None` where Fly checks nothing and the cluster did not tell.
+    pub fn users_served(&self, seen: &Observed) -> Option<bool> {
+        let is_known = seen.objects.is_some() || self.ours.iter().all(|lane| lane.machine.is_checked());
+        is_known.then(|| self.ours.iter().any(LaneMachine::takes_users))
+    }
+}
+
 impl LaneMachine<'_> {
     /// Whether users who come now are served by it.
     pub fn takes_users(&self) -> bool {

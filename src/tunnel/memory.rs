@@ -75,7 +75,7 @@ pub struct Sightings {
     attempts: Few<u32>,
     /// Since when the App was seen absent.
     pub absent: Option<Duration>,
-    /// A lane served when all was last looked at.
+    /// Whether a lane served when Fly was last asked; `None` where it could not be.
     pub users_served: Option<bool>,
 }
 
@@ -185,6 +185,9 @@ impl Memory {
 
     /// Takes note of a failure. Returns whether it is another one than the last.
     pub fn failed(&mut self, attempt: Attempt, failure: Failure) -> bool {
+        if attempt == Attempt::Look && failure.cause != Cause::Cluster {
+            self.sightings.users_served = None;
+        }
         match &mut self.trouble {
             // To tell the Service of a failure failed. That one is what to do something about.
             Some(trouble) if trouble.fresh => {
@@ -235,6 +238,13 @@ impl Memory {
         (*absent, *no_address, *no_address_since_asked) = (None, None, None);
     }
 
+    /// Takes note of whether users are served, as far as Fly told. The cluster may have told nothing.
+    pub fn note_users(&mut self, seen: &Observed) {
+        if seen.app.is_some() {
+            self.sightings.users_served = machines::machines(seen).users_served(seen);
+        }
+    }
+
     /// Takes note of a look.
     pub fn note(&mut self, seen: &Observed, now: Now) {
         let Some(app) = &seen.app else { return };
@@ -260,7 +270,7 @@ impl Memory {
         }
         sightings.no_lane = since(machines.ours.is_empty(), sightings.no_lane);
         let in_service = machines.ours.iter().filter(|lane| lane.takes_users());
-        sightings.users_served = Some(in_service.clone().next().is_some());
+        sightings.users_served = machines.users_served(seen);
         sightings.in_service.note(in_service.map(|lane| &lane.machine.id), now);
         sightings.cordoned.note(all().filter(|m| m.cordoned).map(|m| &m.id), now);
         sightings.pending.note(all().filter(|m| m.state == State::Pending).map(|m| &m.id), now);

@@ -20,6 +20,8 @@ pub struct Observed {
     /// The organisation's list of Apps confirms that the App is absent. It is looked at before an absence costs something.
     pub absence: Option<Absence>,
     pub objects: Option<Objects>,
+    /// Whether the cluster says that an frpc of the tunnel is connected to its Machine. It is looked at where Fly cannot be asked.
+    pub frpc_connected: Option<bool>,
 }
 
 /// The Fly App of the wanted name.

@@ -25,10 +25,11 @@ impl Ready {
         }
     }
 
-    /// Nobody can look at a tunnel that was like this.
-    pub fn unknown(was: Option<&StatusCondition>, now: SystemTime) -> Ready {
+    /// Fly cannot be asked about a tunnel that was like this. Its frpc in the cluster tells, if that is connected.
+    pub fn without_fly(was: Option<&StatusCondition>, frpc_connected: bool, now: SystemTime) -> Ready {
         let Some(was) = was else { return Ready::False };
         match was.status.as_str() {
+            "True" | "Unknown" if frpc_connected => Ready::True,
             "True" => Ready::Unknown { since: now },
             "Unknown" => Ready::Unknown { since: humantime::parse_rfc3339(&was.last_transition_time).unwrap_or(now) },
             _ => Ready::False,

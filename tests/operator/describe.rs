@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::conditions::wait_for_reason;
 use crate::support::events::{posted, wait_for_event};
+use crate::support::inventory::ready;
 use crate::support::snapshot::{assert_shows, steady};
-use crate::support::{DEADLINE, binary, serving, start};
+use crate::support::{DEADLINE, binary, serving, start, wait_until};
 
 /// The Service as the two commands show it that the README names.
 fn shown(lab: &Homelab, web: &ServiceHandle) -> String {
@@ -138,6 +139,7 @@ fn a_fly_that_is_down() {
     let lab = Homelab::new();
     let _operator = start(&lab);
     let (web, _) = serving(&lab);
+    wait_until("frpc's pod is ready", DEADLINE, || ready(&lab) == 1);
     lab.faults([Rule::new(answer(503, "upstream unavailable")).to(Target::Fly).times(u32::MAX)]);
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
     assert_shows("describe/fly-down", &shown(&lab, &web));

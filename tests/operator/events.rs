@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::events::{posted, wait_for_event, written};
-use crate::support::inventory::assert_nothing_left;
+use crate::support::inventory::{assert_nothing_left, deployments, ready};
 use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, side_by_side, start, wait_until};
 
 fn reasons(events: &[Value]) -> Vec<&str> {
@@ -184,7 +184,7 @@ fn wait_for_another_second(time: &str) {
 }
 
 /// By the conventions of the Kubernetes API the time tells since when the status holds, not when it was last written. The status
-/// tells of traffic: a change of ports leaves it as it is, and while Fly is down nobody knows.
+/// tells of traffic: a change of ports leaves it as it is, and so does an outage of Fly's API while frpc is connected.
 #[test]
 fn the_time_of_the_condition_moves_only_with_its_status() {
     let lab = Homelab::new();
@@ -198,10 +198,19 @@ fn the_time_of_the_condition_moves_only_with_its_status() {
     wait_for_reason(&web, "Serving");
     assert_eq!(status(&web), (served, since.clone()));
 
+    // frpc is connected, so everybody knows.
+    wait_until("frpc's pod is ready", DEADLINE, || ready(&lab) == 1);
     lab.faults([down("upstream unavailable")]);
     let message = wait_for_reason(&web, "FlyUnavailable");
-    let (unknown, down) = status(&web);
-    assert_eq!(unknown, "Unknown");
+    assert!(message.contains("users are served all the same"), "{message}");
+    assert_eq!(status(&web), ("True".to_owned(), since.clone()));
+
+    let kube = lab.cluster().kube();
+    let deployment = kube.list(&deployments(&lab)).expect("a list")[0]["metadata"]["name"].clone();
+    let path = format!("{}/{}", deployments(&lab), deployment.as_str().expect("a name"));
+    kube.merge_patch(&path, &json!({ "spec": { "replicas": 0 } })).expect("somebody scales frpc to zero");
+    wait_until("nobody knows", LONG_DEADLINE, || status(&web).0 == "Unknown");
+    let (down, message) = (status(&web).1, condition(&web.object()).1);
     assert!(since < down && message.contains(&format!("since {down}")), "{down}: {message}");
     assert!(message.contains("traffic does not need the operator"), "{message}");
     operator.kill();

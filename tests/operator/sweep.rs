@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::support::client::assert_answers;
 use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::http::metrics;
-use crate::support::inventory::{FINALIZER, apps, objects};
+use crate::support::inventory::{FINALIZER, apps, objects, ready};
 use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, start, wait_until};
 
 fn is_sweep(request: &Request) -> bool {
@@ -23,13 +23,6 @@ fn sweeps(requests: &[Request]) -> usize {
 fn wait_for_sweeps(lab: &Homelab, more: usize) {
     let before = sweeps(&lab.requests());
     lab.wait_requests(DEADLINE, |requests| sweeps(requests) > before + more);
-}
-
-/// The number of Deployments of frpc with a ready pod.
-fn ready(lab: &Homelab) -> usize {
-    let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace());
-    let listed = lab.cluster().kube().list(&deployments).expect("a list");
-    listed.iter().filter(|deployment| deployment["status"]["availableReplicas"] == 1).count()
 }
 
 #[test]

@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use kube_client_lite::lease::Leadership;
 
-use crate::examples::Dice;
-use crate::model::{Faults, Model};
+use crate::examples::{self, Dice};
+use crate::model::{Faults, Model, Side, names};
 use happen::{happen, happen_without_operator, heal, others};
 use process::{Process, RESYNC};
 
@@ -281,4 +281,68 @@ impl Process {
 fn whatever_the_schedule_everything_converges_and_nothing_leaks() {
     let requests: u64 = (0..300).map(|seed| schedule(seed, &Run::default()).requests).sum();
     assert!(requests > 10_000, "the schedules are empty: {requests} requests");
+}
+
+/// Two Services that serve.
+fn serving() -> (Model, Process) {
+    let model = Model::new(7, true);
+    let mut process = Process::serve(&model);
+    for names in &names()[..2] {
+        let mut service = examples::service();
+        service.metadata.name = names.id.name.clone();
+        model.state().put(service);
+    }
+    process.go_on(3 * RESYNC);
+    (0..2).for_each(|which| shows(&model, which, &["Serving"], "True"));
+    (model, process)
+}
+
+/// One of the Services shows one of these reasons with this status.
+#[track_caller]
+fn shows(model: &Model, which: usize, reasons: &[&str], status: &str) {
+    let state = model.state();
+    let condition = state.services[&names()[which].id].condition().expect("it has our condition");
+    let is_so = condition.status == status && reasons.contains(&condition.reason.as_str());
+    assert!(is_so, "{condition:?} and not {reasons:?} {status}: {}", state.told());
+}
+
+/// For an hour Fly takes nothing from us. Pods whose frpc is connected tell that users are served; of one whose frpc is not, nobody can
+/// tell.
+#[test]
+fn ready_stays_true_for_an_hour_without_fly_while_frpc_is_connected() {
+    let (model, mut process) = serving();
+    model.state().faults.refused_by = Some(Side::Fly);
+    for minute in 0..60 {
+        process.go_on(RESYNC);
+        let not_noticed = if minute < 2 { "Serving" } else { "FlyUnauthorized" };
+        (0..2).for_each(|which| shows(&model, which, &[not_noticed, "FlyUnauthorized"], "True"));
+    }
+    for (available, expected) in [(0, "Unknown"), (1, "True")] {
+        let mut state = model.state();
+        let of_one = state.deployments.iter_mut().filter(|(name, _)| name.contains(&names()[0].app));
+        of_one.for_each(|(_, deployment)| deployment.status.available_replicas = available);
+        drop(state);
+        process.go_on(2 * RESYNC);
+        shows(&model, 0, &["FlyUnauthorized"], expected);
+        shows(&model, 1, &["FlyUnauthorized"], "True");
+    }
+    model.state().faults.lists_refused = true;
+    process.go_on(2 * RESYNC);
+    (0..2).for_each(|which| shows(&model, which, &["FlyUnauthorized"], "Unknown"));
+}
+
+/// Fly tells whether users are served, whatever the cluster does not tell.
+#[test]
+fn ready_tells_what_fly_tells_where_the_cluster_lets_us_list_nothing() {
+    let (model, mut process) = serving();
+    model.state().faults.lists_refused = true;
+    process.go_on(10 * RESYNC);
+    (0..2).for_each(|which| shows(&model, which, &["Degraded"], "True"));
+    let mut state = model.state();
+    let app = state.apps.get_mut(&names()[0].app).expect("it has an App");
+    app.machines[0].state = "stopped".into();
+    drop(state);
+    process.go_on(2 * RESYNC);
+    shows(&model, 0, &["Degraded"], "False");
+    shows(&model, 1, &["Degraded"], "True");
 }

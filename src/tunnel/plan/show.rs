@@ -57,16 +57,13 @@ impl Context<'_> {
         let served = match &self.seen.app {
             _ if self.tunnel.is_to_go() => Some(false),
             Some(_) => Some(self.situation.lanes().any(|lane| lane.takes_users())),
-            // A step failed, and all is looked at again: what was seen before it still tells.
-            None if self.memory.trouble.as_ref().is_some_and(|trouble| trouble.attempt != Attempt::Look) => {
-                self.memory.sightings.users_served
-            }
-            None => None,
+            None => self.memory.sightings.users_served,
         };
+        let connected = self.seen.frpc_connected.unwrap_or_default();
         match served {
             Some(true) => Ready::True,
             Some(false) => Ready::False,
-            None => Ready::unknown(self.service().and_then(Service::condition), self.now.wall),
+            None => Ready::without_fly(self.service().and_then(Service::condition), connected, self.now.wall),
         }
     }
 
@@ -74,7 +71,12 @@ impl Context<'_> {
     /// some time has passed. The addresses stay, whatever fails.
     pub(super) fn after_failure(&self, trouble: &Trouble) -> Draft {
         let condition = if trouble.untold { None } else { self.trouble_shown(trouble) };
-        let shown = condition.map(|condition| Shown::new(self.seen.shown_addresses(), condition));
+        let nobody_looked = self.seen.frpc_connected.is_none() && matches!(self.ready(), Ready::Unknown { .. });
+        if condition.is_some() && nobody_looked {
+            return Draft::new(Next::Look(Look::Frpc), None);
+        }
+        let notes = if self.seen.frpc_connected == Some(true) { vec![Note::FrpcConnected] } else { Vec::new() };
+        let shown = condition.map(|condition| Shown { notes, ..Shown::new(self.seen.shown_addresses(), condition) });
         Draft::new(Next::TryAgain, shown)
     }
 

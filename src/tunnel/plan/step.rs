@@ -20,6 +20,8 @@ pub enum Look {
     Machines(Vec<String>),
     /// Our objects in the cluster.
     Objects,
+    /// Whether the cluster says that an frpc is connected to its Machine, whatever Fly says.
+    Frpc,
     /// The organisation's list of Apps.
     AppList,
     /// When the App may be deleted: Fly deletes only so many in a minute, so each gets a time of its own.

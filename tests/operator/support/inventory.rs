@@ -19,16 +19,22 @@ pub fn apps(lab: &Homelab) -> Vec<Value> {
 
 /// The names of the Deployments, ConfigMaps and Secrets of tunnels.
 pub fn objects(lab: &Homelab) -> Vec<String> {
-    let namespace = lab.operator_namespace();
-    let core = format!("/api/v1/namespaces/{namespace}");
-    let lists = [
-        format!("/apis/apps/v1/namespaces/{namespace}/deployments"),
-        format!("{core}/configmaps"),
-        format!("{core}/secrets"),
-    ];
+    let core = format!("/api/v1/namespaces/{}", lab.operator_namespace());
+    let lists = [deployments(lab), format!("{core}/configmaps"), format!("{core}/secrets")];
     let all = lists.iter().flat_map(|list| lab.cluster().kube().list(list).expect("a list"));
     let names = all.filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned));
     names.filter(|name| name.starts_with("lb-")).collect()
+}
+
+/// The path of frpc's Deployments.
+pub fn deployments(lab: &Homelab) -> String {
+    format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace())
+}
+
+/// The number of Deployments of frpc with a ready pod.
+pub fn ready(lab: &Homelab) -> usize {
+    let listed = lab.cluster().kube().list(&deployments(lab)).expect("a list");
+    listed.iter().filter(|deployment| deployment["status"]["availableReplicas"] == 1).count()
 }
 
 /// Asserts that there is one App with one address and one Machine, once all has settled.

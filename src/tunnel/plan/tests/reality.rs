@@ -214,6 +214,7 @@ impl Reality {
                 self.memory.looked(&Look::Everything, &self.seen, now);
             }
             Look::Objects => self.seen.objects = Some(self.objects.clone()),
+            Look::Frpc => self.seen.frpc_connected = Some(self.objects.deployments.iter().any(|d| d.available)),
             Look::TimeOfDeletion => self.memory.deeds.time_of_deletion = Some(self.clock().monotonic),
             Look::AppList if self.listed => self.memory.app_is_listed(),
             Look::AppList => {
