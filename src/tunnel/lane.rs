@@ -68,7 +68,12 @@ impl Recipe {
 
     /// Ten hex digits that differ wherever the recipe does.
     pub fn generation(&self) -> String {
-        hash(&[&FORMAT.to_string(), &self.to_text()], 10)
+        Recipe::generation_of(&self.to_text())
+    }
+
+    /// The generation of the recipe whose [`Recipe::to_text`] this is.
+    pub fn generation_of(text: &str) -> String {
+        hash(&[&FORMAT.to_string(), text], 10)
     }
 
     /// The recipe without what is at its default. Its keys are in alphabetical order, so the order of the fields here does
@@ -85,8 +90,8 @@ impl Recipe {
     /// Reads what [`Recipe::to_json`] gave. `None` where a later version wrote it, with fields that mean something new.
     pub fn read(json: &str) -> Option<Recipe> {
         let recipe: Recipe = serde_json::from_str(json).ok()?;
-        let whole: serde_json::Value = serde_json::from_str(json).ok()?;
-        (recipe.to_json() == whole).then_some(recipe)
+        let is_whole = || serde_json::from_str(json).is_ok_and(|whole: serde_json::Value| recipe.to_json() == whole);
+        (recipe.to_text() == json || is_whole()).then_some(recipe)
     }
 
     /// Whether users reach this port through the lane.

@@ -126,7 +126,8 @@ impl Ours {
     /// The lane that a Machine of this name says it is. `None` where it does not tell, or an older version made it and hashed it in
     /// another way.
     pub fn lane(&self, name: &str) -> Option<Lane> {
-        let recipe = Recipe::read(self.recipe.as_deref()?).filter(|recipe| recipe.generation() == self.generation)?;
+        let text = self.recipe.as_deref().filter(|text| Recipe::generation_of(text) == self.generation)?;
+        let recipe = Recipe::read(text)?;
         let (generation, name) = (self.generation.clone(), name.to_owned());
         Some(Lane { slot: self.slot, recipe, generation, name, control_port: self.control_port })
     }

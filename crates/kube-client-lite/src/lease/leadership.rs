@@ -57,7 +57,7 @@ impl Leadership {
     /// The right to act, if this process leads now.
     pub fn permit(&self) -> Option<Permit> {
         let state = self.state();
-        state.lasts.still(Now::read()).then(|| Permit { leadership: self.clone(), term: state.term })
+        state.lasts.still().then(|| Permit { leadership: self.clone(), term: state.term })
     }
 
     /// The right to act, as soon as this process leads; `None` where it does not within `patience`.
@@ -65,7 +65,7 @@ impl Leadership {
         let end = Instant::now() + patience;
         let mut state = self.state();
         loop {
-            if state.lasts.still(Now::read()) {
+            if state.lasts.still() {
                 return Some(Permit { leadership: self.clone(), term: state.term });
             }
             let left = end.checked_duration_since(Instant::now())?;
@@ -76,7 +76,7 @@ impl Leadership {
     /// This process leads from that moment for that long. If the last term is over, another one begins.
     pub(super) fn renew(&self, from: Now, duration: Duration) {
         let mut state = self.state();
-        if !state.lasts.still(Now::read()) {
+        if !state.lasts.still() {
             state.term += 1;
         }
         state.lasts = Lasts::From(from, duration);
@@ -97,15 +97,15 @@ impl Permit {
     /// Whether the term still lasts. It is to be asked right before each thing that only a leader may do.
     pub fn holds(&self) -> bool {
         let state = self.leadership.state();
-        state.term == self.term && state.lasts.still(Now::read())
+        state.term == self.term && state.lasts.still()
     }
 }
 
 impl Lasts {
-    fn still(self, now: Now) -> bool {
+    fn still(self) -> bool {
         match self {
             Lasts::Over => false,
-            Lasts::From(from, duration) => !now.is_after(duration, from),
+            Lasts::From(from, duration) => !Now::read().is_after(duration, from),
             Lasts::Forever => true,
         }
     }
