@@ -1,6 +1,7 @@
 //! A thousand new Services at once, compared with one new Service at a time. Also the memory that a thousand take, and whether two hundred
 //! that are deleted at once keep to Fly's limits, which the lab enforces.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use lab::recorder::Request;
 use crate::process::Memory;
 use crate::row::Row;
 use crate::settled::requests_per_poll;
-use crate::{log, progress, services};
+use crate::{DEADLINE, log, progress, services};
 
 const SERVICES: usize = 1000;
 
@@ -48,7 +49,7 @@ pub fn run(operator: &Path) {
 
     lab.fly().set(|fly| fly.latency = Duration::ZERO);
     progress("looking at each once more");
-    log::wait_for(&lab, lab.requests().len(), SERVICES, log::is_look_at_app);
+    wait_looked_at_again(&lab, first);
     memory_row("resident memory, 1,000 Services, after all were made", running.pid());
     drop(running);
 
@@ -92,6 +93,30 @@ fn memory_row(name: &str, pid: u32) {
 fn wait_made(lab: &Homelab, from: usize, tunnels: usize) {
     log::wait_for(lab, from, tunnels, log::shows_address);
     log::wait_for(lab, from, tunnels, log::applies_frpc);
+}
+
+/// Waits until each of the many tunnels was looked at after its Service showed the address.
+fn wait_looked_at_again(lab: &Homelab, from: usize) {
+    let (mut read, mut made, mut again) = (from, BTreeSet::new(), BTreeSet::new());
+    let all = lab.recorder().wait_requests(DEADLINE, |log| {
+        for request in &log[read..] {
+            let Some(number) = burst_number(&request.path) else { continue };
+            if log::shows_address(request) {
+                made.insert(number);
+            } else if log::is_look_at_app(request) && made.contains(&number) {
+                again.insert(number);
+            }
+        }
+        read = log.len();
+        (again.len() == SERVICES).then_some(())
+    });
+    all.unwrap_or_else(|| panic!("only {} of {SERVICES} were looked at again within {DEADLINE:?}", again.len()));
+}
+
+/// The number of the Service in a path that names it, or its App.
+fn burst_number(path: &str) -> Option<usize> {
+    let (_, rest) = path.split_once("burst-")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The time from the operator's first request for a Service to its last. The wait for a poll is not part of it.
