@@ -133,8 +133,8 @@ fn a_deployment_that_somebody_edited_is_as_it_was_rendered_again() {
     kube.json_patch(&path, &args).expect("it is edited");
     let _operator = start(&lab);
     wait_until("everything is as it was", DEADLINE, || spec() == before);
+    wait_until("its frpc is back", DEADLINE, || get(ip, 8080, "/").is_ok_and(|answer| answer.contains("web-")));
     wait_for_reason(&web, "Serving");
-    assert_answers(ip, 8080, "web");
     // Whatever else the cluster writes is taken for as it should be: nobody writes in turn for ever.
     let writes = || {
         let requests = lab.requests();

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::support::conditions::{condition, wait_for_reason};
-use crate::support::inventory::assert_one_of_everything;
+use crate::support::inventory::{assert_one_of_everything, ready};
 use crate::support::snapshot::{assert_shows, steady};
 use crate::support::{DEADLINE, LONG_DEADLINE, binary, serving, wait_until};
 
@@ -19,6 +19,8 @@ fn story(lab: &Homelab, format: &str) -> String {
     wait_for_reason(&web, "Serving");
     assert_one_of_everything(lab); // so that the old lane is gone before Fly is
     let down = Answer { status: 503, headers: Default::default(), body: "{\"error\":\"down\"}".into() };
+    // So that the log tells that users are served while Fly is down.
+    wait_until("frpc's pod is ready", DEADLINE, || ready(lab) == 1);
     lab.faults([Rule::new(Fault::Answer(down)).to(Target::Fly).times(u32::MAX)]);
     wait_until("Fly is down", LONG_DEADLINE, || condition(&web.object()).0 == "FlyUnavailable");
     lab.faults([]);
