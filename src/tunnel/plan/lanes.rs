@@ -169,6 +169,13 @@ impl<'a> Lanes<'a> {
         Ok(())
     }
 
+    /// Somebody's copies of frpc's objects go. A copy's pods have the labels of ours, so that nobody could tell whether frpc runs.
+    pub(super) fn clear_copies(&self) -> Go<()> {
+        let copies = &self.objects.copies;
+        let deployments = copies.deployments.iter().map(|name| Step::DeleteDeployment(name.clone()));
+        all(deployments.chain(copies.config_maps.iter().map(|name| Step::DeleteConfigMap(name.clone()))))
+    }
+
     /// Traffic passes through each wanted lane.
     pub(super) fn wait_for_traffic(&self) -> Go<()> {
         let silent = self.situation.slots.iter().filter_map(|slot| slot.machine).find(|lane| !lane.serves);
@@ -239,9 +246,6 @@ impl<'a> Lanes<'a> {
         };
         self.objects.deployments.iter().for_each(|d| orphan(&d.object, Step::DeleteDeployment));
         self.objects.config_maps.iter().for_each(|map| orphan(&map.object, Step::DeleteConfigMap));
-        let copies = &self.objects.copies;
-        steps.extend(copies.deployments.iter().map(|name| Step::DeleteDeployment(name.clone())));
-        steps.extend(copies.config_maps.iter().map(|name| Step::DeleteConfigMap(name.clone())));
         all(steps.into_iter())?;
         if unsure { Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED)) } else { Ok(()) }
     }

@@ -41,6 +41,7 @@ impl Context<'_> {
         lanes.free_control_ports()?;
         lanes.make_machines()?;
         lanes.connect_frpc()?;
+        lanes.clear_copies()?;
         lanes.wait_for_traffic()?;
         lanes.retire_replaced()?;
         lanes.clear_orphans()?;

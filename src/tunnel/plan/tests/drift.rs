@@ -107,6 +107,17 @@ fn copies_of_our_objects_go_and_serve_nobody() {
     assert!(objects.useless_keys.is_empty() && !story.contains("create"), "{story}");
 }
 
+/// Nobody is reached through the lane, so all that comes after the wait for traffic has to wait. A copy's pods would be taken for ours.
+#[test]
+fn copies_of_our_objects_go_while_nobody_is_reached() {
+    let mut reality = serving();
+    reality.objects.deployments[0].available = false;
+    reality.objects.copies.deployments = vec!["a-copy".into()];
+    reality.forget_view();
+    work(&mut reality, LONG);
+    assert!(reality.objects.copies.deployments.is_empty(), "{}", reality.story);
+}
+
 #[test]
 fn keys_without_labels_are_labelled_and_no_lane_moves() {
     let mut reality = serving();
