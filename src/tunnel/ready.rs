@@ -58,3 +58,31 @@ impl Ready {
 pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn without_fly_only_who_was_served_may_be_served() {
+        let (before, now) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+        for (was, connected, expected) in [
+            (None, true, Ready::False),
+            (Some("False"), true, Ready::False),
+            (Some("False"), false, Ready::False),
+            (Some("True"), true, Ready::True),
+            (Some("True"), false, Ready::Unknown { since: now }),
+            (Some("Unknown"), true, Ready::True),
+            (Some("Unknown"), false, Ready::Unknown { since: before }),
+        ] {
+            let condition = was.map(|status: &str| StatusCondition {
+                status: status.into(),
+                last_transition_time: rfc3339(before),
+                ..StatusCondition::default()
+            });
+            assert_eq!(Ready::without_fly(condition.as_ref(), connected, now), expected, "{was:?} {connected}");
+        }
+    }
+}

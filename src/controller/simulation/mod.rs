@@ -37,6 +37,7 @@ use kube_client_lite::lease::Leadership;
 
 use crate::examples::{self, Dice};
 use crate::model::{Faults, Model, Side, names};
+use crate::render::objects::APP_LABEL;
 use happen::{happen, happen_without_operator, heal, others};
 use process::{Process, RESYNC};
 
@@ -317,6 +318,14 @@ fn ready_stays_true_for_an_hour_without_fly_while_frpc_is_connected() {
         let not_noticed = if minute < 2 { "Serving" } else { "FlyUnauthorized" };
         (0..2).for_each(|which| shows(&model, which, &[not_noticed, "FlyUnauthorized"], "True"));
     }
+    // Another owner's frpc for the same Service tells nothing of ours.
+    let mut state = model.state();
+    let ours = state.deployments.iter().find(|(name, _)| name.contains(&names()[0].app));
+    let mut theirs = ours.expect("it has an frpc").1.clone();
+    theirs.metadata.name = "lb-theirs".into();
+    theirs.metadata.labels.insert(APP_LABEL.into(), "lb-theirs".into());
+    state.deployments.insert("lb-theirs".into(), theirs);
+    drop(state);
     for (available, expected) in [(0, "Unknown"), (1, "True")] {
         let mut state = model.state();
         let of_one = state.deployments.iter_mut().filter(|(name, _)| name.contains(&names()[0].app));
