@@ -67,6 +67,22 @@ fn a_check_gates_its_own_service_only() {
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
+/// It goes through the tunnel, so it tells more than that frps listens.
+#[test]
+fn an_http_check_asks_and_reads_the_answer() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let mut config = frps(A, &[WEB, WEB + 1]);
+    let check = |port: u16| json!([{"type": "http", "port": port, "path": "/up", "interval": "1s", "timeout": "2s"}]);
+    config["services"][1]["checks"] = check(WEB);
+    config["services"][2]["checks"] = check(A); // frps itself speaks no HTTP
+    let id = lab.machine("a", "m", config);
+    let frpc = Frpc::start(public, A, &[WEB], backend("one"));
+    lab.wait_checks("a", &id, &["passing", "critical"]);
+    drop(frpc);
+    lab.wait_checks("a", &id, &["critical", "critical"]);
+}
+
 #[test]
 fn a_connection_waits_for_a_machine() {
     let lab = FlyLab::new(Settings { machine_boot: Duration::from_secs(1), ..quick() });
