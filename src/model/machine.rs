@@ -58,6 +58,7 @@ pub(super) fn read_back(config: &MachineConfig) -> ReadConfig {
         metadata: config.metadata.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
         services: config.services.iter().map(|service| json!(service)).collect(),
         restart: json!(config.restart),
+        env: json!(config.env),
         ..ReadConfig::default()
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{assert_answers, get};
 use crate::support::conditions::{condition, wait_for_reason};
-use crate::support::inventory::{apps, assert_one_of_everything, delete_at_fly, objects};
+use crate::support::inventory::{apps, assert_one_of_everything, delete_at_fly, machine_at_fly, objects};
 use crate::support::{DEADLINE, binary, serving, side_by_side, start, wait_until};
 
 /// Our App's name, and its one Machine.
@@ -23,9 +23,7 @@ fn update_at_fly(lab: &Homelab, edit: impl Fn(&mut Value)) -> String {
     let id = machine["id"].as_str().expect("an ID").to_owned();
     let url = format!("http://{}/v1/apps/{app}/machines/{id}", lab.fly().address());
     let authorization = format!("Bearer {}", lab.fly().token());
-    let mut reply = ureq::get(&url).header("Authorization", &authorization).call().expect("the Machine");
-    let reply = reply.body_mut().read_to_string().expect("a body");
-    let mut config = serde_json::from_str::<Value>(&reply).expect("JSON")["config"].take();
+    let mut config = machine_at_fly(lab, &app, &id)["config"].take();
     edit(&mut config);
     let body = json!({ "config": config });
     ureq::post(&url).header("Authorization", &authorization).send(body.to_string()).expect("it is updated");
@@ -67,7 +65,7 @@ fn a_machine_that_somebody_changed_is_replaced() {
         ("its files are others", |config| {
             edit_file(config, "frps.toml", |text| text.replace("token = \"", "token = \"x"))
         }),
-        ("env is set", |config| config["env"] = json!({ "GODEBUG": "http2client=0" })),
+        ("env is another", |config| config["env"] = json!({ "GODEBUG": "http2client=0" })),
         ("services.2.autostop is true", |config| {
             let services = config["services"].as_array_mut().expect("services");
             let last = services.last_mut().expect("the last");

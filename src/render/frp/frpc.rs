@@ -1,13 +1,14 @@
-//! frpc.toml (keys: frp `pkg/config/v1/client.go` and `proxy.go`, 0.61.1).
+//! frpc.toml (keys: frp `pkg/config/v1/client.go` and `proxy.go`, 0.61.1 and 0.71.0).
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Auth, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL};
+use super::{Auth, Environment, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL, runtime};
 use crate::service::port::Port;
+use crate::service::quantity;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, SERVER_NAME};
-use crate::tunnel::lane::{Forward, Lane};
+use crate::tunnel::lane::{Forward, Lane, Recipe};
 
 /// Where the pod has its ConfigMap and its Secret.
 pub const CONFIG_FOLDER: &str = "/etc/frpc";
@@ -131,6 +132,11 @@ pub fn configuration(lane: &Lane) -> String {
         },
         proxies: recipe.forwards.iter().map(|forward| proxy(forward, &token)).collect(),
     })
+}
+
+/// The environment of a lane's frpc, beside what its Secret and its pod give.
+pub fn environment(recipe: &Recipe) -> Environment {
+    quantity::size(&recipe.lane.resources.memory_limit).map(runtime).unwrap_or_default()
 }
 
 /// A command that ends well if all proxies of the lane's frpc are registered with frps. frpc itself prints one line for each, and

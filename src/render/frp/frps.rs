@@ -1,10 +1,10 @@
-//! frps.toml (keys: frp `pkg/config/v1/server.go`, 0.61.1).
+//! frps.toml (keys: frp `pkg/config/v1/server.go`, 0.61.1 and 0.71.0).
 
 use serde::Serialize;
 
-use super::{Auth, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL};
+use super::{Auth, Environment, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, MIB, POOL, runtime};
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
-use crate::tunnel::lane::Lane;
+use crate::tunnel::lane::{Lane, Recipe};
 
 /// Where the Machine keeps frps' configuration and keys.
 pub const FOLDER: &str = "/etc/fly-tunnel-operator";
@@ -44,6 +44,11 @@ struct Tls {
     cert_file: String,
     key_file: String,
     trusted_ca_file: String,
+}
+
+/// The environment of a lane's frps.
+pub fn environment(recipe: &Recipe) -> Environment {
+    runtime(f64::from(recipe.lane.size.memory_mb) * MIB)
 }
 
 /// The configuration of a lane's frps: it takes the one frpc that holds the pinned key, and the Service's ports only.

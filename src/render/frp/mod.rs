@@ -6,6 +6,8 @@
 pub mod frpc;
 pub mod frps;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// Ready connections of each frpc, so that a user does not wait for one to be dialled; and what users that still arrive
@@ -16,6 +18,27 @@ const POOL: u32 = 50;
 const HEARTBEAT_INTERVAL: u32 = 10;
 const HEARTBEAT_TIMEOUT: u32 = 30;
 const KEEPALIVE: u32 = 30;
+
+/// Settings of Go's runtime for a program that may use so many bytes of memory, as environment variables. Measured by `scripts/bench path`
+/// with frp 0.71.0, both programs together need 1.65 ms of CPU for a short connection without them, and 1.05 ms with them.
+///
+/// - `GODEBUG` turns the post-quantum key exchange off, which spares a quarter. That exchange would hide nothing: the same bytes
+///   travel openly between the user and Fly's edge.
+/// - `GOGC` has garbage collected half as often, which spares a tenth for 4 MiB of memory. At 400 it spares no more, for 12 MiB.
+/// - `GOMEMLIMIT` has it collected more often again before the memory runs out.
+fn runtime(memory: f64) -> Environment {
+    let limit = format!("{:.0}MiB", (memory * PART_OF_THE_MEMORY / MIB).floor());
+    let variables = [("GODEBUG", "tlsmlkem=0".to_owned()), ("GOGC", "200".to_owned()), ("GOMEMLIMIT", limit)];
+    BTreeMap::from(variables)
+}
+
+/// Environment variables by name.
+pub type Environment = BTreeMap<&'static str, String>;
+
+/// The rest is for what Go does not count: the program itself, stacks, and on a Machine the kernel.
+const PART_OF_THE_MEMORY: f64 = 0.6;
+
+const MIB: f64 = 1_048_576.0;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::wire::ReadConfig;
 use super::{FILES, RESTART, seal, services_of};
+use crate::render::frp::frps;
 use crate::tunnel::lane::Lane;
 
 /// The edits of a Machine that says it is this lane, for people. Whatever Fly adds by itself is none. Contents of files are keys, so they
@@ -17,13 +18,16 @@ pub fn of(config: &ReadConfig, lane: Option<&Lane>) -> Vec<String> {
         }
         compare("services", &json!(config.services), &services, &mut all);
         compare("restart", &config.restart, &json!(RESTART), &mut all);
+        // Its values may be somebody's secrets, so they are not told.
+        if config.env != json!(frps::environment(&lane.recipe)) {
+            all.push("env is another".to_owned());
+        }
     }
-    let ReadConfig { auto_destroy, checks, containers, env, mounts, processes, schedule, .. } = config;
+    let ReadConfig { auto_destroy, checks, containers, mounts, processes, schedule, .. } = config;
     for (name, value) in [
         ("auto_destroy", auto_destroy),
         ("checks", checks),
         ("containers", containers),
-        ("env", env),
         ("mounts", mounts),
         ("processes", processes),
         ("schedule", schedule),
@@ -92,7 +96,7 @@ mod tests {
     #[test]
     fn an_edit_of_anything_that_we_set_is_told() {
         type Edit = fn(&mut Value);
-        let table: [(Edit, &str); 19] = [
+        let table: [(Edit, &str); 21] = [
             (|c| c["services"][1]["autostop"] = "suspend".into(), r#"services.1.autostop is "suspend" and not "off""#),
             (|c| c["services"][1]["autostop"] = true.into(), r#"services.1.autostop is true and not "off""#),
             (|c| c["services"][2]["autostart"] = true.into(), "services.2.autostart is true and not false"),
@@ -115,7 +119,9 @@ mod tests {
             ),
             (|c| c["restart"]["policy"] = "no".into(), r#"restart.policy is "no" and not "always""#),
             (|c| c["auto_destroy"] = true.into(), "auto_destroy is set"),
-            (|c| c["env"] = json!({ "A": "secret" }), "env is set"),
+            (|c| c["env"]["A"] = "secret".into(), "env is another"),
+            (|c| c["env"] = json!({}), "env is another"),
+            (|c| c["env"]["GODEBUG"] = "http2client=0".into(), "env is another"),
             (|c| c["checks"] = json!({ "a": { "kind": "readiness" } }), "checks is set"),
             (|c| c["containers"] = json!([{ "name": "a" }]), "containers is set"),
             (|c| c["mounts"] = json!([{ "path": "/etc" }]), "mounts is set"),
@@ -146,7 +152,6 @@ mod tests {
             config["restart"]["max_retries"] = 10.into();
             config["metadata"]["fly_platform_version"] = "v2".into();
             config["dns"] = json!({});
-            config["env"] = json!({});
             config["auto_destroy"] = false.into();
             config["files"][0]["secret_name"] = Value::Null;
             config["added"] = "by a later Fly".into();

@@ -65,6 +65,7 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
             image: recipe.frps_image.clone(),
             guest: WireGuest { cpu_kind: size.cpu_kind, cpus: size.cpus, memory_mb: size.memory_mb },
             init: Init { exec: command() },
+            env: frps::environment(recipe),
             files,
             services: services_of(lane),
             restart: RESTART,

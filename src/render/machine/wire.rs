@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::render::frp::Environment;
 use crate::render::null_is_default;
 
 /// A Machine to be made. Field names: Fly's OpenAPI description and fly-go `machine_types.go`.
@@ -22,6 +23,7 @@ pub struct MachineConfig {
     pub image: String,
     pub guest: Guest,
     pub init: Init,
+    pub env: Environment,
     pub files: Vec<File>,
     pub services: Vec<Service>,
     pub restart: Restart,
@@ -157,11 +159,11 @@ pub struct ReadConfig {
     #[serde(deserialize_with = "null_is_default")]
     pub services: Vec<Value>,
     pub restart: Value,
+    pub env: Value,
     // Nothing of ours has any of these.
     pub auto_destroy: Value,
     pub checks: Value,
     pub containers: Value,
-    pub env: Value,
     pub mounts: Value,
     pub processes: Value,
     pub schedule: Value,

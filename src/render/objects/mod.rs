@@ -133,6 +133,11 @@ impl Home<'_> {
         let resources = &recipe.lane.resources;
         let mut limits = BTreeMap::from([("memory", &resources.memory_limit)]);
         limits.extend(resources.cpu_limit.iter().map(|limit| ("cpu", limit)));
+        let mut env = vec![
+            json!({ "name": frpc::POD_NAME, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }),
+            json!({ "name": frpc::TOKEN, "valueFrom": { "secretKeyRef": { "name": frpc.secret, "key": TOKEN } } }),
+        ];
+        env.extend(frpc::environment(recipe).iter().map(|(name, value)| json!({ "name": name, "value": value })));
         // frps' key stays out of the cluster's pods.
         let items = [CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE].map(|key| json!({ "key": key, "path": key }));
         let mut pod = json!({
@@ -151,10 +156,7 @@ impl Home<'_> {
                 "name": "frpc",
                 "image": recipe.frpc_image,
                 "command": ["/usr/bin/frpc", "-c", format!("{}/{}", frpc::CONFIG_FOLDER, frpc::CONFIG_FILE)],
-                "env": [
-                    { "name": frpc::POD_NAME, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-                    { "name": frpc::TOKEN, "valueFrom": { "secretKeyRef": { "name": frpc.secret, "key": TOKEN } } },
-                ],
+                "env": env,
                 // A lane that lost its host shows here 40 s later at most: frpc misses its heartbeats for 30 s, and the next probe tells.
                 "readinessProbe": {
                     "exec": { "command": frpc::probe(&frpc.lane) },
