@@ -57,9 +57,9 @@ flags! {
         "How long Fly's edges take to learn of a change: waited between a new lane healthy and an old one cordoned")
     LOAD_BALANCER_CLASS("load-balancer-class", "LOAD_BALANCER_CLASS", "CLASS", Some("fly-tunnel-operator.dev/lb"),
         "The spec.loadBalancerClass to serve")
-    FRPS_IMAGE("frps-image", "FRPS_IMAGE", "IMAGE", Some("snowdreamtech/frps:0.61.1"),
+    FRPS_IMAGE("frps-image", "FRPS_IMAGE", "IMAGE", Some("fatedier/frps:v0.71.0"),
         "frp server, run on the Machine")
-    FRPC_IMAGE("frpc-image", "FRPC_IMAGE", "IMAGE", Some("snowdreamtech/frpc:0.61.1"),
+    FRPC_IMAGE("frpc-image", "FRPC_IMAGE", "IMAGE", Some("fatedier/frpc:v0.71.0"),
         "frp client, run in the cluster")
     FRPC_POD_FILE("frpc-pod-file", "FRPC_POD_FILE", "FILE", None,
         "JSON file with any of tolerations, nodeSelector, affinity, imagePullSecrets, priorityClassName, annotations, labels for the frpc pods")

@@ -97,7 +97,7 @@ pub(super) fn image(value: &str) -> Result<String, String> {
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(value.to_owned())
     } else {
-        Err("give an image such as snowdreamtech/frps:0.61.1".into())
+        Err("give an image such as fatedier/frps:v0.71.0".into())
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         }
         assert_eq!(label(&"a".repeat(63)).map(|name| name.len()), Ok(63));
         assert!(label(&"a".repeat(64)).is_err());
-        assert!(image("snowdreamtech/frps:0.61.1").is_ok());
+        assert!(image("fatedier/frps:v0.71.0").is_ok());
         assert!(image("a b").is_err() && image("").is_err());
         assert!(cluster_name("my home").is_ok() && cluster_name(" ").is_err());
     }

@@ -22,8 +22,8 @@ fn lane() -> Lane {
     }
     recipe.lane.region = "ord,iad".into();
     recipe.keys = "0123abcd".into();
-    recipe.frps_image = "snowdreamtech/frps:0.61.1".into();
-    recipe.frpc_image = "snowdreamtech/frpc:0.61.1".into();
+    recipe.frps_image = "fatedier/frps:v0.71.0".into();
+    recipe.frpc_image = "fatedier/frpc:v0.71.0".into();
     let (generation, name) = ("0a1b2c3d4e".into(), "frps-0a1b2c3d4e-0-1".into());
     Lane { slot: SlotId::tcp(0), recipe, generation, name, control_port: 7000 }
 }
@@ -166,7 +166,9 @@ fn frp_takes(name: &str, lane: &Lane) {
         let output = verify.expect("frp runs");
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stdout));
     };
-    verify(&parts.frps, "frps.toml", &frps::configuration(lane, keys.get(TOKEN)));
-    verify(&parts.frpc, "frpc.toml", &frpc::configuration(lane));
+    for frp in [&parts.frp, &parts.old_frp] {
+        verify(&frp.frps, "frps.toml", &frps::configuration(lane, keys.get(TOKEN)));
+        verify(&frp.frpc, "frpc.toml", &frpc::configuration(lane));
+    }
     std::fs::remove_dir_all(&directory).expect("the folder is ours");
 }

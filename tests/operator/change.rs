@@ -1,5 +1,6 @@
 //! A change goes to a new lane beside the old one, and loses no connection.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use lab::fly::Settings;
@@ -8,9 +9,9 @@ use lab::operator::RunningOperator;
 use lab::service::ServiceHandle;
 use serde_json::json;
 
-use crate::support::client::{Stream, assert_answers, assert_none_lost};
+use crate::support::client::{Stream, assert_answers, assert_none_lost, connect};
 use crate::support::conditions::wait_for_reason;
-use crate::support::inventory::{apps, assert_one_of_everything, objects};
+use crate::support::inventory::{apps, assert_one_of_everything, deployments, machine_at_fly, objects};
 use crate::support::{DEADLINE, binary, serving, start, wait_until};
 
 /// Edges that learn of checks and cordons two seconds late, the users' and frpc's alike.
@@ -30,6 +31,15 @@ fn set_ports(lab: &Homelab, web: &ServiceHandle, ports: &[u16]) {
     let entry = |port: &u16| json!({ "name": format!("tcp-{port}"), "port": port, "targetPort": 8080 });
     let change = json!({ "spec": { "ports": ports.iter().map(entry).collect::<Vec<_>>() } });
     lab.cluster().kube().merge_patch(&web.path(), &change).expect("the ports are changed");
+}
+
+/// The images of frpc and frps that the tunnel has.
+fn images(lab: &Homelab) -> [String; 2] {
+    let listed = lab.cluster().kube().list(&deployments(lab)).expect("a list");
+    let frpc = &listed[0]["spec"]["template"]["spec"]["containers"][0]["image"];
+    let app = apps(lab).remove(0);
+    let frps = &machine_at_fly(lab, app["name"].as_str().expect("a name"), &machine(lab))["config"]["image"];
+    [frpc, frps].map(|image| image.as_str().unwrap_or_default().to_owned())
 }
 
 fn machine(lab: &Homelab) -> String {
@@ -58,6 +68,41 @@ fn a_change_of_ports_loses_no_connection() {
     assert_none_lost(&stream);
     assert_answers(ip, 9090, "web");
     wait_for_reason(&web, "Serving");
+    assert_eq!(web.address(DEADLINE), ip, "the address stays");
+    assert_one_of_everything(&lab);
+}
+
+/// The operator before ran frp 0.61.1, of another publisher. This one runs today's. A connection from before the upgrade is not cut.
+#[test]
+fn an_upgrade_of_the_default_images_loses_no_connection() {
+    let lab = late_edges();
+    let before = lab.operator(binary()).env("FLY_SETTLE_TIME", "3s").env("DRAIN_TIMEOUT", "60s");
+    let before =
+        before.arg("--frps-image=snowdreamtech/frps:0.61.1").arg("--frpc-image=snowdreamtech/frpc:0.61.1").start();
+    let (web, ip) = serving(&lab);
+    wait_for_reason(&web, "Serving");
+    assert_eq!(images(&lab), ["snowdreamtech/frpc:0.61.1", "snowdreamtech/frps:0.61.1"]);
+    let old = machine(&lab);
+    let mut held = connect(ip, 8080).expect("a connection");
+    let mut exchange = |text: &[u8]| {
+        held.write_all(text).expect("it is taken");
+        let mut echo = vec![0; text.len()];
+        held.read_exact(&mut echo).expect("it comes back");
+        assert_eq!(echo, text);
+    };
+    exchange(b"before the upgrade");
+    drop(before);
+    let stream = Stream::during(4, ip, 8080, "web", |_| {
+        let _after = lab.operator(binary()).env("FLY_SETTLE_TIME", "3s").env("DRAIN_TIMEOUT", "10s").start();
+        wait_until("the new lane serves, and the old one retires", DEADLINE, || {
+            let machines = apps(&lab)[0]["machines"].as_array().cloned().unwrap_or_default();
+            machines.iter().any(|machine| machine["id"] == old.as_str() && machine["cordoned"] == true)
+        });
+        exchange(b"after it");
+        wait_replaced(&lab, &old);
+    });
+    assert_none_lost(&stream);
+    assert_eq!(images(&lab), ["fatedier/frpc:v0.71.0", "fatedier/frps:v0.71.0"]);
     assert_eq!(web.address(DEADLINE), ip, "the address stays");
     assert_one_of_everything(&lab);
 }

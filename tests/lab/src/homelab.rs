@@ -74,8 +74,8 @@ impl Builder {
         let name = format!("lab-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = cluster.slot().directory().join(&name);
         std::fs::create_dir(&directory).expect("the slot's directory can be written");
-        let frps = Parts::get().expect("the cluster has built the parts").frps.clone();
-        let fly = Fly::start(cluster.slot(), frps, self.traffic, self.settings);
+        let parts = Parts::get().expect("the cluster has built the parts");
+        let fly = Fly::start(cluster.slot(), parts, self.traffic, self.settings);
         let recorder = Recorder::default();
         let fly_address = recorder.before_fly(fly.address(), "");
         let api_server = recorder.before_kubernetes(cluster.api_server(), cluster.authority(), "");

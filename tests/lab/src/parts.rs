@@ -27,6 +27,7 @@ const KUBERNETES: Module = Module {
     // Without this flag the API server reports no version. The version is that of go.mod.
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
               -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
+    tags: "",
     packages: &["."],
     programs: &["kubernetes"],
     dependencies: 2711,
@@ -35,11 +36,27 @@ const KUBERNETES: Module = Module {
 const FRP: Module = Module {
     what: "frps and frpc (once, a minute)",
     folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/frp"),
+    // The module lacks the pages of the dashboards, which nobody here asks for.
+    tags: "noweb",
     ldflags: "-s -w",
-    packages: &["github.com/fatedier/frp/cmd/frps", "github.com/fatedier/frp/cmd/frpc"],
-    programs: &["frps", "frpc"],
+    packages: FRP_PACKAGES,
+    programs: FRP_PROGRAMS,
+    dependencies: 436,
+};
+
+const OLD_FRP: Module = Module {
+    what: "frps and frpc 0.61.1 (once, a minute)",
+    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/frp-0.61.1"),
+    tags: "",
+    ldflags: "-s -w",
+    packages: FRP_PACKAGES,
+    programs: FRP_PROGRAMS,
     dependencies: 445,
 };
+
+const FRP_PACKAGES: &[&str] = &["github.com/fatedier/frp/cmd/frps", "github.com/fatedier/frp/cmd/frpc"];
+
+const FRP_PROGRAMS: &[&str] = &["frps", "frpc"];
 
 /// The name of helm, for [`on_first_use`].
 pub const HELM: &str = "helm";
@@ -53,6 +70,7 @@ const ON_FIRST_USE: [Module; 2] = [
         what: "helm (once, 2 minutes)",
         folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/helm"),
         // Without this flag helm has no version, which a chart may ask for. The version is that of go.mod.
+        tags: "",
         ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
         packages: &["helm.sh/helm/v4/cmd/helm"],
         programs: &[HELM],
@@ -61,6 +79,7 @@ const ON_FIRST_USE: [Module; 2] = [
     Module {
         what: "Prometheus' query engine (once, a minute)",
         folder: concat!(env!("CARGO_MANIFEST_DIR"), "/tools/prometheus"),
+        tags: "",
         ldflags: "-s -w",
         packages: &["."],
         programs: &[PROMETHEUS],
@@ -72,9 +91,27 @@ const ON_FIRST_USE: [Module; 2] = [
 pub struct Parts {
     /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and promlint, by `argv[0]`.
     pub control_plane: PathBuf,
+    /// frp at the version of the default images.
+    pub frp: Frp,
+    /// frp 0.61.1, from which an operator that is upgraded moves.
+    pub old_frp: Frp,
+}
+
+/// Paths of frp's two programs, of one version.
+pub struct Frp {
     pub frps: PathBuf,
     pub frpc: PathBuf,
 }
+
+impl Frp {
+    fn of(module: &Module, cache: &Path) -> io::Result<Frp> {
+        let folder = module.results(cache)?;
+        Ok(Frp { frps: folder.join("frps"), frpc: folder.join("frpc") })
+    }
+}
+
+/// The modules that every lab needs.
+const ALWAYS: [&Module; 3] = [&KUBERNETES, &FRP, &OLD_FRP];
 
 impl Parts {
     /// The programs that every lab runs, built if they are not in the cache. Progress goes to standard error.
@@ -88,13 +125,18 @@ impl Parts {
 
     fn find_or_build() -> io::Result<Parts> {
         let cache = cache_folder()?;
-        build(&[&KUBERNETES, &FRP], &cache)?;
-        let frp = FRP.results(&cache)?;
+        build(&ALWAYS, &cache)?;
         Ok(Parts {
             control_plane: KUBERNETES.results(&cache)?.join("kubernetes"),
-            frps: frp.join("frps"),
-            frpc: frp.join("frpc"),
+            frp: Frp::of(&FRP, &cache)?,
+            old_frp: Frp::of(&OLD_FRP, &cache)?,
         })
+    }
+
+    /// The frp that an image of this reference brings: 0.61.1 where its tag says so.
+    pub fn frp_of(&self, image: &str) -> &Frp {
+        let is_old = [":0.61.1", ":v0.61.1"].iter().any(|tag| image.contains(tag));
+        if is_old { &self.old_frp } else { &self.frp }
     }
 
     /// Fills a folder for `PATH` with kubectl, kube-scheduler and the others, frpc, frps, the operator if given, and a
@@ -107,8 +149,8 @@ impl Parts {
         for name in CONTROL_PLANE_NAMES {
             symlink(&self.control_plane, folder.join(name))?;
         }
-        symlink(&self.frps, folder.join("frps"))?;
-        symlink(&self.frpc, folder.join("frpc"))?;
+        symlink(&self.frp.frps, folder.join("frps"))?;
+        symlink(&self.frp.frpc, folder.join("frpc"))?;
         if let Some(operator) = operator {
             symlink(operator, folder.join("fly-tunnel-operator"))?;
         }
@@ -132,7 +174,7 @@ pub fn on_first_use(program: &str) -> io::Result<PathBuf> {
 /// # Errors
 /// As [`on_first_use`].
 pub fn build_with(programs: &[String]) -> io::Result<()> {
-    let mut modules = vec![&KUBERNETES, &FRP];
+    let mut modules = ALWAYS.to_vec();
     for program in programs {
         modules.push(module_of(program)?);
     }
@@ -162,6 +204,8 @@ fn helm_wrapper(helm: &Path) -> String {
 struct Module {
     what: &'static str,
     folder: &'static str,
+    /// Build tags, with commas between them.
+    tags: &'static str,
     ldflags: &'static str,
     packages: &'static [&'static str],
     /// The names of the programs, one for each package.
@@ -182,6 +226,7 @@ impl Module {
         for input in inputs {
             hash.update(&fs::read(input)?);
         }
+        hash.update(self.tags.as_bytes());
         hash.update(self.ldflags.as_bytes());
         let hex: String = hash.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(cache.join(hex))
@@ -298,7 +343,8 @@ impl<'a> Build<'a> {
         }
         fs::create_dir_all(&unfinished)?;
         let log = unfinished.join("log");
-        let mut args = vec!["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", module.ldflags, "-o"];
+        let mut args =
+            vec!["build", "-v", "-trimpath", "-buildvcs=false", "-tags", module.tags, "-ldflags", module.ldflags, "-o"];
         let output = format!("{}/", unfinished.display());
         args.push(&output);
         args.extend(module.packages);
@@ -366,7 +412,18 @@ mod tests {
         fs::write(folder.join("go.mod"), "module example.com/tiny\n\ngo 1.26.0\n").expect("writable");
         fs::write(folder.join("main.go"), source).expect("writable");
         let folder = folder.to_str().expect("UTF-8").to_owned().leak();
-        (Module { what: "tiny", folder, ldflags: "", packages: &["."], programs: &["tiny"], dependencies: 50 }, base)
+        (
+            Module {
+                what: "tiny",
+                folder,
+                tags: "",
+                ldflags: "",
+                packages: &["."],
+                programs: &["tiny"],
+                dependencies: 50,
+            },
+            base,
+        )
     }
 
     #[test]

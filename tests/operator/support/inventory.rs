@@ -61,6 +61,14 @@ pub fn assert_nothing_left(lab: &Homelab) {
     assert_eq!(objects(lab), [""; 0]);
 }
 
+/// A Machine as Fly's API shows it, with its configuration.
+pub fn machine_at_fly(lab: &Homelab, app: &str, id: &str) -> Value {
+    let url = format!("http://{}/v1/apps/{app}/machines/{id}", lab.fly().address());
+    let reply = ureq::get(&url).header("Authorization", format!("Bearer {}", lab.fly().token())).call();
+    let reply = reply.expect("the Machine").body_mut().read_to_string().expect("a body");
+    serde_json::from_str(&reply).expect("JSON")
+}
+
 /// Deletes an App or a Machine of it by Fly's API, as a person does.
 pub fn delete_at_fly(lab: &Homelab, path: &str) {
     let url = format!("http://{}/v1{path}?force=true", lab.fly().address());

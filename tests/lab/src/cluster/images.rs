@@ -32,7 +32,7 @@ impl Image {
         if repository.ends_with("frpc") {
             return Some(Image::Program(Program {
                 name: "frpc",
-                path: parts.frpc.clone(),
+                path: parts.frp_of(reference).frpc.clone(),
                 shell: !repository.contains("distroless"),
                 default_args: &["-c", "/etc/frp/frpc.toml"],
                 env: &[],

@@ -1,13 +1,14 @@
 //! The images that Machines can run: any repository that ends in `frps`. Their contents follow the Dockerfiles of the
 //! real ones.
 //!
-//! The lab has one frps, whatever the image's tag says.
+//! The lab has two versions of frps, see [`Parts::frp_of`].
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::types::MachineConfig;
+use crate::parts::Parts;
 
 /// A process of a Machine. `argv` is never empty.
 pub(crate) struct Command {
@@ -90,9 +91,9 @@ pub(crate) fn commands(config: &MachineConfig) -> io::Result<Vec<Command>> {
 ///
 /// # Errors
 /// The image has no such program.
-pub(crate) fn program(path: &str, frps: &Path) -> io::Result<PathBuf> {
+pub(crate) fn program(path: &str, image: &str, parts: &Parts) -> io::Result<PathBuf> {
     match path {
-        "/usr/bin/frps" | "frps" => Ok(frps.to_owned()),
+        "/usr/bin/frps" | "frps" => Ok(parts.frp_of(image).frps.clone()),
         other => Err(io::Error::new(io::ErrorKind::NotFound, format!("the image has no program {other}"))),
     }
 }

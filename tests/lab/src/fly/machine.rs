@@ -281,7 +281,7 @@ impl Runner {
         let start = |command: image::Command| {
             let environment = environment.iter().cloned().chain(command.env);
             Process::spawn(Spawn {
-                program: image::program(&command.argv[0], &self.shared.frps)?,
+                program: image::program(&command.argv[0], image, self.shared.parts)?,
                 argv0: Some("frps".to_owned()),
                 args: command.argv[1..].iter().map(|argument| root.map_argument(argument)).collect(),
                 env: environment.map(|(name, value)| (name, root.map_argument(&value))).collect(),

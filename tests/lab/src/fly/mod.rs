@@ -46,6 +46,7 @@ use tokio::task::AbortHandle;
 
 use self::machine::Order;
 use self::state::{App, Key, Machine, Organisation, World};
+use crate::parts::Parts;
 use crate::slot::Slot;
 
 pub use self::state::Account;
@@ -116,7 +117,7 @@ pub(crate) struct Shared {
     slot: Arc<Slot>,
     /// The directory in which Machines have their roots and logs.
     directory: PathBuf,
-    frps: PathBuf,
+    parts: &'static Parts,
     /// Whether Machines run processes and the edge listens.
     traffic: bool,
     /// A reference to itself, for the tasks that it starts.
@@ -126,9 +127,9 @@ pub(crate) struct Shared {
 impl Fly {
     /// Starts a Fly with the organisation `personal`.
     ///
-    /// `frps` is the path of the real binary. With `traffic` off, Machines are states without processes, their checks
+    /// With `traffic` off, Machines are states without processes, their checks
     /// pass by themselves, and nothing listens on public addresses.
-    pub fn start(slot: &Arc<Slot>, frps: PathBuf, traffic: bool, settings: Settings) -> Fly {
+    pub fn start(slot: &Arc<Slot>, parts: &'static Parts, traffic: bool, settings: Settings) -> Fly {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = slot.directory().join(format!("fly-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&directory).expect("the slot's directory can be written");
@@ -139,7 +140,7 @@ impl Fly {
             edge: edge::Edge::default(),
             slot: slot.clone(),
             directory,
-            frps,
+            parts,
             traffic,
             this: this.clone(),
         });

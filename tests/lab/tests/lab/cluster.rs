@@ -113,6 +113,6 @@ fn the_log_of_a_container_can_be_read() {
     let of_its = format!("--namespace={}", namespace.name);
     for more in [&[][..], &["--tail=1"]] {
         let output = namespace.cluster.kubectl(&[&[of_its.as_str(), "logs", "frpc"], more].concat());
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "0.61.1\n", "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0.71.0\n", "{output:?}");
     }
 }

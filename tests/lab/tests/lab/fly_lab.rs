@@ -63,8 +63,8 @@ impl FlyLab {
     }
 
     fn with(settings: Settings, traffic: bool) -> FlyLab {
-        let frps = Parts::get().expect("the parts are built").frps.clone();
-        let fly = Fly::start(slot(), frps, traffic, settings);
+        let parts = Parts::get().expect("the parts are built");
+        let fly = Fly::start(slot(), parts, traffic, settings);
         let recorder = Recorder::default();
         let address = recorder.before_fly(fly.address(), "");
         FlyLab { fly, recorder, address }
@@ -191,7 +191,7 @@ impl Frpc {
         let file = slot().directory().join(format!("{name}.toml"));
         std::fs::write(&file, text).expect("writable");
         let process = Process::spawn(Spawn {
-            program: Parts::get().expect("built").frpc.clone(),
+            program: Parts::get().expect("built").frp.frpc.clone(),
             argv0: None,
             args: vec!["-c".to_owned(), file.display().to_string()],
             env: Vec::new(),

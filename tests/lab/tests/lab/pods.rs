@@ -23,7 +23,7 @@ fn a_pod_runs_frpc_with_its_configuration() {
     let namespace = Namespace::shared();
     namespace.create("configmaps", json!({"metadata": {"name": "frpc"}, "data": {"frpc.toml": frpc_toml(7400)}}));
     let container = json!({
-        "image": "snowdreamtech/frpc:0.61.1",
+        "image": "fatedier/frpc:v0.71.0",
         "volumeMounts": [{"name": "config", "mountPath": "/etc/frp"}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": 7400}, "periodSeconds": 1},
     });
@@ -171,7 +171,13 @@ fn a_pod_that_is_not_to_be_restarted_fails_or_succeeds() {
         namespace.pod(name, json!({"image": "frpc", "args": args}), json!({"restartPolicy": "Never"}));
         namespace.wait_pod(name, |pod| pod["status"]["phase"] == phase);
     }
-    namespace.wait_log("version", "0.61.1");
+    namespace.wait_log("version", "0.71.0");
+    namespace.pod(
+        "old",
+        json!({"image": "snowdreamtech/frpc:0.61.1", "args": ["--version"]}),
+        json!({"restartPolicy": "Never"}),
+    );
+    namespace.wait_log("old", "0.61.1");
 }
 
 #[test]
