@@ -14,7 +14,7 @@ use crate::render::objects::read::{
     ConfigMapData, DeploymentMeta, DeploymentStatus, Fields, Inventory, Listed, ManagedFields, Secret, WireConfigMap,
     WireDeployment,
 };
-use crate::render::objects::{APP_LABEL, MACHINE_LABEL, OWNER_LABEL};
+use crate::render::objects::{APP_LABEL, OWNER_LABEL};
 use crate::service::{CONDITION, ObjectMeta, Service, ServiceId, StatusCondition};
 use crate::tunnel::condition::Shown;
 use crate::tunnel::invariants::Deed;
@@ -107,16 +107,9 @@ impl State {
         }
     }
 
-    /// Those that are looked for. The pod of one whose Machine hangs is not ready.
     fn deployments_found(&self, find: Find) -> Vec<WireDeployment> {
-        let all = self.deployments.values().filter(|o| found(find, &o.metadata.name, &o.metadata.labels)).cloned();
-        let as_shown = all.map(|mut deployment| {
-            if deployment.metadata.labels.get(MACHINE_LABEL).is_some_and(|machine| self.hangs(machine)) {
-                deployment.status.available_replicas = 0;
-            }
-            deployment
-        });
-        as_shown.collect()
+        let all = self.deployments.values();
+        all.filter(|object| found(find, &object.metadata.name, &object.metadata.labels)).cloned().collect()
     }
 
     /// Makes sure that the Service is the operator's to write to, and that what is written does no harm.
@@ -287,8 +280,9 @@ impl Cluster for Model {
                 return Err(ErrorKind::Forbidden);
             }
             let metadata = |metadata: &ObjectMeta| selected(&metadata.labels, selector).then(|| metadata.clone());
+            let deployments = state.deployments.values().filter(|o| selected(&o.metadata.labels, selector));
             Ok(Inventory {
-                deployments: state.deployments_found(Find::Labels(selector)),
+                deployments: deployments.cloned().collect(),
                 config_maps: state.config_maps.values().filter_map(|o| metadata(&o.metadata)).collect(),
                 secrets: state.secrets.values().filter_map(|o| metadata(&o.metadata)).collect(),
             })

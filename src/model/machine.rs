@@ -11,11 +11,6 @@ use crate::render::machine::wire::{
 use crate::render::objects::MACHINE_LABEL;
 
 impl State {
-    /// Whether the frps of this Machine hangs.
-    pub fn hangs(&self, machine: &str) -> bool {
-        self.apps.values().any(|app| app.hung.contains(machine))
-    }
-
     /// Whether an frpc of this Machine runs.
     fn is_connected(&self, machine: &Machine) -> bool {
         let labelled =
@@ -28,7 +23,7 @@ impl State {
     /// The Machine as Fly shows it: a check passes where the frpc of this Machine runs. Of one on a lost host Fly knows little.
     pub(super) fn shown_machine(&self, machine: &Machine) -> Machine {
         let lost = machine.host_status.as_deref() == Some("unreachable");
-        let serves = machine.state == "started" && !lost && !self.hangs(&machine.id) && self.is_connected(machine);
+        let serves = machine.state == "started" && !lost && self.is_connected(machine);
         let checked = machine.config.iter().flat_map(|config| &config.services).filter(|s| !s["checks"].is_null());
         let checks = checked.map(|service| CheckResult {
             name: format!("servicecheck-00-tcp-{}", service["internal_port"]),

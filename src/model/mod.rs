@@ -99,8 +99,6 @@ pub struct App {
     pub machines: Vec<Machine>,
     /// Machines that somebody changed or made by hand.
     pub by_hand: BTreeSet<String>,
-    /// Machines whose frps hangs: they run, and nobody is reached through them.
-    pub hung: BTreeSet<String>,
     /// Machines that boot, by their IDs, and until when.
     booting: BTreeMap<String, Duration>,
     /// Machines that Fly last showed to the operator as serving, and since when it did.

@@ -122,8 +122,7 @@ impl Condition {
     pub fn unreached(app: &str, machine: &str) -> Condition {
         let message = format!(
             "no lane serves: Machine {machine} of the App {app} runs, and nobody is reached through it; the log of its frpc and \
-             `fly logs --app {app}` may tell why. Another is made where that lasts for ten minutes and longer, and at once after \
-             `fly machine destroy --app {app} --force {machine}`"
+             `fly logs --app {app}` may tell why, and `fly machine destroy --app {app} --force {machine}` has another made"
         );
         Condition::new(Reason::Degraded, message)
     }

@@ -105,17 +105,12 @@ impl Deeds {
     /// How long to wait before another Machine is made for this slot by this recipe.
     pub fn pause(&self, slot: SlotId, generation: &str, now: Now) -> Duration {
         let Some(made) = self.creations(slot, generation) else { return Duration::ZERO };
+        let doubled = |first: Duration, times: u32| first * 2u32.pow(times.saturating_sub(1).min(10));
         let pause = match made.given_up {
             0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
             times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
         };
         pause.saturating_sub(now.since(made.last))
-    }
-
-    /// How long nobody may be reached through the only lane before its Machine is made anew: later each time.
-    pub fn patience(&self, slot: SlotId, generation: &str) -> Duration {
-        let made = self.creations(slot, generation).map_or(0, |made| made.count);
-        LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, made))
     }
 
     /// Whether so many Machines were made for this slot by this recipe, and none came to serve, that a process that is to end
@@ -137,11 +132,6 @@ impl Deeds {
     fn creations(&self, slot: SlotId, generation: &str) -> Option<&Creations> {
         self.creations.iter().find(|known| known.slot == slot && known.generation == generation)
     }
-}
-
-/// The first duration, and twice as long each further time.
-fn doubled(first: Duration, times: u32) -> Duration {
-    first * 2u32.pow(times.saturating_sub(1).min(10))
 }
 
 /// The part of the status that we write.

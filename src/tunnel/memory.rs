@@ -65,8 +65,6 @@ pub struct Sightings {
     pub no_address: Option<Duration>,
     /// Since when lists of the App's addresses have had none, beginning anew where one was asked for: what came of it may be listed late.
     pub no_address_since_asked: Option<Duration>,
-    /// Since when Fly has answered each look. While it did not, the home may have had no uplink.
-    pub fly_answers: Option<Duration>,
     /// When all was last looked at. What is missing since then is missing in one list alone, however long ago that was.
     listed: Option<Duration>,
     /// A Machine of ours was seen.
@@ -188,7 +186,7 @@ impl Memory {
     /// Takes note of a failure. Returns whether it is another one than the last.
     pub fn failed(&mut self, attempt: Attempt, failure: Failure) -> bool {
         if attempt == Attempt::Look && failure.cause != Cause::Cluster {
-            (self.sightings.users_served, self.sightings.fly_answers) = (None, None);
+            self.sightings.users_served = None;
         }
         match &mut self.trouble {
             // To tell the Service of a failure failed. That one is what to do something about.
@@ -211,7 +209,6 @@ impl Memory {
     pub fn looked(&mut self, look: &Look, seen: &Observed, now: Now) {
         if *look == Look::Everything {
             self.sightings.listed = Some(now.monotonic);
-            self.sightings.fly_answers.get_or_insert(now.monotonic);
         }
         // The thing that was only early is there now: a failure that follows is the first of a row.
         let was_early = |trouble: &Trouble| {

@@ -88,7 +88,6 @@ fn lane(state: &Everything, service: &Service, app: &App) -> Result<(String, Str
     let deviations = recipe.as_ref().map(|recipe| recipe.deviations(&machine));
     let is_as_made = |all: &Vec<String>| all.is_empty() || state.spells && *all == ["schedule is set"];
     hold(deviations.as_ref().is_some_and(is_as_made), || format!("the lane of {id} is not as made: {deviations:?}"))?;
-    hold(!state.hangs(&machine.id), || format!("the lane of {id} hangs"))?;
     hold(!machine.cordoned, || format!("the lane of {id} is cordoned"))?;
     Ok((machine.id, recipe.map(|recipe| recipe.keys).unwrap_or_default()))
 }

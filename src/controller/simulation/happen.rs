@@ -128,7 +128,7 @@ fn one_of_ours(state: &mut State) -> Option<String> {
 
 fn to_a_machine(state: &mut State) {
     let Some(name) = one_of_ours(state) else { return };
-    let (which, kind, number) = (state.dice.below(8) as usize, state.dice.below(13), state.next());
+    let (which, kind, number) = (state.dice.below(8) as usize, state.dice.below(12), state.next());
     let created_at = format!("{:010}", state.now.as_millis());
     let Some(app) = state.apps.get_mut(&name) else { return };
     let mut machines: Vec<_> = app.machines.iter_mut().filter(|machine| machine.state != "destroyed").collect();
@@ -178,20 +178,16 @@ fn to_a_machine(state: &mut State) {
             config.guest.iter_mut().for_each(|guest| guest.memory_mb += 256);
             edited("gets more memory by hand")
         }
-        10 => {
-            app.hung.insert(id.clone());
-            "hangs"
-        }
         kind => {
             // A clone has everything of it; a stranger nothing.
             let (twin, name) = (format!("m{number}"), format!("by-hand-{number}"));
-            let config = if kind == 11 { machine.config.clone() } else { None };
+            let config = if kind == 10 { machine.config.clone() } else { None };
             let state = machine.state.clone();
             let host_status = Some("ok".into());
             let made = Machine { id: twin.clone(), name, state, created_at, host_status, config, ..Machine::default() };
             app.by_hand.insert(twin);
             app.machines.push(made);
-            if kind == 11 { "is cloned by hand" } else { "gets a stranger beside it" }
+            if kind == 10 { "is cloned by hand" } else { "gets a stranger beside it" }
         }
     };
     state.say(|| format!("— Machine {id} {said}"));

@@ -1,9 +1,8 @@
 //! The lanes of a tunnel that serves: made, connected, waited for; then those they replace are cordoned, given time and
 //! destroyed. Make before break, with one exception: a port of the Service on which a live lane is controlled.
 
-use std::time::Duration;
-
 use super::step::{GivenUp, Look, Step, Waiting};
+
 use super::{BELIEVED, Context, Go, Halt, Next, Why, act, all, settled, wait, wait_for};
 use crate::service::port::Port;
 use crate::tunnel::deviations::spelling;
@@ -57,28 +56,18 @@ impl<'a> Lanes<'a> {
     }
 
     /// A new lane through which nobody is reached for some minutes is not left billed, as long as another serves: the cluster does
-    /// not run its frpc, say. It is made again later. The only lane is made anew at once, where nothing but its Machine can be wrong.
+    /// not run its frpc, say. It is made again later.
     pub(super) fn give_up_unreached(&self) -> Go<()> {
-        let another_serves = self.situation.lanes().any(|lane| lane.takes_users());
+        if !self.situation.lanes().any(|lane| lane.takes_users()) {
+            return Ok(());
+        }
         let given_up = self.situation.slots.iter().filter_map(|slot| {
-            let (machine, long) = self.context.long_unreached(slot)?;
-            let machine = machine.id.clone();
+            let machine = self.context.long_unreached(slot)?.id.clone();
             let why = self.context.seen.deployment(&machine).and_then(|deployment| deployment.trouble.clone());
-            if !another_serves {
-                let hangs = why.is_none() && self.has_lost_patience(slot, long);
-                return hangs.then_some(Step::DestroyMachine(machine));
-            }
             let (slot, generation) = (slot.id, slot.generation.clone());
             Some(Step::GiveUpMachine(Box::new(GivenUp { slot, generation, machine, why })))
         });
         all(given_up)
-    }
-
-    /// Whether nobody was reached through the slot's Machine for very long, while Fly was: so the home has an uplink.
-    fn has_lost_patience(&self, slot: &Slot, unreached: Duration) -> bool {
-        let Context { memory, now, .. } = *self.context;
-        let with_an_uplink = memory.sightings.fly_answers.map_or(Duration::ZERO, |since| now.since(since));
-        unreached.min(with_an_uplink) >= memory.deeds.patience(slot.id, &slot.generation)
     }
 
     /// A lane that serves is replaced when it is the tunnel's turn. One that does not serve is replaced at once.

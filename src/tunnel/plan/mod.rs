@@ -139,11 +139,11 @@ impl Context<'_> {
         })
     }
 
-    /// The Machine of a wanted lane, where it runs and nobody has long been reached through it, and for how long.
-    fn long_unreached<'s>(&self, slot: &Slot<'s>) -> Option<(&'s Machine, Duration)> {
+    /// The Machine of a wanted lane, where it runs and nobody has long been reached through it.
+    fn long_unreached<'s>(&self, slot: &Slot<'s>) -> Option<&'s Machine> {
         let machine = slot.machine.filter(|_| slot.state == SlotState::Unreached)?.machine;
         let long = self.memory.sightings.unreached.elapsed(&machine.id, self.now)?;
-        (long >= UNREACHED_PATIENCE).then_some((machine, long))
+        (long >= UNREACHED_PATIENCE).then_some(machine)
     }
 
     fn has_finalizer(&self) -> bool {

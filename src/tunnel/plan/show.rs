@@ -125,7 +125,7 @@ impl Context<'_> {
         let waits = self.memory.waits_its_turn && situation.is_to_replace();
         let frpc = self.frpc_trouble();
         let unreached = situation.slots.iter().find_map(|slot| self.long_unreached(slot));
-        let unreached = unreached.map(|(machine, _)| Condition::unreached(app, &machine.id));
+        let unreached = unreached.map(|machine| Condition::unreached(app, &machine.id));
         let condition = match (address, frpc) {
             (Some(address), _) if serving => Condition::serving(address),
             (_, Some(why)) if situation.lanes().any(|lane| lane.takes_users()) => Condition::new_frpc_unavailable(&why),

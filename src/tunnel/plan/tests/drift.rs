@@ -8,7 +8,6 @@ use crate::examples;
 use crate::service::machine_size::MachineSize;
 use crate::service::port::Port;
 use crate::tunnel::effect::Reply;
-use crate::tunnel::failure::{Attempt, Cause, Failure};
 use crate::tunnel::lane::Exposed;
 use crate::tunnel::observed::{App, Machine, Objects, OurApp, State};
 use crate::tunnel::plan::step::{Look, ServiceStep, Step, Wait, Waiting};
@@ -217,33 +216,6 @@ fn a_lane_that_runs_and_serves_nobody_is_told_with_what_to_do() {
     assert_eq!(reason(&reality), "Degraded");
     assert!(message(&reality).contains("Machine m1 of the App") && message(&reality).contains("fly machine destroy"));
     assert_eq!((reality.machines().len(), reality.machines()[0].id.as_str()), (1, "m1"), "{}", reality.story);
-}
-
-/// frps may hang in a Machine that runs. Where Fly's API was down meanwhile, so was the home's uplink perhaps, and nothing is wrong with
-/// the Machine.
-#[test]
-fn the_only_lane_is_made_anew_where_nobody_is_reached_for_long() {
-    let minute = Duration::from_secs(60);
-    let mut reality = serving();
-    reality.objects.deployments[0].available = false;
-    reality.forget_view();
-    work(&mut reality, 8 * minute);
-    reality.memory.failed(Attempt::Look, Failure::new(Cause::Unavailable, "no route to host"));
-    reality.memory.trouble = None;
-    work(&mut reality, 9 * minute);
-    assert_eq!(reality.machines()[0].id, "m1", "{}", reality.story);
-    work(&mut reality, 2 * minute);
-    assert_eq!((reason(&reality).as_str(), ready(&reality).as_str()), ("Serving", "True"), "{}", reality.story);
-    assert_whole(&reality);
-    assert_ne!(reality.machines()[0].id, "m1", "{}", reality.story);
-
-    reality.frpc_connects = false;
-    reality.objects.deployments[0].available = false;
-    reality.story.clear();
-    work(&mut reality, 6 * 60 * minute);
-    let made = reality.story.matches("create Machine").count();
-    assert!((6..=8).contains(&made), "{made} in six hours:\n{}", reality.story);
-    assert_eq!(reality.machines().len(), 1, "{}", reality.story);
 }
 
 /// Fly's reads come from a store that lags, and what is in the App is billed.

@@ -41,8 +41,6 @@ pub struct Reality {
     pub draining: bool,
     /// Why the cluster runs no frpc that is made from now on.
     pub frpc_trouble: Option<String>,
-    /// The frpc of a Machine that is made from now on reaches it.
-    pub frpc_connects: bool,
 }
 
 const BOOT: Duration = Duration::from_millis(1500);
@@ -68,7 +66,6 @@ pub fn reality() -> Reality {
         holder: None,
         draining: false,
         frpc_trouble: None,
-        frpc_connects: true,
     }
 }
 
@@ -251,10 +248,9 @@ impl Reality {
         let service = truth.service().expect("it stays").clone();
         let (Some(app), Some(objects)) = (truth.app, truth.objects) else { panic!("nothing of it is forgotten") };
         (self.service, self.app, self.objects) = (service, app, objects);
-        if let Step::ApplyDeployment(frpc) = step {
-            let available = self.frpc_connects && self.frpc_trouble.is_none();
+        if let (Step::ApplyDeployment(frpc), Some(trouble)) = (step, &self.frpc_trouble) {
             let made = self.objects.deployments.iter_mut().filter(|d| d.object.machine == frpc.machine);
-            made.for_each(|d| (d.available, d.trouble) = (available, self.frpc_trouble.clone()));
+            made.for_each(|d| (d.available, d.trouble) = (false, Some(trouble.clone())));
         }
         self.look(&Look::Everything);
     }
