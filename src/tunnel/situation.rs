@@ -129,12 +129,11 @@ impl<'a> Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// Whether a lane is to be made now that takes over from one of another generation, which serves.
+    /// Whether a lane is to be made now that takes over from one that serves.
     pub fn is_to_replace(&self) -> bool {
         self.slots.iter().any(|slot| {
-            let serves =
-                |leaving: &Leaving| leaving.lane.takes_users() && leaving.lane.ours.generation != slot.generation;
-            slot.state == SlotState::Missing { pause: Duration::ZERO } && self.leaving.iter().any(serves)
+            let replaces_one = self.leaving.iter().any(|leaving| leaving.lane.takes_users());
+            slot.state == SlotState::Missing { pause: Duration::ZERO } && replaces_one
         })
     }
 

@@ -27,7 +27,8 @@ const KEEPALIVE: u32 = 30;
 /// - `GOGC` has garbage collected half as often, which spares a tenth for 4 MiB of memory. At 400 it spares no more, for 12 MiB.
 /// - `GOMEMLIMIT` has it collected more often again before the memory runs out.
 fn runtime(memory: f64) -> Environment {
-    let limit = format!("{:.0}MiB", (memory * PART_OF_THE_MEMORY / MIB).floor());
+    let limit = (memory * PART_OF_THE_MEMORY / MIB).clamp(LEAST, MOST);
+    let limit = format!("{:.0}MiB", limit.floor());
     let variables = [("GODEBUG", "tlsmlkem=0".to_owned()), ("GOGC", "200".to_owned()), ("GOMEMLIMIT", limit)];
     BTreeMap::from(variables)
 }
@@ -37,6 +38,12 @@ pub type Environment = BTreeMap<&'static str, String>;
 
 /// The rest is for what Go does not count: the program itself, stacks, and on a Machine the kernel.
 const PART_OF_THE_MEMORY: f64 = 0.6;
+
+/// MiB. With less than what frp needs at rest Go does nothing but collect garbage: at 9 MiB a connection costs four times as much.
+const LEAST: f64 = 24.0;
+
+/// MiB. Go takes no limit above 8 EiB, and frp would end at once. Kubernetes takes such texts.
+const MOST: f64 = 1_048_576.0;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -68,4 +75,28 @@ const LOG: Log = Log { to: "console", level: "info", disable_print_color: true }
 
 fn toml(configuration: &impl Serialize) -> String {
     toml::to_string(configuration).expect("structs of strings, numbers, lists and tables always serialise")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::quantity;
+
+    /// Kubernetes takes each of them, and Go ends where its limit is none.
+    #[test]
+    fn go_gets_a_limit_that_it_takes_whatever_kubernetes_takes() {
+        for (memory, limit) in [
+            ("128Mi", "76MiB"),
+            ("129e6", "73MiB"),
+            ("1Gi", "614MiB"),
+            ("16Mi", "24MiB"),
+            ("100m", "24MiB"),
+            ("16E", "1048576MiB"),
+            ("9e99", "1048576MiB"),
+            ("10e308", "1048576MiB"),
+        ] {
+            let bytes = quantity::size(memory).expect("a quantity");
+            assert_eq!(runtime(bytes)["GOMEMLIMIT"], limit, "{memory}");
+        }
+    }
 }

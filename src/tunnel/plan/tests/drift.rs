@@ -218,6 +218,21 @@ fn a_lane_that_runs_and_serves_nobody_is_told_with_what_to_do() {
     assert_eq!((reality.machines().len(), reality.machines()[0].id.as_str()), (1, "m1"), "{}", reality.story);
 }
 
+/// Another version may compare what this one does not: then each Machine counts as edited.
+#[test]
+fn a_machine_that_counts_as_edited_and_serves_waits_for_its_turn() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.edits = vec!["env is another".into()]);
+    reality.forget_view();
+    reality.memory.waits_its_turn = true;
+    work(&mut reality, Duration::from_secs(60));
+    assert!(!reality.story.contains("create Machine"), "{}", reality.story);
+    reality.memory.waits_its_turn = false;
+    work(&mut reality, Duration::from_secs(120));
+    assert!(reality.story.contains("create Machine"), "{}", reality.story);
+    assert_whole(&reality);
+}
+
 /// Fly's reads come from a store that lags, and what is in the App is billed.
 #[test]
 fn an_app_that_the_list_alone_shows_keeps_the_finalizer_of_a_deleted_service() {
