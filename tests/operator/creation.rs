@@ -8,7 +8,7 @@ use lab::recorder::Target;
 
 use crate::support::client::{assert_answers, get};
 use crate::support::conditions::wait_for_reason;
-use crate::support::inventory::{apps, assert_one_of_everything, objects};
+use crate::support::inventory::{apps, assert_one_of_everything, deployments, objects};
 use crate::support::{DEADLINE, binary, start};
 
 /// The first connection is made the moment that the status shows the address, although checks pass late and boots are
@@ -123,8 +123,7 @@ fn what_was_made_bears_its_region_size_and_owner() {
     assert!(create.body.contains(r#""guest":{"cpu_kind":"shared","cpus":2,"memory_mb":512}"#), "{}", create.body);
     let ingress = &web.object()["status"]["loadBalancer"]["ingress"];
     assert_eq!(ingress[0]["ipMode"], "Proxy", "{ingress}");
-    let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace());
-    let deployment = lab.cluster().kube().list(&deployments).expect("a list").remove(0);
+    let deployment = lab.cluster().kube().list(&deployments(&lab)).expect("a list").remove(0);
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["resources"]["limits"]["cpu"], "200m", "{container}");
     assert_eq!(objects(&lab).len(), 3);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{assert_answers, get};
 use crate::support::conditions::{condition, wait_for_reason};
-use crate::support::inventory::{apps, assert_one_of_everything, delete_at_fly, machine_at_fly, objects};
+use crate::support::inventory::{apps, assert_one_of_everything, delete_at_fly, deployments, machine_at_fly, objects};
 use crate::support::{DEADLINE, binary, serving, side_by_side, start, wait_until};
 
 /// Our App's name, and its one Machine.
@@ -94,9 +94,9 @@ fn a_machine_that_somebody_changed_is_replaced() {
 }
 
 fn deployment_path(lab: &Homelab) -> String {
-    let collection = format!("/apis/apps/v1/namespaces/{}/deployments", lab.operator_namespace());
-    let deployments = lab.cluster().kube().list(&collection).expect("a list");
-    let name = deployments[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    let collection = deployments(lab);
+    let listed = lab.cluster().kube().list(&collection).expect("a list");
+    let name = listed[0]["metadata"]["name"].as_str().expect("a name").to_owned();
     format!("{collection}/{name}")
 }
 

@@ -24,7 +24,7 @@ const CONNECTIONS: usize = 1_000;
 const EXCHANGES: usize = 10_000;
 const MEGABYTES: usize = 500;
 
-/// What is sent in each exchange, and comes back.
+/// The message of each exchange, which comes back.
 const MESSAGE: [u8; 512] = [b'.'; 512];
 
 pub fn run(operator: &Path) {
