@@ -14,6 +14,9 @@ use crate::service::{Service, Status};
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// An edit so long after the last is not of the same row.
+const A_ROW: Duration = Duration::from_secs(3600);
+
 /// So many Machines in a row that do not come to serve are no accident.
 const MANY: u32 = 4;
 
@@ -45,6 +48,17 @@ pub struct Deeds {
     rewritten: Option<Box<(Shown, Status)>>,
     /// The Machines that it made for each slot since one of that slot and generation served.
     creations: Vec<Creations>,
+    /// The Machines that it made for each slot because one of that slot and generation was edited.
+    repairs: Vec<Repairs>,
+}
+
+/// Machines that took the place of edited ones. Each served, and was edited in turn.
+#[derive(Clone, Debug)]
+struct Repairs {
+    slot: SlotId,
+    generation: String,
+    count: u32,
+    last: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +78,15 @@ impl Deeds {
     pub fn tried(&mut self, slot: SlotId, generation: &str, now: Now) {
         let made = self.entry(slot, generation);
         (made.count, made.last) = (made.count + 1, now.monotonic);
+    }
+
+    /// Takes note of a Machine that is to take the place of an edited one, which serves. Edits that come now and then are no row.
+    pub fn repaired(&mut self, slot: SlotId, generation: &str, now: Now) {
+        let before = self.repairs.iter().find(|known| known.slot == slot && known.generation == generation);
+        let count = before.filter(|known| now.since(known.last) < A_ROW).map_or(0, |known| known.count);
+        self.repairs.retain(|known| known.slot != slot);
+        let (generation, last) = (generation.to_owned(), now.monotonic);
+        self.repairs.push(Repairs { slot, generation, count: count + 1, last });
     }
 
     /// Takes note that a Machine was given up through which nobody was reached.
@@ -104,13 +127,18 @@ impl Deeds {
 
     /// How long to wait before another Machine is made for this slot by this recipe.
     pub fn pause(&self, slot: SlotId, generation: &str, now: Now) -> Duration {
-        let Some(made) = self.creations(slot, generation) else { return Duration::ZERO };
         let doubled = |first: Duration, times: u32| first * 2u32.pow(times.saturating_sub(1).min(10));
-        let pause = match made.given_up {
-            0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
-            times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
-        };
-        pause.saturating_sub(now.since(made.last))
+        let after_creation = self.creations(slot, generation).map(|made| {
+            let pause = match made.given_up {
+                0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
+                times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
+            };
+            pause.saturating_sub(now.since(made.last))
+        });
+        let repairs = self.repairs.iter().find(|known| known.slot == slot && known.generation == generation);
+        let after_repair = repairs
+            .map(|known| LONGEST_PAUSE.min(doubled(FIRST_PAUSE, known.count)).saturating_sub(now.since(known.last)));
+        after_creation.max(after_repair).unwrap_or_default()
     }
 
     /// Whether so many Machines were made for this slot by this recipe, and none came to serve, that a process that is to end

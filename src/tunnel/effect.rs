@@ -3,6 +3,7 @@
 
 use super::deeds::Deeds;
 use super::keys::TunnelKeys;
+use super::lane::Lane;
 use super::names;
 use super::now::Now;
 use super::observed::{
@@ -49,13 +50,13 @@ impl Observed {
             (Step::AllocateAddress(_), Reply::Address(address)) => self.in_app(|app| app.addresses.push(address)),
             (Step::ReleaseAddress(ip), _) => self.in_app(|app| app.addresses.retain(|address| address.ip != *ip)),
             (Step::CreateMachine(lane), Reply::Machine(machine)) => {
-                deeds.tried(lane.slot, &lane.generation, now);
+                self.note_creation(lane, deeds, now);
                 deeds.spelling = lane.recipe.deviations(&machine);
                 self.replace_machine(machine);
             }
             // Somebody may have changed it since, so how it differs is no spelling of Fly's.
             (Step::CreateMachine(lane), Reply::Twin(machine)) => {
-                deeds.tried(lane.slot, &lane.generation, now);
+                self.note_creation(lane, deeds, now);
                 self.replace_machine(machine);
             }
             (Step::StartMachine(id), _) => {
@@ -130,6 +131,16 @@ impl Observed {
                 _,
             ) => (self.app, self.objects) = (None, None),
         }
+    }
+
+    /// Takes note of a Machine that was made. Where another of its slot and generation runs, that one was edited.
+    fn note_creation(&self, lane: &Lane, deeds: &mut Deeds, now: Now) {
+        let is_of_it = |ours: &Ours| ours.slot == lane.slot && ours.generation == lane.generation;
+        let runs = |machine: &Machine| machine.state == State::Started && machine.ours.as_ref().is_some_and(is_of_it);
+        if self.our_app().is_some_and(|app| app.machines.iter().any(runs)) {
+            deeds.repaired(lane.slot, &lane.generation, now);
+        }
+        deeds.tried(lane.slot, &lane.generation, now);
     }
 
     /// Takes down how a Machine is now.

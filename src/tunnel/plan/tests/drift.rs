@@ -218,6 +218,22 @@ fn a_lane_that_runs_and_serves_nobody_is_told_with_what_to_do() {
     assert_eq!((reality.machines().len(), reality.machines()[0].id.as_str()), (1, "m1"), "{}", reality.story);
 }
 
+/// Somebody, or Fly itself, edits each Machine once it serves. The old one serves on, and is of the new one's own generation.
+#[test]
+fn an_edit_that_comes_back_each_time_is_repaired_later_each_time() {
+    let mut reality = serving();
+    let end = Duration::from_secs(3600);
+    while reality.now < end {
+        let serving = reality.our_app().machines.iter_mut().filter(|machine| !machine.passing.is_empty());
+        serving.for_each(|machine| machine.edits = vec!["env is another".into()]);
+        reality.forget_view();
+        work(&mut reality, Duration::from_secs(5));
+    }
+    let made = reality.story.matches("create Machine").count();
+    assert!((5..=25).contains(&made), "{made} in an hour:\n{}", reality.story);
+    assert_eq!(ready(&reality), "True", "{}", reality.story);
+}
+
 /// Another version may compare what this one does not: then each Machine counts as edited.
 #[test]
 fn a_machine_that_counts_as_edited_and_serves_waits_for_its_turn() {
