@@ -37,6 +37,7 @@ impl Context<'_> {
         let lanes = Lanes::new(self, app, objects, &keys.name);
         lanes.discard_useless()?;
         lanes.give_up_unreached()?;
+        lanes.clear_destroyed()?;
         lanes.wait_for_a_turn()?;
         lanes.free_control_ports()?;
         lanes.make_machines()?;

@@ -142,6 +142,8 @@ fn a_new_lane_whose_frpc_does_not_run_is_told_and_given_up() {
     assert!(message.contains("its pod is forbidden") && message.contains("the old lane serves on"), "{message}");
     work(&mut reality, Duration::from_secs(300));
     assert_eq!(reality.machines().len(), 1, "the new one is not left billed:\n{}", reality.story);
+    assert_eq!(reality.objects.deployments.len(), 1, "nor does its frpc run on:\n{}", reality.story);
+    assert_eq!(reality.objects.config_maps.len(), 1, "{}", reality.story);
     assert_eq!(reality.service.condition().map(|c| c.message.clone()), Some(message), "it is still told");
     work(&mut reality, Duration::from_secs(3600 * 6));
     let made = reality.story.matches("create Machine").count();
