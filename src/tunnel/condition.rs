@@ -35,6 +35,8 @@ pub enum Note {
     Warning(Warning),
     /// Fly cannot be asked, and the pods of frpc tell that users are served.
     FrpcConnected,
+    /// The Service is refused, and keeping its tunnel as it was fails, too.
+    Failure(Condition),
     /// Another owner has something to do with the Service.
     OtherOwner(OtherOwner),
     /// Somebody else put this Machine into the App.
@@ -293,6 +295,7 @@ impl fmt::Display for Note {
         match self {
             Note::Warning(warning) => f.write_str(warning.text()),
             Note::FrpcConnected => f.write_str("users are served all the same: frpc is connected to its Machine"),
+            Note::Failure(condition) => f.write_str(&condition.message),
             Note::OtherOwner(other) => f.write_str(&other.advice()),
             Note::Stranger { app, machine } => write!(
                 f,
@@ -339,7 +342,7 @@ impl Shown {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.notes.iter().filter_map(|note| match note {
             Note::Warning(warning) => Some(*warning),
-            Note::FrpcConnected | Note::OtherOwner(_) | Note::Stranger { .. } => None,
+            Note::FrpcConnected | Note::Failure(_) | Note::OtherOwner(_) | Note::Stranger { .. } => None,
         })
     }
 }

@@ -355,3 +355,68 @@ fn ready_tells_what_fly_tells_where_the_cluster_lets_us_list_nothing() {
     shows(&model, 0, &["Degraded"], "False");
     shows(&model, 1, &["Degraded"], "True");
 }
+
+/// A Service that serves: somebody writes what is no region, or its frpc stops running. Then its Machine is lost, and Fly gives no
+/// other for an hour. Both are told, and neither again at each attempt.
+#[test]
+fn two_things_that_are_wrong_at_once_are_not_told_in_turn() {
+    type Breaks = fn(&mut Faults);
+    let refusals: [(&str, Breaks); 3] = [
+        ("no capacity", |faults| faults.no_capacity = true),
+        ("over quota", |faults| faults.over_quota = true),
+        ("refused Machines", |faults| faults.machines_refused = true),
+    ];
+    for (name, breaks) in refusals {
+        for is_bad_region in [true, false] {
+            let (model, mut process) = serving();
+            let first = &names()[0];
+            if is_bad_region {
+                let mut state = model.state();
+                let mut service = state.services[&first.id].clone();
+                service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-region".into(), "No Where".into());
+                state.put(service);
+                drop(state);
+                process.go_on(2 * RESYNC);
+                shows(&model, 0, &["InvalidService"], "True");
+            } else {
+                give_up_a_new_lane(&model, &mut process);
+            }
+            let mut state = model.state();
+            breaks(&mut state.faults);
+            let app = state.apps.get_mut(&first.app).expect("it has an App");
+            for machine in &mut app.machines {
+                machine.state = "destroyed".into();
+                app.by_hand.insert(machine.id.clone());
+            }
+            drop(state);
+            process.go_on(10 * RESYNC);
+            let (posted, writes) = (process.posted, model.state().told().matches("shows").count());
+            process.go_on(50 * RESYNC);
+            let posted = process.posted - posted;
+            let writes = model.state().told().matches("shows").count() - writes;
+            assert!(
+                posted <= 2 && writes <= 2,
+                "{} {name}, bad region {is_bad_region}: {posted} events, {writes} writes",
+                model.state().told()
+            );
+            if is_bad_region {
+                shows(&model, 0, &["InvalidService"], "False");
+                let state = model.state();
+                let message = &state.services[&first.id].condition().expect("it has our condition").message;
+                assert!(message.contains("No Where") && message.contains("; Fly"), "{message}");
+            }
+        }
+    }
+}
+
+/// The Service moves to another region, and the cluster does not run the frpc of the new lane: that is given up.
+fn give_up_a_new_lane(model: &Model, process: &mut Process) {
+    let mut state = model.state();
+    state.faults.no_frpc = true;
+    let mut service = state.services[&names()[0].id].clone();
+    service.metadata.annotations.insert("fly-tunnel-operator.dev/fly-region".into(), "iad".into());
+    state.put(service);
+    drop(state);
+    process.go_on(10 * RESYNC);
+    shows(model, 0, &["FrpcUnavailable"], "True");
+}

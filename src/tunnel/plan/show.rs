@@ -6,6 +6,7 @@ use super::{BELIEVED, Context, Draft, Halt, Next, Plan, act, for_service, wait_f
 use crate::service::Service;
 use crate::service::port::Port;
 use crate::service::request::Warning;
+use crate::tunnel::Wanted;
 use crate::tunnel::condition::{Condition, Note, Read, Ready, Reason, Shown};
 use crate::tunnel::failure::{Attempt, Cause, Failure, Trouble};
 use crate::tunnel::observed::Machine;
@@ -75,9 +76,24 @@ impl Context<'_> {
         if condition.is_some() && nobody_looked {
             return Draft::new(Next::Look(Look::Frpc), None);
         }
-        let notes = if self.seen.frpc_connected == Some(true) { vec![Note::FrpcConnected] } else { Vec::new() };
-        let shown = condition.map(|condition| Shown { notes, ..Shown::new(self.seen.shown_addresses(), condition) });
+        let connected = (self.seen.frpc_connected == Some(true)).then_some(Note::FrpcConnected);
+        let shown = condition.map(|condition| {
+            let shown = Shown::new(self.seen.shown_addresses(), condition);
+            let shown = match self.tunnel.wanted() {
+                Wanted::Refused { message, .. } => self.refused(message, shown),
+                Wanted::Served(_) | Wanted::Removed | Wanted::Drained => shown,
+            };
+            Shown { notes: shown.notes.into_iter().chain(connected).collect(), ..shown }
+        });
         Draft::new(Next::TryAgain, shown)
+    }
+
+    /// The Service is refused: that is what its user can mend, so it stays the reason while something fails beside. The failure stands
+    /// behind it until what failed is done.
+    pub(super) fn refused(&self, message: &str, shown: Shown) -> Shown {
+        let unsolved = self.memory.trouble.as_ref().filter(|trouble| trouble.fresh || trouble.is_unsolved());
+        let failure = unsolved.and_then(|trouble| self.trouble_shown(trouble)).map(Note::Failure);
+        Shown { condition: Condition::invalid_service(message), notes: failure.into_iter().collect(), ..shown }
     }
 
     /// Our finalizer could not be written in an earlier pass. The Service was read again since, so it can be told now.
@@ -192,7 +208,8 @@ fn adds_the_finalizer(steps: &[Step]) -> bool {
 /// event each time.
 fn may_wait(shown: &Shown, service: &Service) -> bool {
     use Reason::*;
-    let no_worse = matches!(shown.condition.reason, Serving | Provisioning | Updating | Degraded | Deleting);
+    let no_worse =
+        matches!(shown.condition.reason, Serving | Provisioning | Updating | Degraded | FrpcUnavailable | Deleting);
     let failed = Read::of(service).is_some_and(|read| read.reason.is_failure());
     no_worse && failed && shown.addresses == service.addresses()
 }
