@@ -234,7 +234,15 @@ mod tests {
         let world = model.world(Events::counted().0, desired::tunnel);
         let tunnel = examples::tunnel();
         let (slot, recipe) = (crate::tunnel::lane::SlotId::tcp(0), examples::recipe());
-        let lane = Lane { slot, recipe, generation: "g".into(), name: "frps-g-0-1".into(), control_port: 7000 };
+        let lane = Lane {
+            slot,
+            recipe,
+            generation: "g".into(),
+            name: "frps-g-0-1".into(),
+            control_port: 7000,
+            probe_port: Some(7001),
+            pool: 50,
+        };
         let frpc = Frpc { lane, machine: "m1".into(), secret: "the-secret".into() };
         let write = || write_deployment(&world, &frpc, &tunnel, &Observed::default());
         write().expect("it is made");

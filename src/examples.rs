@@ -10,7 +10,7 @@ use crate::service::{Service, ServicePort};
 use crate::tunnel::condition::Shown;
 use crate::tunnel::lane::{Forward, Recipe};
 use crate::tunnel::names::{self, DEFAULT_CLASS, Owner};
-use crate::tunnel::settings::{PodFile, Settings};
+use crate::tunnel::settings::{PodFile, ServiceChecks, Settings};
 use crate::tunnel::{Tunnel, TunnelId, desired, imagine};
 
 /// Random numbers that are the same in every run with one seed (SplitMix64).
@@ -41,7 +41,7 @@ pub fn owner() -> Owner {
 pub fn defaults() -> ServiceSettings {
     let size = MachineSize::parse("shared-cpu-1x").expect("a size");
     let lane = LaneSettings::new("ord".into(), size);
-    ServiceSettings { lane, forward: ForwardSettings::default() }
+    ServiceSettings { lane, forward: ForwardSettings::default(), replicas: 1 }
 }
 
 /// Settings as the flags' defaults have them, with shorter names of images.
@@ -52,7 +52,7 @@ pub fn settings() -> Settings {
         frpc_image: "frpc:1".into(),
         frpc_pod: PodFile::default(),
         control_port_base: 7000,
-        service_checks: true,
+        service_checks: ServiceChecks::Tunnel,
         settle_time: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(60),
         finalizer: names::finalizer(&owner().class),
@@ -108,6 +108,6 @@ pub fn recipe() -> Recipe {
         frps_image: "frps:1".into(),
         frpc_image: "frpc:1".into(),
         frpc_pod: PodFile::default(),
-        service_checks: true,
+        service_checks: ServiceChecks::Tunnel,
     }
 }

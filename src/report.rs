@@ -101,11 +101,15 @@ pub fn unwritten(world: &World, service: &Service, text: &str, permit: &Permit) 
 fn event(before: &Service, shown: &Shown, told: &Told) -> Option<(EventType, &'static str)> {
     let was = Read::of(before);
     Some(match shown.condition.reason {
+        Reason::ServingDegraded => (EventType::Warning, "DegradedLoadBalancer"),
         reason if reason.is_failure() => (EventType::Warning, "SyncLoadBalancerFailed"),
         Reason::Provisioning if before.condition().is_none() => (EventType::Normal, "EnsuringLoadBalancer"),
         Reason::Serving if is(&was, Reason::Updating) => (EventType::Normal, "UpdatedLoadBalancer"),
         Reason::Serving if is(&was, Reason::Serving) && before.addresses() == shown.addresses => return None,
         Reason::Serving => (EventType::Normal, "EnsuredLoadBalancer"),
+        Reason::Updating if before.addresses().is_empty() && !shown.addresses.is_empty() => {
+            (EventType::Normal, "EnsuredLoadBalancer")
+        }
         Reason::Deleting if !is(&was, Reason::Deleting) && !told.deleting => {
             (EventType::Normal, "DeletingLoadBalancer")
         }
@@ -168,7 +172,7 @@ mod tests {
     fn condition(reason: Reason) -> Condition {
         match reason {
             Reason::Provisioning => Condition::provisioning(),
-            Reason::Serving => Condition::serving([192, 0, 2, 1].into()),
+            Reason::Serving => Condition::serving([192, 0, 2, 1].into(), 1),
             Reason::Updating => Condition::taking_over(),
             Reason::Deleting => Condition::deleting(),
             _ => Condition::fly_unavailable("down"),

@@ -51,8 +51,8 @@ flags! {
         "Size of a Fly Machine")
     FLY_API_URL("fly-api-url", "FLY_FLAPS_BASE_URL", "URL", Some("https://api.machines.dev"),
         "Fly's Machines API")
-    FLY_SERVICE_CHECKS("fly-service-checks", "FLY_SERVICE_CHECKS", BOOL, Some("true"),
-        "Let Fly check each Service port before it routes to it. false: the address is shown once the Machine has started and frpc is available")
+    FLY_SERVICE_CHECKS("fly-service-checks", "FLY_SERVICE_CHECKS", "true|tcp|false", Some("true"),
+        "Let Fly check each Service port before it routes to it: through the tunnel and by a knock at the port. tcp: by the knock alone. false: the address is shown once the Machine has started and frpc is available")
     FLY_SETTLE_TIME("fly-settle-time", "FLY_SETTLE_TIME", "DURATION", Some("10s"),
         "How long Fly's edges take to learn of a change: waited between a new lane healthy and an old one cordoned")
     LOAD_BALANCER_CLASS("load-balancer-class", "LOAD_BALANCER_CLASS", "CLASS", Some("fly-tunnel-operator.dev/lb"),
@@ -73,8 +73,8 @@ flags! {
         "How often Services are listed")
     RESYNC_INTERVAL("resync-interval", "RESYNC_INTERVAL", "DURATION", Some("60s"),
         "Fly and the cluster are swept twice in this time for what is not as it was left")
-    DRAIN_TIMEOUT("drain-timeout", "DRAIN_TIMEOUT", "DURATION", Some("60s"),
-        "How long a replaced lane keeps its established connections; at least the settle time")
+    DRAIN_TIMEOUT("drain-timeout", "DRAIN_TIMEOUT", "DURATION", Some("5m"),
+        "How long a replaced lane keeps its established connections; at least the settle time. A tunnel has at most three lanes that retire")
     WORKERS("workers", "WORKERS", "COUNT", Some("32"),
         "Tunnels worked on at once")
     LEADER_ELECT("leader-elect", "LEADER_ELECT", BOOL, Some("true"),

@@ -108,6 +108,7 @@ impl Config {
             },
             settings: Settings {
                 defaults: Arc::new(ServiceSettings {
+                    replicas: 1,
                     lane: LaneSettings::new(
                         given.parsed(&flags::FLY_REGION, annotations::region)?,
                         given.parsed(&flags::FLY_MACHINE_SIZE, MachineSize::parse)?,
@@ -118,7 +119,7 @@ impl Config {
                 frpc_image: given.parsed(&flags::FRPC_IMAGE, values::image)?,
                 frpc_pod: given.optional(&flags::FRPC_POD_FILE, values::pod_file)?.unwrap_or_default(),
                 control_port_base: given.parsed(&flags::CONTROL_PORT_BASE, values::port)?,
-                service_checks: given.parsed(&flags::FLY_SERVICE_CHECKS, values::bool)?,
+                service_checks: given.parsed(&flags::FLY_SERVICE_CHECKS, values::service_checks)?,
                 settle_time,
                 drain_timeout,
                 finalizer: names::finalizer(&class),

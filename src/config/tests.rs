@@ -2,6 +2,7 @@
 
 use super::flags::Command;
 use super::*;
+use crate::tunnel::settings::ServiceChecks;
 
 fn resolve(extra: &[(&str, &str)]) -> Result<Config, String> {
     let mut all = vec![("FLY_API_TOKEN", "fo1_t"), ("FLY_ORG", "personal"), ("FLY_REGION", "ord")];
@@ -19,9 +20,9 @@ fn defaults_are_those_of_the_table() {
     let config = resolve(&[]).expect("the required ones are given");
     assert_eq!(config.class, names::DEFAULT_CLASS);
     assert_eq!(config.settings.settle_time, Duration::from_secs(10));
-    assert_eq!(config.settings.drain_timeout, Duration::from_secs(60));
+    assert_eq!(config.settings.drain_timeout, Duration::from_secs(300));
     assert_eq!(config.workers, 32);
-    assert!(config.settings.service_checks);
+    assert_eq!(config.settings.service_checks, ServiceChecks::Tunnel);
     assert_eq!(config.mode, Mode::Serve);
     let [lease_duration, renew_deadline, retry_period] = [60, 40, 10].map(Duration::from_secs);
     assert_eq!(config.election, Some(Timings { lease_duration, renew_deadline, retry_period }));
@@ -41,7 +42,7 @@ fn a_bad_or_missing_value_names_the_flag_what_was_given_and_what_is_allowed() {
         ("FLY_REGION", "Chicago", "--fly-region", "such as ord"),
         ("FLY_MACHINE_SIZE", "huge", "--fly-machine-size", "shared-cpu-1x"),
         ("FLY_FLAPS_BASE_URL", "api.machines.dev", "--fly-api-url", "https://api.machines.dev"),
-        ("FLY_SERVICE_CHECKS", "yes", "--fly-service-checks", "true or false"),
+        ("FLY_SERVICE_CHECKS", "yes", "--fly-service-checks", "true, tcp or false"),
         ("FLY_SETTLE_TIME", "10", "--fly-settle-time", "10s"),
         ("DRAIN_TIMEOUT", "5s", "--drain-timeout", "at least 10s"),
         ("POLL_INTERVAL", "0s", "--poll-interval", "at least 100ms"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::telemetry::log::LogFormat;
-use crate::tunnel::settings::PodFile;
+use crate::tunnel::settings::{PodFile, ServiceChecks};
 
 /// Nobody waits longer than that, and clocks can be added to it.
 const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -20,6 +20,15 @@ pub(super) fn duration(least: Duration) -> impl Fn(&str) -> Result<Duration, Str
 
 pub(super) fn bool(value: &str) -> Result<bool, String> {
     value.parse().map_err(|_| "give true or false".into())
+}
+
+pub(super) fn service_checks(value: &str) -> Result<ServiceChecks, String> {
+    match value {
+        "true" => Ok(ServiceChecks::Tunnel),
+        "tcp" => Ok(ServiceChecks::Tcp),
+        "false" => Ok(ServiceChecks::Off),
+        _ => Err("give true, tcp or false".into()),
+    }
 }
 
 pub(super) fn port(value: &str) -> Result<u16, String> {

@@ -154,6 +154,7 @@ impl Work {
                                 break;
                             }
                             Err(failure) => {
+                                self.memory.step_failed(&step, &failure);
                                 self.failed(Attempt::of(&step), failure);
                                 break;
                             }

@@ -25,9 +25,12 @@ impl State {
         let lost = machine.host_status.as_deref() == Some("unreachable");
         let serves = machine.state == "started" && !lost && self.is_connected(machine);
         let checked = machine.config.iter().flat_map(|config| &config.services).filter(|s| !s["checks"].is_null());
-        let checks = checked.map(|service| CheckResult {
-            name: format!("servicecheck-00-tcp-{}", service["internal_port"]),
-            status: if serves { "passing".into() } else { "critical".into() },
+        let checks = checked.flat_map(|service| {
+            let types = service["checks"].as_array().into_iter().flatten().filter_map(|check| check["type"].as_str());
+            types.map(move |kind| CheckResult {
+                name: format!("servicecheck-00-{kind}-{}", service["internal_port"]),
+                status: if serves { "passing".into() } else { "critical".into() },
+            })
         });
         let mut shown = Machine { checks: checks.collect(), ..machine.clone() };
         if lost {

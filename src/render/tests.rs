@@ -25,7 +25,7 @@ fn lane() -> Lane {
     recipe.frps_image = "fatedier/frps:v0.71.0".into();
     recipe.frpc_image = "fatedier/frpc:v0.71.0".into();
     let (generation, name) = ("0a1b2c3d4e".into(), "frps-0a1b2c3d4e-0-1".into());
-    Lane { slot: SlotId::tcp(0), recipe, generation, name, control_port: 7000 }
+    Lane { slot: SlotId::tcp(0), recipe, generation, name, control_port: 7000, probe_port: Some(7001), pool: 50 }
 }
 
 /// An owner's ID, and the tunnel of its Service `default/web`.

@@ -13,6 +13,10 @@ const PREFIX: &str = "fly-tunnel-operator.dev/";
 /// How much of a bad value is told; an annotation may hold 256 KiB.
 const LONGEST_VALUE: usize = 100;
 
+/// Each lane holds up to 122 of the 2,048 connections that Fly's edge lets an App have: two pods of frpc, one of which follows the other, with
+/// 50 ready connections, 10 more and the control connection each.
+pub const MOST_REPLICAS: u8 = 5;
+
 /// Annotations that the Go operator of the same name wrote: a Service with one of them may have an App of its making.
 const LEGACY: [&str; 5] = ["fly-app", "machine-id", "frpc-deployment", "ip-id", "public-ip"];
 
@@ -28,7 +32,7 @@ const TABLE: &[(&str, Reader)] = &[
     ("frpc-memory-request", |all, value| set(&mut all.lane.resources.memory_request, quantity(value))),
     ("frpc-memory-limit", |all, value| set(&mut all.lane.resources.memory_limit, quantity(value))),
     ("bandwidth-limit", |all, value| set(&mut all.forward.bandwidth_limit, bandwidth(value).map(Some))),
-    ("replicas", |_, value| only(value, "1", "more than one lane")),
+    ("replicas", |all, value| set(&mut all.replicas, replicas(value))),
     ("proxy-protocol", |_, value| only(value, "", "the PROXY protocol")),
     ("tunnel-group", |_, value| only(value, "", "sharing a tunnel")),
 ];
@@ -100,6 +104,11 @@ fn only(value: &str, allowed: &str, what: &str) -> Result<(), String> {
     if value == allowed { Ok(()) } else { Err(format!("this version does not do {what} yet: remove the annotation")) }
 }
 
+fn replicas(value: &str) -> Result<u8, String> {
+    let number = value.parse().ok().filter(|number| (1..=MOST_REPLICAS).contains(number));
+    number.ok_or_else(|| format!("give the number of lanes, from 1 to {MOST_REPLICAS}"))
+}
+
 /// A bandwidth as frp reads it (`pkg/config/types`, `BandwidthQuantity`): a number of KiB or MiB. A whole number above zero
 /// is asked for, as frpc ends where it is given less than a byte. It keeps the bytes in an `int` (`client/proxy`), which has 32
 /// bits on a small ARM board: more than fits ends it at the first connection.
@@ -143,12 +152,13 @@ mod tests {
             ("frpc-cpu-limit", "0.5"),
             ("frpc-memory-request", "64Mi"),
             ("bandwidth-limit", "10MB"),
-            ("replicas", "1"),
+            ("replicas", "5"),
             ("public-ip", "left to legacy()"),
         ]);
         all.insert("example.com/anything".into(), "goes".into());
         let read = read(&all, &defaults()).expect("all are allowed");
         assert_eq!(read.forward.bandwidth_limit.as_deref(), Some("10MB"));
+        assert_eq!(read.replicas, 5);
         let read = &read.lane;
         assert_eq!(read.region, "ord,iad");
         assert_eq!(read.size.to_string(), "performance-1x");
@@ -182,7 +192,11 @@ mod tests {
             ("bandwidth-limit", "99999999999999999999KB", "2047MB at most"),
             ("frpc-memory-limit", "99999999MB", "quantity"),
             ("frpc-memory-limit", "1e999", "quantity"),
-            ("replicas", "2", "more than one lane"),
+            ("replicas", "0", "from 1 to 5"),
+            ("replicas", "6", "from 1 to 5"),
+            ("replicas", "two", "from 1 to 5"),
+            ("replicas", "-1", "from 1 to 5"),
+            ("replicas", "", "from 1 to 5"),
             ("proxy-protocol", "v2", "PROXY protocol"),
             ("tunnel-group", "web", "sharing a tunnel"),
             ("fly-regoin", "ord", "fly-region"),

@@ -176,7 +176,7 @@ mod tests {
             (|s| s.spec.ports.clear(), "no ports"),
             (|s| s.spec.cluster_ip = "None".into(), "no ClusterIP"),
             (|s| s.spec.internal_traffic_policy = Some("Local".into()), "use Cluster"),
-            (|s| s.metadata.annotations.extend([("fly-tunnel-operator.dev/replicas".into(), "3".into())]), "replicas"),
+            (|s| s.metadata.annotations.extend([("fly-tunnel-operator.dev/replicas".into(), "6".into())]), "replicas"),
             (|s| s.spec.load_balancer_source_ranges = vec!["10.0.0.0/8".into()], "10.0.0.0/8"),
         ];
         for (edit, expected) in table {

@@ -13,6 +13,8 @@ use super::machine_size::MachineSize;
 pub struct ServiceSettings {
     pub lane: LaneSettings,
     pub forward: ForwardSettings,
+    /// How many lanes are wanted, 1 to 5. It is in no recipe: more or fewer lanes leave the others as they are.
+    pub replicas: u8,
 }
 
 /// Choices for a lane as a whole.

@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::SystemTime;
 
+pub use super::note::{Note, OtherOwner};
 pub use super::ready::Ready;
+use super::ready::{leading_rfc3339, rfc3339};
 pub use super::reason::Reason;
 use crate::service::Service;
 use crate::service::request::Warning;
@@ -29,44 +32,41 @@ pub struct Condition {
     message: String,
 }
 
-/// A note on a Service that is served all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    Warning(Warning),
-    /// Fly cannot be asked, and the pods of frpc tell that users are served.
-    FrpcConnected,
-    /// The Service is refused, and keeping its tunnel as it was fails, too.
-    Failure(Condition),
-    /// Another owner has something to do with the Service.
-    OtherOwner(OtherOwner),
-    /// Somebody else put this Machine into the App.
-    Stranger {
-        app: String,
-        machine: String,
-    },
-}
-
-/// Another owner's App that has something to do with a Service of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherOwner {
-    /// Objects in the operator's namespace say that this App serves it.
-    Objects { app: String },
-    /// This App has an address that the Service shows.
-    Holder { app: String },
-}
-
 /// The tunnel is on its way, or serves.
 impl Condition {
     fn new(reason: Reason, message: impl Into<String>) -> Condition {
         Condition { reason, message: message.into() }
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     pub fn provisioning() -> Condition {
         Condition::new(Reason::Provisioning, "the tunnel is being made")
     }
 
-    pub fn serving(address: Ipv4Addr) -> Condition {
-        Condition::new(Reason::Serving, format!("serving at {address}"))
+    /// By so many lanes.
+    pub fn serving(address: Ipv4Addr, lanes: usize) -> Condition {
+        let by = if lanes > 1 { format!("{BY}{lanes} lanes") } else { String::new() };
+        Condition::new(Reason::Serving, format!("serving at {address}{by}"))
+    }
+
+    /// More lanes are wanted than there were.
+    pub fn lanes_join(serving: usize, wanted: usize) -> Condition {
+        Condition::new(Reason::Updating, format!("{serving} of {wanted} lanes serve, and the others are being made"))
+    }
+
+    /// Fewer lanes are wanted than there were.
+    pub fn lanes_leave() -> Condition {
+        Condition::new(Reason::Updating, "lanes that are not wanted any more are closed")
+    }
+
+    /// Lanes are missing since that time. `missing` tells which, and why.
+    pub fn serving_degraded(serving: usize, wanted: usize, since: SystemTime, missing: &str) -> Condition {
+        let since = rfc3339(since);
+        let message = format!("{serving} of {wanted} lanes serve{SINCE}{since}: {missing}");
+        Condition::new(Reason::ServingDegraded, message)
     }
 
     pub fn taking_over() -> Condition {
@@ -250,60 +250,9 @@ impl Condition {
     }
 }
 
-fn fails_to_start(app: &str) -> String {
+/// The advice where Machines are made again and again.
+pub(super) fn fails_to_start(app: &str) -> String {
     format!("Machines of the App {app} do not come to serve and are made again; `fly logs --app {app}` may tell why")
-}
-
-impl OtherOwner {
-    /// Why the Service is left to that owner, and what to do while this operator is installed.
-    pub fn advice(&self) -> String {
-        match self {
-            OtherOwner::Objects { .. } => self.text("Was --cluster-name changed? Give the old one back"),
-            OtherOwner::Holder { .. } => {
-                self.text("Were --cluster-name and --namespace changed? Give the old ones back")
-            }
-        }
-    }
-
-    /// Why the Service is left to that owner, and what to do for `--drain`.
-    pub fn advice_to_drain(&self) -> String {
-        match self {
-            OtherOwner::Objects { .. } => self.text("Give --drain the --cluster-name of the operator that made it"),
-            OtherOwner::Holder { .. } => {
-                self.text("Give --drain the --cluster-name and --namespace of the operator that made it")
-            }
-        }
-    }
-
-    fn text(&self, what_to_do: &str) -> String {
-        match self {
-            OtherOwner::Objects { app } => format!(
-                "objects of another owner in the operator's namespace are for this Service: their Fly App {app} may serve it \
-                 and be billed, and is left alone. {what_to_do}. Only if `fly apps list` has no such App, or it serves another \
-                 cluster, delete the Deployments, ConfigMaps and Secrets with the label fly-tunnel-operator.dev/app={app}"
-            ),
-            OtherOwner::Holder { app } => format!(
-                "the Fly App {app} of another owner has the address that the Service shows, may serve it and is billed; it is \
-                 left alone. {what_to_do}. If it is not wanted any more, `fly apps destroy {app}`"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Note::Warning(warning) => f.write_str(warning.text()),
-            Note::FrpcConnected => f.write_str("users are served all the same: frpc is connected to its Machine"),
-            Note::Failure(condition) => f.write_str(&condition.message),
-            Note::OtherOwner(other) => f.write_str(&other.advice()),
-            Note::Stranger { app, machine } => write!(
-                f,
-                "somebody put the Machine {machine} into the App: it is left alone, is billed, and may get traffic. If nobody wants \
-                 it, `fly machine destroy --app {app} --force {machine}`"
-            ),
-        }
-    }
 }
 
 impl fmt::Display for Condition {
@@ -311,6 +260,10 @@ impl fmt::Display for Condition {
         write!(f, "{}: {}", self.reason, self.message)
     }
 }
+
+/// It stands before the number of lanes that serve, and before the time since which some do not.
+const BY: &str = " by ";
+const SINCE: &str = ", since ";
 
 /// It stands between the message and each of its notes.
 const SEPARATOR: &str = "; ";
@@ -342,7 +295,7 @@ impl Shown {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.notes.iter().filter_map(|note| match note {
             Note::Warning(warning) => Some(*warning),
-            Note::FrpcConnected | Note::Failure(_) | Note::OtherOwner(_) | Note::Stranger { .. } => None,
+            _ => None,
         })
     }
 }
@@ -374,6 +327,18 @@ impl Read {
         Some(Read { reason: Reason::named(&condition.reason)?, message: condition.message.clone() })
     }
 
+    /// The number of lanes that serve, or served when all did. 1 where it does not tell.
+    pub fn lanes(&self) -> usize {
+        let number = self.message.split_once(BY).and_then(|(_, rest)| rest.split_once(' ')?.0.parse().ok());
+        number.filter(|_| self.reason == Reason::Serving).unwrap_or(1)
+    }
+
+    /// Since when lanes are missing, if some are.
+    pub fn degraded_since(&self) -> Option<SystemTime> {
+        let (_, rest) = self.message.split_once(SINCE).filter(|_| self.reason == Reason::ServingDegraded)?;
+        leading_rfc3339(rest)
+    }
+
     /// Whether the warning stands in it, as a note of its own.
     pub fn warns(&self, warning: Warning) -> bool {
         self.message.split(SEPARATOR).any(|part| part == warning.text())
@@ -393,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_condition_is_read_back_with_its_warnings() {
-        let condition = Condition::serving(Ipv4Addr::new(192, 0, 2, 1));
+        let condition = Condition::serving(Ipv4Addr::new(192, 0, 2, 1), 1);
         let notes = vec![Note::Warning(Warning::LoadBalancerIp)];
         let shown = Shown { notes, ..Shown::new(Vec::new(), condition) };
         let mut service = examples::service();
@@ -403,5 +368,21 @@ mod tests {
         let read = Read::of(&service).expect("it is ours");
         assert_eq!(read.reason, Reason::Serving);
         assert_eq!(Warning::ALL.map(|warning| read.warns(warning)), [false, true]);
+        assert_eq!((read.lanes(), read.degraded_since()), (1, None));
+    }
+
+    #[test]
+    fn the_number_of_lanes_and_the_time_are_read_back() {
+        let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(60);
+        for (condition, lanes, degraded_since) in [
+            (Condition::serving(Ipv4Addr::new(192, 0, 2, 1), 3), 3, None),
+            (Condition::serving_degraded(1, 2, since, "lane 1 is being repaired"), 1, Some(since)),
+            (Condition::no_capacity("it stood by 3 lanes, since 1970-01-01T00:01:00Z"), 1, None),
+        ] {
+            let mut service = examples::service();
+            examples::show(&mut service, &Shown::new(Vec::new(), condition));
+            let read = Read::of(&service).expect("it is ours");
+            assert_eq!((read.lanes(), read.degraded_since()), (lanes, degraded_since), "{read}");
+        }
     }
 }

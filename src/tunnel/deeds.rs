@@ -17,6 +17,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// An edit so long after the last is not of the same row.
 const A_ROW: Duration = Duration::from_secs(3600);
 
+/// So many failures in a row are more than a bad moment of Fly's.
+const A_FEW: u32 = 3;
+
 /// So many Machines in a row that do not come to serve are no accident.
 const MANY: u32 = 4;
 
@@ -67,6 +70,8 @@ struct Creations {
     generation: String,
     count: u32,
     last: Duration,
+    /// How often Fly did not make one since the last was made.
+    refused: u32,
     /// How often such a Machine ran, nobody was reached through it, and it was given up.
     given_up: u32,
     /// Why the cluster did not run its frpc, as far as that is known.
@@ -77,7 +82,7 @@ impl Deeds {
     /// Takes note of a Machine that was made or started. Another generation of the slot begins to count anew.
     pub fn tried(&mut self, slot: SlotId, generation: &str, now: Now) {
         let made = self.entry(slot, generation);
-        (made.count, made.last) = (made.count + 1, now.monotonic);
+        (made.count, made.last, made.refused) = (made.count + 1, now.monotonic, 0);
     }
 
     /// Takes note of a Machine that is to take the place of an edited one, which serves. Edits that come now and then are no row.
@@ -87,6 +92,11 @@ impl Deeds {
         self.repairs.retain(|known| known.slot != slot);
         let (generation, last) = (generation.to_owned(), now.monotonic);
         self.repairs.push(Repairs { slot, generation, count: count + 1, last });
+    }
+
+    /// Takes note that Fly did not make a Machine.
+    pub fn refused(&mut self, slot: SlotId, generation: &str) {
+        self.entry(slot, generation).refused += 1;
     }
 
     /// Takes note that a Machine was given up through which nobody was reached.
@@ -119,7 +129,7 @@ impl Deeds {
         self.creations.retain(|known| !is_of_this_slot(known) || known.generation == generation);
         let index = self.creations.iter().position(is_of_this_slot).unwrap_or_else(|| {
             let (generation, last) = (generation.to_owned(), Duration::ZERO);
-            self.creations.push(Creations { slot, generation, count: 0, last, given_up: 0, why: None });
+            self.creations.push(Creations { slot, generation, count: 0, last, refused: 0, given_up: 0, why: None });
             self.creations.len() - 1
         });
         &mut self.creations[index]
@@ -130,6 +140,7 @@ impl Deeds {
         let doubled = |first: Duration, times: u32| first * 2u32.pow(times.saturating_sub(1).min(10));
         let after_creation = self.creations(slot, generation).map(|made| {
             let pause = match made.given_up {
+                0 if made.count == 0 => Duration::ZERO,
                 0 => LONGEST_PAUSE.min(doubled(FIRST_PAUSE, made.count)),
                 times => LONGEST_PAUSE_UNREACHED.min(doubled(FIRST_PAUSE_UNREACHED, times)),
             };
@@ -150,6 +161,26 @@ impl Deeds {
     /// Whether Machines were made again and again for this slot by this recipe, and none came to serve.
     pub fn fails_to_start(&self, slot: SlotId, generation: &str) -> bool {
         self.creations(slot, generation).is_some_and(|made| made.count > 1 || made.given_up > 0)
+    }
+
+    /// Whether a lane of this slot and recipe could not be made, or did not come to serve, and none has served since.
+    pub fn fails(&self, slot: SlotId, generation: &str) -> bool {
+        self.refusals(slot, generation) > 0 || self.fails_to_start(slot, generation)
+    }
+
+    /// Whether such a lane failed so often that nobody waits for it.
+    pub fn is_stuck(&self, slot: SlotId, generation: &str) -> bool {
+        self.refusals(slot, generation) >= A_FEW || self.fails_to_start(slot, generation)
+    }
+
+    /// How often in a row Fly did not make a Machine for this slot and recipe.
+    pub fn refusals(&self, slot: SlotId, generation: &str) -> u32 {
+        self.creations(slot, generation).map_or(0, |made| made.refused)
+    }
+
+    /// Whether one Machine was made for this slot by this recipe since the last that served.
+    pub fn is_first_try(&self, slot: SlotId, generation: &str) -> bool {
+        self.creations(slot, generation).is_some_and(|made| made.count == 1)
     }
 
     /// Why the cluster did not run the frpc of the Machine that was given up last for this slot and recipe.

@@ -88,7 +88,8 @@ impl Observed {
                 let name = names::lane_object(app, &frpc.machine);
                 let object = LaneObject { name, machine: frpc.machine.clone() };
                 let recipe = Some(frpc.lane.recipe.to_text().into());
-                let config_map = ConfigMap { object, recipe, created_at: super::ready::rfc3339(now.wall), uid };
+                let slot = frpc.lane.slot;
+                let config_map = ConfigMap { object, slot, recipe, created_at: super::ready::rfc3339(now.wall), uid };
                 self.in_objects(|objects| {
                     objects.copies.config_maps.retain(|known| *known != config_map.object.name);
                     objects.config_maps.push(config_map);

@@ -125,6 +125,7 @@ impl Imagination {
                 machine.state = State::Started;
                 if with_frpc.contains(&machine.id) {
                     machine.passing = machine.user_ports().collect();
+                    machine.probe_passes = machine.probe_passes.map(|_| true);
                 }
             }
         }
@@ -146,10 +147,13 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
         cordoned: false,
         created_at: created_at(now),
         region: String::new(),
+        host: None,
         ours: Some(Ours {
             generation: lane.generation.clone(),
             slot: lane.slot,
             control_port: lane.control_port,
+            probe_port: lane.probe_port,
+            pool: lane.pool,
             retiring_since: None,
             spelling: None,
             recipe: Some(lane.recipe.to_text().into()),
@@ -160,6 +164,7 @@ fn machine(id: String, lane: &Lane, now: Now) -> Machine {
         edits: Vec::new(),
         exposed: lane.recipe.exposed(lane.control_port),
         passing: Vec::new(),
+        probe_passes: lane.probe_port.map(|_| false),
     }
 }
 

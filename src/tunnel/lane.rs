@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::hash::hash;
-use super::settings::{PodFile, Settings};
+use super::settings::{PodFile, ServiceChecks, Settings};
 use crate::service::port::Port;
 use crate::service::request::Wish;
 use crate::service::settings::{ForwardSettings, LaneSettings};
 
 /// The format of the frp configuration that render writes. Raise it only where a lane made before would be wrong: it
 /// moves every tunnel.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Everything that a lane is made from. Lanes are immutable: where any of it changes, lanes of a new generation take
 /// over from those of the old.
@@ -35,8 +35,8 @@ pub struct Recipe {
     pub frpc_image: String,
     #[serde(default, skip_serializing_if = "is_default")]
     pub frpc_pod: PodFile,
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub service_checks: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub service_checks: ServiceChecks,
 }
 
 /// A port, and where it goes.
@@ -64,6 +64,15 @@ impl Recipe {
             frpc_pod: settings.frpc_pod.clone(),
             service_checks: settings.service_checks,
         }
+    }
+
+    /// The same for the lane of that index: its list of regions begins elsewhere, so that the lanes spread over all of them.
+    pub fn of_index(mut self, index: u8) -> Recipe {
+        let mut regions: Vec<&str> = self.lane.region.split(',').collect();
+        let first = usize::from(index) % regions.len();
+        regions.rotate_left(first);
+        self.lane.region = regions.join(",");
+        self
     }
 
     /// Ten hex digits that differ wherever the recipe does.
@@ -104,21 +113,14 @@ impl Recipe {
     pub fn exposed(&self, control_port: u16) -> Vec<Exposed> {
         let exposed = |port: Port, checked| Exposed { port, internal: port.number, checked };
         let control = exposed(Port::tcp(control_port), false);
-        let of_users = self.forwards.iter().map(|forward| exposed(forward.port, self.service_checks));
+        let of_users =
+            self.forwards.iter().map(|forward| exposed(forward.port, self.service_checks != ServiceChecks::Off));
         std::iter::once(control).chain(of_users).collect()
     }
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-fn is_true(value: &bool) -> bool {
-    *value
 }
 
 /// The place of a lane among those that a tunnel wants.
@@ -164,6 +166,22 @@ pub struct Lane {
     /// The Machine's name.
     pub name: String,
     pub control_port: u16,
+    /// The port of frps behind which frpc answers Fly's check through the tunnel, if there is one. No Fly service exposes it.
+    pub probe_port: Option<u16>,
+    /// So many connections does its frpc keep ready.
+    pub pool: u16,
+}
+
+/// Ready connections of all frpcs of a tunnel together, so that a user does not wait for one to be dialled; and what users that still
+/// arrive at a cordoned lane live on.
+pub const POOL: u16 = 50;
+
+/// No lane has fewer, however many there are.
+const SMALLEST_POOL: u16 = 10;
+
+/// The part of a lane in the pool of a tunnel with so many lanes. It stays as it is when their number changes.
+pub fn pool(replicas: u8) -> u16 {
+    (POOL / u16::from(replicas.max(1))).max(SMALLEST_POOL)
 }
 
 /// The frpc of a lane whose Machine exists.
@@ -177,7 +195,7 @@ pub struct Frpc {
 }
 
 /// The first port from `base` that is not taken; after the last port the search goes on from 1024.
-pub fn control_port(base: u16, taken: impl Fn(u16) -> bool) -> Option<u16> {
+pub fn free_port(base: u16, taken: impl Fn(u16) -> bool) -> Option<u16> {
     (base..=u16::MAX).chain(1024..base).find(|port| !taken(*port))
 }
 
@@ -216,7 +234,7 @@ mod tests {
             |r| r.frps_image = "frps:2".into(),
             |r| r.frpc_image = "frpc:2".into(),
             |r| r.frpc_pod.priority_class_name = Some("high".into()),
-            |r| r.service_checks = false,
+            |r| r.service_checks = ServiceChecks::Tcp,
         ];
         let mut generations: Vec<String> = edits
             .iter()
@@ -236,15 +254,30 @@ mod tests {
     fn a_generation_never_changes_by_an_upgrade_alone() {
         let hashed = r#"{"address":"192.0.2.1","forwards":[{"port":"80/tcp","to":"10.96.0.7"},{"port":"443/tcp","to":"10.96.0.7"}],"frpc_image":"frpc:1","frps_image":"frps:1","keys":"k1","region":"ord","resources":{"cpu_request":"10m","memory_limit":"128Mi","memory_request":"32Mi"},"size":"shared-cpu-1x"}"#;
         assert_eq!(recipe().to_text(), hashed);
-        assert_eq!(recipe().generation(), "f120354ea1", "if this is on purpose, raise FORMAT and pin the new value");
+        assert_eq!(recipe().generation(), "d41a3cbe80", "if this is on purpose, raise FORMAT and pin the new value");
+    }
+
+    #[test]
+    fn each_lane_begins_the_list_of_regions_elsewhere() {
+        let mut recipe = recipe();
+        recipe.lane.region = "ord,iad,cdg".into();
+        let region = |index| recipe.clone().of_index(index).lane.region;
+        assert_eq!([0, 1, 2, 3].map(region), ["ord,iad,cdg", "iad,cdg,ord", "cdg,ord,iad", "ord,iad,cdg"]);
+        recipe.lane.region = "ord".into();
+        assert_eq!(recipe.clone().of_index(4), recipe);
+    }
+
+    #[test]
+    fn lanes_share_the_pool() {
+        assert_eq!([1, 2, 3, 4, 5].map(pool), [50, 25, 16, 12, 10]);
     }
 
     #[test]
     fn control_ports_are_the_first_free() {
-        assert_eq!(control_port(7000, |_| false), Some(7000));
-        assert_eq!(control_port(7000, |port| port < 7003), Some(7003));
-        assert_eq!(control_port(65535, |port| port == 65535), Some(1024));
-        assert_eq!(control_port(7000, |_| true), None);
+        assert_eq!(free_port(7000, |_| false), Some(7000));
+        assert_eq!(free_port(7000, |port| port < 7003), Some(7003));
+        assert_eq!(free_port(65535, |port| port == 65535), Some(1024));
+        assert_eq!(free_port(7000, |_| true), None);
     }
 
     #[test]

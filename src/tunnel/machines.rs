@@ -59,7 +59,7 @@ pub fn machines(seen: &Observed) -> Machines<'_> {
 
 fn serves(machine: &Machine, seen: &Observed) -> bool {
     let reached = if machine.is_checked() {
-        machine.user_ports().all(|port| machine.passing.contains(&port))
+        machine.user_ports().all(|port| machine.passing.contains(&port)) && machine.probe_passes != Some(false)
     } else {
         seen.deployment(&machine.id).is_some_and(|deployment| deployment.available)
     };

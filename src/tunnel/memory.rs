@@ -17,7 +17,7 @@ use super::machines::{self, LaneMachine};
 use super::names;
 use super::now::Now;
 use super::observed::{App, Family, Machine, Observed, State};
-use super::plan::step::Look;
+use super::plan::step::{Look, Step};
 use crate::service::request::Warning;
 
 /// One tunnel's memory.
@@ -181,6 +181,15 @@ impl Memory {
     /// nothing left to do.
     pub fn end_pass(&mut self, at_rest: bool) {
         self.trouble = self.trouble.take().filter(|trouble| trouble.is_unsolved() && !at_rest);
+    }
+
+    /// Takes note that a step did not work out.
+    pub fn step_failed(&mut self, step: &Step, failure: &Failure) {
+        if let Step::CreateMachine(lane) = step
+            && failure.cause != Cause::Early
+        {
+            self.deeds.refused(lane.slot, &lane.generation);
+        }
     }
 
     /// Takes note of a failure. Returns whether it is another one than the last.

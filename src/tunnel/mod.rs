@@ -24,6 +24,7 @@ pub mod lane;
 pub mod machines;
 pub mod memory;
 pub mod names;
+pub mod note;
 pub mod now;
 pub mod observed;
 pub mod plan;
@@ -107,6 +108,11 @@ impl Tunnel {
     /// Whether all of it is to go.
     pub fn is_to_go(&self) -> bool {
         matches!(self.wanted(), Wanted::Removed | Wanted::Drained)
+    }
+
+    /// How many lanes its Service asks for. One that is refused or goes asks for none.
+    pub fn lanes(&self) -> u8 {
+        if let Wanted::Served(wish) = self.wanted() { wish.settings.replicas } else { 0 }
     }
 
     /// An annotation of the Go operator on the tunnel's Service.

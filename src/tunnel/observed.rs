@@ -92,6 +92,8 @@ pub struct Machine {
     pub created_at: String,
     /// Empty where Fly does not say it.
     pub region: String,
+    /// The host that it runs on, as far as its address tells: two Machines with the same are lost together.
+    pub host: Option<u32>,
     /// From our metadata; `None` for a Machine that somebody else put into the App. It is left alone.
     pub ours: Option<Ours>,
     /// It changes with each change of the Machine's configuration; empty where Fly does not say it.
@@ -104,8 +106,10 @@ pub struct Machine {
     pub exposed: Vec<Exposed>,
     /// Everything else of it that is not as it was made, for people.
     pub edits: Vec<String>,
-    /// Ports whose check passes.
+    /// Ports at which Fly's check finds somebody who listens.
     pub passing: Vec<Port>,
+    /// Whether Fly's check through the tunnel passes; `None` where it has none.
+    pub probe_passes: Option<bool>,
 }
 
 /// The things that we wrote on a Machine of ours.
@@ -114,6 +118,8 @@ pub struct Ours {
     pub generation: String,
     pub slot: SlotId,
     pub control_port: u16,
+    pub probe_port: Option<u16>,
+    pub pool: u16,
     /// Since when it is cordoned for good and its connections are given time to end.
     pub retiring_since: Option<SystemTime>,
     /// A hash of how Fly wrote it otherwise than as it was asked for, see [`super::deviations::spelling`].
@@ -129,7 +135,8 @@ impl Ours {
         let text = self.recipe.as_deref().filter(|text| Recipe::generation_of(text) == self.generation)?;
         let recipe = Recipe::read(text)?;
         let (generation, name) = (self.generation.clone(), name.to_owned());
-        Some(Lane { slot: self.slot, recipe, generation, name, control_port: self.control_port })
+        let Ours { slot, control_port, probe_port, pool, .. } = *self;
+        Some(Lane { slot, recipe, generation, name, control_port, probe_port, pool })
     }
 }
 
@@ -216,6 +223,8 @@ pub struct Copies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMap {
     pub object: LaneObject,
+    /// The slot of its lane.
+    pub slot: SlotId,
     /// The recipe of its lane, as JSON; `None` for a lane that an older version made.
     pub recipe: Option<Box<str>>,
     /// RFC 3339.

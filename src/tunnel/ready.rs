@@ -59,6 +59,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// The time that a text begins with, as [`rfc3339`] writes it.
+pub fn leading_rfc3339(text: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(text.get(.."2026-06-01T12:00:00Z".len())?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

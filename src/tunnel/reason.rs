@@ -23,6 +23,7 @@ macro_rules! reasons {
 
 reasons! {
     Serving,
+    ServingDegraded,
     Provisioning,
     Updating,
     Degraded,
@@ -48,8 +49,8 @@ impl Reason {
         use Reason::*;
         match self {
             Serving | Provisioning | Updating | Deleting => false,
-            Degraded | InvalidService | LegacyTunnel | FlyUnauthorized | FlyCapacity | FlyQuota | FlyUnavailable
-            | FrpcUnavailable | NameConflict => true,
+            ServingDegraded | Degraded | InvalidService | LegacyTunnel | FlyUnauthorized | FlyCapacity | FlyQuota
+            | FlyUnavailable | FrpcUnavailable | NameConflict => true,
         }
     }
 }

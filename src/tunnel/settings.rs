@@ -18,14 +18,27 @@ pub struct Settings {
     pub frpc_pod: PodFile,
     /// frps listens for frpc on the first free port from here.
     pub control_port_base: u16,
-    /// Fly checks each port of a Service before it routes to it.
-    pub service_checks: bool,
+    pub service_checks: ServiceChecks,
     /// How long Fly's edges take to learn of a change.
     pub settle_time: Duration,
     /// How long a lane that is replaced keeps its established connections.
     pub drain_timeout: Duration,
     /// The name of our finalizer.
     pub finalizer: String,
+}
+
+/// How Fly finds out whether users are served through a lane. It routes to the lane only while all its checks pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServiceChecks {
+    /// It asks an HTTP server beside frpc, through the tunnel, and knocks at each port of the Service now and then.
+    #[default]
+    #[serde(rename = "true")]
+    Tunnel,
+    /// It knocks at each port of the Service.
+    #[serde(rename = "tcp")]
+    Tcp,
+    #[serde(rename = "false")]
+    Off,
 }
 
 /// Users may say these things about the frpc pods (`--frpc-pod-file`). The values are Kubernetes' own and go into the pod as

@@ -90,12 +90,14 @@ impl<'a> Situation<'a> {
             (Some(address), Some(KeysSecret { keys, .. })) => {
                 let wanted = match tunnel.wanted() {
                     Wanted::Served(wish) => {
-                        Some(Blueprint::of(Recipe::new(wish, settings, address, &keys.fingerprint())))
+                        let recipe = Recipe::new(wish, settings, address, &keys.fingerprint());
+                        let blueprint = |index| Blueprint::of(recipe.clone().of_index(index));
+                        (0..wish.settings.replicas).map(|index| (SlotId::tcp(index), blueprint(index))).collect()
                     }
                     Wanted::Refused { close: false, .. } => kept::last(seen, address, &keys.fingerprint()),
-                    Wanted::Refused { close: true, .. } | Wanted::Removed | Wanted::Drained => None,
+                    Wanted::Refused { close: true, .. } | Wanted::Removed | Wanted::Drained => Vec::new(),
                 };
-                wanted.into_iter().map(|wanted| Slot::new(SlotId::tcp(0), wanted, &ours, memory, now)).collect()
+                wanted.into_iter().map(|(id, blueprint)| Slot::new(id, blueprint, &ours, memory, now)).collect()
             }
             _ => Vec::new(),
         };
@@ -129,6 +131,30 @@ impl<'a> Situation<'a> {
 }
 
 impl Situation<'_> {
+    /// Whether a wanted lane serves, and no other Machine of ours than those that are wanted takes new connections.
+    pub fn begins_to_serve(&self) -> bool {
+        self.slots.iter().any(|slot| slot.state == SlotState::Serving)
+            && self.leaving.iter().all(|leaving| leaving.lane.machine.cordoned)
+    }
+
+    /// Whether all wanted lanes serve, beside others that are of no slot that is wanted.
+    pub fn has_surplus_lanes(&self) -> bool {
+        let is_wanted = |leaving: &Leaving| self.slots.iter().any(|slot| slot.id == leaving.lane.ours.slot);
+        self.slots.iter().all(|slot| slot.state == SlotState::Serving) && !self.leaving.iter().any(is_wanted)
+    }
+
+    /// Two lanes that serve on one host, as far as Fly's addresses tell.
+    pub fn shared_host(&self) -> Option<(SlotId, SlotId)> {
+        let host = |slot: &Slot| slot.machine.filter(|lane| lane.serves)?.machine.host;
+        let pairs = self
+            .slots
+            .iter()
+            .enumerate()
+            .flat_map(|(index, one)| self.slots[..index].iter().map(move |two| (two, one)));
+        let mut sharing = pairs.filter(|(one, other)| host(one).is_some() && host(one) == host(other));
+        sharing.next().map(|(one, other)| (one.id, other.id))
+    }
+
     /// Whether a lane is to be made now that takes over from one that serves.
     pub fn is_to_replace(&self) -> bool {
         self.slots.iter().any(|slot| {
@@ -137,9 +163,9 @@ impl Situation<'_> {
         })
     }
 
-    /// Whether each wanted lane has a Machine, and not all took over yet while an older one serves.
+    /// Whether a wanted lane has a Machine, and not all took over yet while an older one serves.
     pub fn moves(&self) -> bool {
-        let made = self.slots.iter().all(|slot| slot.machine.is_some());
+        let made = self.slots.iter().any(|slot| slot.machine.is_some());
         made && !self.is_serving() && self.leaving.iter().any(|leaving| leaving.lane.takes_users())
     }
 }

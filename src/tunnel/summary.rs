@@ -62,7 +62,7 @@ pub fn lanes(machines: &[Machine]) -> Digest {
     for machine in machines.iter().filter(|machine| machine.exists()) {
         // The order in which Fly lists checks says nothing.
         let passing: BTreeSet<_> = machine.passing.iter().collect();
-        let state = (machine.state as u8, machine.host_ok, machine.cordoned);
+        let state = (machine.state as u8, machine.host_ok, machine.cordoned, machine.probe_passes);
         let content =
             (&machine.image, machine.guest.as_ref().map(ToString::to_string), &machine.exposed, &machine.edits);
         let ours =

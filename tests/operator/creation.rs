@@ -1,10 +1,13 @@
 //! A Service gets an address, and shows it when it can be used.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lab::cluster::{Cluster, ClusterOptions};
 use lab::fly::Settings;
 use lab::homelab::Homelab;
-use lab::recorder::Target;
+use lab::recorder::{Request, Target};
+use serde_json::Value;
 
 use crate::support::client::{assert_answers, get};
 use crate::support::conditions::wait_for_reason;
@@ -99,6 +102,31 @@ fn a_tunnel_takes_few_requests_and_the_finalizer_comes_first() {
         finalizer.expect("a finalizer") < fly.expect("calls to Fly"),
         "the finalizer is set before the first call to Fly"
     );
+}
+
+/// Two more for each further lane. Its Machines are in all regions that are named, and its pods on several nodes.
+#[test]
+fn lanes_take_few_requests_and_spread_over_regions_and_nodes() {
+    let cluster = Cluster::start(ClusterOptions { nodes: 2, ..ClusterOptions::default() });
+    let lab = Homelab::builder().cluster(&cluster).start();
+    let _operator = lab.operator(binary()).env("RESYNC_INTERVAL", "60s").start();
+    let annotation = |name| format!("fly-tunnel-operator.dev/{name}");
+    let web = lab.service("web").port(8080).annotation(&annotation("replicas"), "2");
+    let web = web.annotation(&annotation("fly-region"), "ord,iad").create();
+    wait_for_reason(&web, "Serving");
+    let requests = lab.requests();
+    let is_wait = |request: &&Request| request.method == "GET" && request.path.contains("/machines/");
+    let to_fly = requests.iter().filter(|request| request.to == Target::Fly && !is_wait(request));
+    let to_fly: Vec<String> = to_fly.map(|request| format!("{} {}", request.method, request.path)).collect();
+    assert!(to_fly.len() <= 10, "{to_fly:#?}");
+    let of_all = |field: fn(&Value) -> &Value, all: &[Value]| -> BTreeSet<String> {
+        all.iter().map(|one| field(one).as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let machines = apps(&lab)[0]["machines"].as_array().cloned().expect("Machines");
+    assert_eq!(of_all(|machine| &machine["region"], &machines), BTreeSet::from(["iad".into(), "ord".into()]));
+    let pods = format!("/api/v1/namespaces/{}/pods", lab.operator_namespace());
+    let pods = lab.cluster().kube().list(&pods).expect("a list");
+    assert_eq!((pods.len(), of_all(|pod| &pod["spec"]["nodeName"], &pods).len()), (2, 2), "{pods:#?}");
 }
 
 #[test]

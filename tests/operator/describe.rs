@@ -7,9 +7,9 @@ use lab::service::ServiceHandle;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::support::conditions::wait_for_reason;
+use crate::support::conditions::{condition, wait_for_reason};
 use crate::support::events::{posted, wait_for_event};
-use crate::support::inventory::ready;
+use crate::support::inventory::{apps, delete_at_fly, ready};
 use crate::support::snapshot::{assert_shows, steady};
 use crate::support::{DEADLINE, binary, serving, start, wait_until};
 
@@ -112,6 +112,30 @@ fn a_region_without_capacity() {
     let web = lab.service("web").port(8080).create();
     wait_for_event(&lab, &web, "SyncLoadBalancerFailed");
     assert_shows("describe/no-capacity", &shown(&lab, &web));
+}
+
+/// The other lane serves on, and so the status is True.
+#[test]
+fn one_of_two_lanes_is_lost_and_the_region_has_no_room() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, _) = serving(&lab);
+    let replicas = json!({ "metadata": { "annotations": { "fly-tunnel-operator.dev/replicas": "2" } } });
+    lab.cluster().kube().merge_patch(&web.path(), &replicas).expect("a second lane is asked for");
+    wait_until("two lanes serve", DEADLINE, || condition(&web.object()).1.contains("by 2 lanes"));
+    lab.fly().set_capacity([("ord".to_owned(), 0)]);
+    let app = apps(&lab)[0].clone();
+    let machines = app["machines"].as_array().expect("Machines");
+    let lost = machines.iter().find(|machine| machine["metadata"]["fto_lane"] == "1").expect("it has two");
+    let id = lost["id"].as_str().expect("an ID");
+    delete_at_fly(&lab, &format!("/apps/{}/machines/{id}", app["name"].as_str().expect("a name")));
+    wait_until("the Service says why", DEADLINE, || condition(&web.object()).1.contains("no capacity"));
+    wait_until("an event says why", DEADLINE, || {
+        posted(&lab, &web)
+            .iter()
+            .any(|event| event["message"].as_str().is_some_and(|text| text.contains("no capacity")))
+    });
+    assert_shows("describe/a-lane-lost", &shown(&lab, &web));
 }
 
 #[test]

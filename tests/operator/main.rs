@@ -19,6 +19,7 @@ mod election;
 mod events;
 mod faults;
 mod frpc;
+mod health;
 mod imports;
 mod in_cluster;
 mod kubeconfig;

@@ -104,6 +104,7 @@ fn metrics_tell_of_a_tunnel_and_of_every_request_to_fly() {
     for (series, expected) in [
         (r#"lanes{state="serving"}"#, 1.0),
         (r#"lanes{state="unready"}"#, 0.0),
+        ("lanes_wanted", 1.0),
         (r#"tunnels{state="Provisioning"}"#, 0.0),
         (r#"fly_requests_total{operation="create_machine",result="unavailable"}"#, 1.0),
         ("retries_total", 1.0),

@@ -22,7 +22,7 @@ fn what_cannot_be_served_says_what_to_do_and_exposes_nothing() {
     };
     let cases = [
         (plain("udp").udp_port(5353), "UDP"),
-        (annotated("replicas", "replicas", "2"), "replicas"),
+        (annotated("replicas", "replicas", "6"), "from 1 to 5"),
         (annotated("group", "tunnel-group", "web"), "tunnel-group"),
         (annotated("proxy", "proxy-protocol", "v2"), "proxy-protocol"),
         (annotated("size", "fly-machine-size", "huge"), "shared-cpu-1x"),

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::happen::others_are_untouched;
+use super::happen::{REPLICAS, others_are_untouched};
 use crate::model::{App, Names, ORG, State as Everything, names, owner};
 use crate::render::machine::observed;
 use crate::render::objects::MACHINE_LABEL;
 use crate::service::Service;
 use crate::service::port::Port;
-use crate::tunnel::lane::Recipe;
+use crate::tunnel::lane::{Recipe, SlotId};
 use crate::tunnel::names::{DEFAULT_CLASS, finalizer, keys as keys_name};
-use crate::tunnel::observed::State;
+use crate::tunnel::observed::{Machine, State};
 
 /// Whether all is as the Services want it, and nothing of ours is left beside. The error says what is not.
 ///
 /// `told`: the Services can show it. Otherwise only what users and bills see of it counts.
 pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), String> {
-    let mut apps = 0;
+    let (mut apps, mut lanes) = (0, 0);
     for Names { id, app: name, network } in names() {
         let Some(service) = state.services.get(id) else { continue };
         let app = state.app_of(id);
@@ -57,39 +57,51 @@ pub fn converged(state: &Everything, drained: bool, told: bool) -> Result<(), St
         hold(!told || strangers.count() == told_of, || {
             format!("{id} does not tell of strangers' Machines: {message}")
         })?;
-        let (machine, keys) = lane(state, service, app)?;
-        hold(state.secrets.contains_key(&keys_name(name, &keys)), || format!("the keys of {id} are not there"))?;
-        let is_of_it = |labels: &BTreeMap<String, String>| labels.get(MACHINE_LABEL) == Some(&machine);
-        let configured = state.config_maps.values().any(|map| is_of_it(&map.metadata.labels));
-        let mut running = state.deployments.values().filter(|deployment| deployment.status.available_replicas > 0);
-        let deployed = running.any(|deployment| is_of_it(&deployment.metadata.labels));
-        hold(configured && deployed, || format!("the lane of {id} has no frpc"))?;
+        for (machine, keys) in of_its_lanes(state, service, app)? {
+            lanes += 1;
+            hold(state.secrets.contains_key(&keys_name(name, &keys)), || format!("the keys of {id} are not there"))?;
+            let is_of_it = |labels: &BTreeMap<String, String>| labels.get(MACHINE_LABEL) == Some(&machine);
+            let configured = state.config_maps.values().any(|map| is_of_it(&map.metadata.labels));
+            let mut running = state.deployments.values().filter(|deployment| deployment.status.available_replicas > 0);
+            let deployed = running.any(|deployment| is_of_it(&deployment.metadata.labels));
+            hold(configured && deployed, || format!("the lane of {id} has no frpc"))?;
+        }
     }
     let ours = names().iter().filter(|names| state.app_of(&names.id).is_some()).count();
     hold(ours == apps, || format!("there are Apps beside: {:?}", state.apps.keys().collect::<Vec<_>>()))?;
     let objects = (state.secrets.len(), state.config_maps.len(), state.deployments.len());
-    hold(objects == (apps, apps, apps), || format!("there are {objects:?} objects of {apps} tunnels"))?;
+    hold(objects == (apps, lanes, lanes), || format!("{objects:?} objects of {apps} tunnels and {lanes} lanes"))?;
     hold(others_are_untouched(state), || "something of others is touched".into())
 }
 
-/// One Machine, with the ports of the Service. Gives its ID, and the fingerprint of its keys.
-fn lane(state: &Everything, service: &Service, app: &App) -> Result<(String, String), String> {
+/// A Machine for each lane that is wanted, with the ports of the Service. Gives their IDs, and the fingerprints of their keys.
+fn of_its_lanes(state: &Everything, service: &Service, app: &App) -> Result<Vec<(String, String)>, String> {
     let id = service.id();
     let there = app.machines.iter().filter(|machine| machine.state != "destroyed");
     // Machines that strangers put there are left alone.
     let ours = there.map(|machine| observed(machine.clone())).filter(|machine| machine.ours.is_some());
-    let [machine] = <[_; 1]>::try_from(ours.collect::<Vec<_>>())
-        .map_err(|machines| format!("{id} has {} Machines", machines.len()))?;
+    let mut machines: Vec<Machine> = ours.collect();
+    machines.sort_by_key(|machine| machine.ours.as_ref().map(|ours| ours.slot));
+    let slots: Vec<_> = machines.iter().filter_map(|machine| Some(machine.ours.as_ref()?.slot)).collect();
+    let replicas = service.metadata.annotations.get(REPLICAS).and_then(|replicas| replicas.parse().ok()).unwrap_or(1);
+    let wanted: Vec<_> = (0..replicas).map(SlotId::tcp).collect();
+    hold(slots == wanted, || format!("{id} has lanes {slots:?}"))?;
+    machines.iter().map(|machine| lane(state, service, machine)).collect()
+}
+
+/// It has the ports of the Service. Gives its ID, and the fingerprint of its keys.
+fn lane(state: &Everything, service: &Service, machine: &Machine) -> Result<(String, String), String> {
+    let id = service.id();
     let wanted: Vec<Port> = service.spec.ports.iter().map(|port| Port::tcp(port.port)).collect();
     let exposed: Vec<Port> = machine.user_ports().collect();
     hold(exposed == wanted, || format!("{id} wants {wanted:?} and has {exposed:?}"))?;
-    hold(machine.state == State::Started && machine.host_ok, || format!("the lane of {id} does not run"))?;
+    hold(machine.state == State::Started && machine.host_ok, || format!("a lane of {id} does not run"))?;
     let recipe = machine.ours.as_ref().and_then(|ours| Recipe::read(ours.recipe.as_deref()?));
-    let deviations = recipe.as_ref().map(|recipe| recipe.deviations(&machine));
+    let deviations = recipe.as_ref().map(|recipe| recipe.deviations(machine));
     let is_as_made = |all: &Vec<String>| all.is_empty() || state.spells && *all == ["schedule is set"];
-    hold(deviations.as_ref().is_some_and(is_as_made), || format!("the lane of {id} is not as made: {deviations:?}"))?;
-    hold(!machine.cordoned, || format!("the lane of {id} is cordoned"))?;
-    Ok((machine.id, recipe.map(|recipe| recipe.keys).unwrap_or_default()))
+    hold(deviations.as_ref().is_some_and(is_as_made), || format!("a lane of {id} is not as made: {deviations:?}"))?;
+    hold(!machine.cordoned, || format!("a lane of {id} is cordoned"))?;
+    Ok((machine.id.clone(), recipe.map(|recipe| recipe.keys).unwrap_or_default()))
 }
 
 fn hold(holds: bool, or: impl FnOnce() -> String) -> Result<(), String> {

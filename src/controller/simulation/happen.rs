@@ -10,6 +10,7 @@ use crate::service::{Ingress, Service, ServiceId};
 
 const TYPO: &str = "fly-tunnel-operator.dev/fly-regoin";
 const REGION: &str = "fly-tunnel-operator.dev/fly-region";
+pub const REPLICAS: &str = "fly-tunnel-operator.dev/replicas";
 const FINALIZER_OF_OTHERS: &str = "example.com/finalizer";
 const APP_OF_OTHERS: &str = "somebody-elses";
 
@@ -44,7 +45,7 @@ fn to_a_service(state: &mut State) {
         state.put(service);
         return state.say(|| format!("— {id} is made"));
     };
-    let kind = state.dice.below(16);
+    let kind = state.dice.below(19);
     if service.is_going() && kind != 9 {
         return;
     }
@@ -70,9 +71,15 @@ fn to_a_service(state: &mut State) {
             let annotation = if kind == 7 { TYPO } else { REGION };
             let annotations = &mut service.metadata.annotations;
             if annotations.remove(annotation).is_none() {
-                annotations.insert(annotation.into(), "iad".into());
+                let regions = if state.dice.percent(50) { "iad" } else { "iad,ord" };
+                annotations.insert(annotation.into(), regions.into());
             }
             format!("has the annotations {annotations:?}")
+        }
+        16..=18 => {
+            let replicas = 1 + state.dice.below(3);
+            service.metadata.annotations.insert(REPLICAS.into(), replicas.to_string());
+            format!("wants {replicas} lanes")
         }
         9 => {
             service.metadata.finalizers.retain(|finalizer| finalizer == FINALIZER_OF_OTHERS);

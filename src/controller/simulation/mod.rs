@@ -409,6 +409,58 @@ fn two_things_that_are_wrong_at_once_are_not_told_in_turn() {
     }
 }
 
+/// For an hour Fly has no room for the second of two lanes.
+#[test]
+fn a_lane_that_cannot_be_made_is_told_once() {
+    let model = Model::new(7, true);
+    let mut process = Process::serve(&model);
+    let mut service = examples::service();
+    service.metadata.annotations.insert(happen::REPLICAS.into(), "2".into());
+    model.state().put(service);
+    process.go_on(3 * RESYNC);
+    shows(&model, 0, &["Serving"], "True");
+    let mut state = model.state();
+    state.faults.no_capacity = true;
+    let app = state.apps.get_mut(&names()[0].app).expect("it has an App");
+    app.machines[1].state = "destroyed".into();
+    app.by_hand.insert(app.machines[1].id.clone());
+    drop(state);
+    process.go_on(5 * RESYNC);
+    let posted = process.posted;
+    for _ in 0..60 {
+        process.go_on(RESYNC);
+        shows(&model, 0, &["ServingDegraded"], "True");
+        let state = model.state();
+        let condition = state.services[&names()[0].id].condition().expect("it has our condition");
+        assert!(condition.message.contains("lane 1: Fly has no capacity"), "{}", condition.message);
+    }
+    assert!(process.posted <= posted + 1, "{} events: {}", process.posted - posted, model.state().told());
+    model.state().faults.no_capacity = false;
+    process.go_on(3 * RESYNC);
+    shows(&model, 0, &["Serving"], "True");
+}
+
+/// The lists that a look asks for are as many whatever is in them.
+#[test]
+fn a_settled_tunnel_takes_as_many_requests_whatever_its_lanes() {
+    let [one, five] = ["1", "5"].map(|replicas| {
+        let model = Model::new(7, true);
+        let mut process = Process::serve(&model);
+        let mut service = examples::service();
+        service.metadata.annotations.insert(happen::REPLICAS.into(), replicas.into());
+        model.state().put(service);
+        process.go_on(3 * RESYNC);
+        shows(&model, 0, &["Serving"], "True");
+        let before = model.state().requests;
+        process.go_on(100 * RESYNC);
+        let state = model.state();
+        assert_eq!(state.apps[&names()[0].app].machines.len().to_string(), replicas, "{}", state.told());
+        state.requests - before
+    });
+    // The times of looks are jittered.
+    assert!(five <= one + one / 20, "an hour and a half takes {one} requests with one lane, and {five} with five");
+}
+
 /// The Service moves to another region, and the cluster does not run the frpc of the new lane: that is given up.
 fn give_up_a_new_lane(model: &Model, process: &mut Process) {
     let mut state = model.state();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Auth, Environment, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, POOL, runtime};
+use super::{Auth, Environment, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, runtime};
 use crate::service::port::Port;
 use crate::service::quantity;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, SERVER_NAME};
@@ -15,6 +15,10 @@ pub const CONFIG_FOLDER: &str = "/etc/frpc";
 pub const KEYS_FOLDER: &str = "/etc/frpc-keys";
 /// The file in the ConfigMap.
 pub const CONFIG_FILE: &str = "frpc.toml";
+/// Where the pod has the one file that Fly's check asks for, and its path in a URL.
+pub const PROBE_FOLDER: &str = "/etc/frpc-probe";
+pub const PROBE_FILE: &str = "up";
+pub const PROBE_PATH: &str = "/up";
 /// Where frpc tells the pod's own processes how its proxies are. Nobody else uses the pod's loopback interface.
 const ADMIN_PORT: u16 = 7400;
 /// Environment of the pod that frpc puts into its configuration.
@@ -51,7 +55,7 @@ struct WebServer<'a> {
 struct Transport {
     protocol: &'static str,
     tcp_mux: bool,
-    pool_count: u32,
+    pool_count: u16,
     dial_server_timeout: u32,
     dial_server_keepalive: u32,
     heartbeat_interval: u32,
@@ -74,13 +78,24 @@ struct Tls {
 struct Proxy {
     name: String,
     r#type: String,
-    #[serde(rename = "localIP")]
-    local_ip: IpAddr,
-    local_port: u16,
+    #[serde(rename = "localIP", skip_serializing_if = "Option::is_none")]
+    local_ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_port: Option<u16>,
     remote_port: u16,
     load_balancer: Group,
     #[serde(skip_serializing_if = "Option::is_none")]
     transport: Option<ProxyTransport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<Plugin>,
+}
+
+/// frpc itself answers, instead of a backend: with the files of a folder.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plugin {
+    r#type: &'static str,
+    local_path: &'static str,
 }
 
 /// frpc limits. Where frps does (mode `server`), it holds on to every connection that ended (frp up to 0.71.0).
@@ -106,6 +121,7 @@ pub fn configuration(lane: &Lane) -> String {
     let key = |name| format!("{KEYS_FOLDER}/{name}");
     let token = environment(TOKEN);
     let recipe = &lane.recipe;
+    let proxies = recipe.forwards.iter().map(|forward| proxy(forward, &token));
     super::toml(&Frpc {
         server_addr: recipe.address.to_string(),
         server_port: lane.control_port,
@@ -117,7 +133,7 @@ pub fn configuration(lane: &Lane) -> String {
         transport: Transport {
             protocol: "tcp",
             tcp_mux: false,
-            pool_count: POOL,
+            pool_count: lane.pool,
             dial_server_timeout: 10,
             dial_server_keepalive: KEEPALIVE,
             heartbeat_interval: HEARTBEAT_INTERVAL,
@@ -130,7 +146,7 @@ pub fn configuration(lane: &Lane) -> String {
                 trusted_ca_file: key(SERVER_CERTIFICATE),
             },
         },
-        proxies: recipe.forwards.iter().map(|forward| proxy(forward, &token)).collect(),
+        proxies: proxies.chain(lane.probe_port.map(|port| probe_proxy(port, &token))).collect(),
     })
 }
 
@@ -143,7 +159,8 @@ pub fn environment(recipe: &Recipe) -> Environment {
 /// ends well however they are (`cmd/frpc/sub/admin.go`), so a shell counts the lines.
 pub fn probe(lane: &Lane) -> [String; 3] {
     let count = format!("frpc status -c {CONFIG_FOLDER}/{CONFIG_FILE} | grep -c ' running '");
-    ["sh".into(), "-c".into(), format!("[ \"$({count})\" = {} ]", lane.recipe.forwards.len())]
+    let proxies = lane.recipe.forwards.len() + usize::from(lane.probe_port.is_some());
+    ["sh".into(), "-c".into(), format!("[ \"$({count})\" = {proxies} ]")]
 }
 
 fn proxy(forward: &Forward, token: &str) -> Proxy {
@@ -152,8 +169,8 @@ fn proxy(forward: &Forward, token: &str) -> Proxy {
     Proxy {
         name: name.clone(),
         r#type: protocol.to_string(),
-        local_ip: forward.to,
-        local_port: number,
+        local_ip: Some(forward.to),
+        local_port: Some(number),
         remote_port: number,
         load_balancer: Group { group: name, group_key: token.to_owned() },
         transport: forward
@@ -161,5 +178,21 @@ fn proxy(forward: &Forward, token: &str) -> Proxy {
             .bandwidth_limit
             .clone()
             .map(|bandwidth_limit| ProxyTransport { bandwidth_limit, bandwidth_limit_mode: "client" }),
+        plugin: None,
+    }
+}
+
+/// Fly's check asks here, through the tunnel.
+fn probe_proxy(port: u16, token: &str) -> Proxy {
+    let name = "probe".to_owned();
+    Proxy {
+        name: name.clone(),
+        r#type: "tcp".into(),
+        local_ip: None,
+        local_port: None,
+        remote_port: port,
+        load_balancer: Group { group: name, group_key: token.to_owned() },
+        transport: None,
+        plugin: Some(Plugin { r#type: "static_file", local_path: PROBE_FOLDER }),
     }
 }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Auth, Environment, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, MIB, POOL, runtime};
+use super::{Auth, Environment, HEARTBEAT_TIMEOUT, KEEPALIVE, LOG, Log, MIB, runtime};
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
-use crate::tunnel::lane::{Lane, Recipe};
+use crate::tunnel::lane::{Lane, POOL, Recipe};
 
 /// Where the Machine keeps frps' configuration and keys.
 pub const FOLDER: &str = "/etc/fly-tunnel-operator";
@@ -32,7 +32,7 @@ struct Port {
 struct Transport {
     tcp_mux: bool,
     tcp_keepalive: u32,
-    max_pool_count: u32,
+    max_pool_count: u16,
     heartbeat_timeout: u32,
     tls: Tls,
 }
@@ -51,14 +51,15 @@ pub fn environment(recipe: &Recipe) -> Environment {
     runtime(f64::from(recipe.lane.size.memory_mb) * MIB)
 }
 
-/// The configuration of a lane's frps: it takes the one frpc that holds the pinned key, and the Service's ports only.
+/// The configuration of a lane's frps: it takes the one frpc that holds the pinned key, the Service's ports, and the probe's.
 pub fn configuration(lane: &Lane, token: &str) -> String {
     let file = |name| format!("{FOLDER}/{name}");
+    let ports = lane.recipe.forwards.iter().map(|forward| forward.port.number);
     super::toml(&Frps {
         bind_addr: "0.0.0.0",
         bind_port: lane.control_port,
         detailed_errors_to_client: false,
-        allow_ports: lane.recipe.forwards.iter().map(|forward| Port { single: forward.port.number }).collect(),
+        allow_ports: ports.chain(lane.probe_port).map(|single| Port { single }).collect(),
         auth: Auth::by(token),
         log: LOG,
         transport: Transport {

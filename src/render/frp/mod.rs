@@ -10,10 +10,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Ready connections of each frpc, so that a user does not wait for one to be dialled; and what users that still arrive
-/// at a cordoned lane live on.
-const POOL: u32 = 50;
-
 /// Seconds.
 const HEARTBEAT_INTERVAL: u32 = 10;
 const HEARTBEAT_TIMEOUT: u32 = 30;

@@ -85,7 +85,15 @@ mod tests {
     fn edits(edit: impl Fn(&mut Value)) -> Vec<String> {
         let recipe = recipe();
         let (generation, name) = (recipe.generation(), "frps-0a-0-1".into());
-        let lane = Lane { slot: SlotId::tcp(0), generation, recipe, name, control_port: 7000 };
+        let lane = Lane {
+            slot: SlotId::tcp(0),
+            generation,
+            recipe,
+            name,
+            control_port: 7000,
+            probe_port: Some(7001),
+            pool: 50,
+        };
         let keys = TunnelKeys::read(|name| Some(name.to_owned())).expect("all entries are there");
         let mut shown = json!(request(&lane, &keys, "owner", "default/web"));
         shown["state"] = "started".into();
@@ -111,11 +119,11 @@ mod tests {
             ),
             (
                 |c| c["services"][1]["checks"][0]["interval"] = "1m0s".into(),
-                r#"services.1.checks.0.interval is "1m0s" and not "15s""#,
+                r#"services.1.checks.0.interval is "1m0s" and not "4s""#,
             ),
             (
-                |c| c["services"][1]["checks"][0]["type"] = "http".into(),
-                r#"services.1.checks.0.type is "http" and not "tcp""#,
+                |c| c["services"][1]["checks"][0]["type"] = "tcp".into(),
+                r#"services.1.checks.0.type is "tcp" and not "http""#,
             ),
             (|c| c["restart"]["policy"] = "no".into(), r#"restart.policy is "no" and not "always""#),
             (|c| c["auto_destroy"] = true.into(), "auto_destroy is set"),

@@ -4,18 +4,19 @@ mod edits;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::frp::frps;
+use super::frp::{frpc, frps};
 use crate::service::machine_size::Guest;
 use crate::service::port::{Port, Protocol};
 use crate::tunnel::hash::hash;
 use crate::tunnel::keys::{CLIENT_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, TOKEN, TunnelKeys};
-use crate::tunnel::lane::{Exposed, Lane, SlotId};
+use crate::tunnel::lane::{self, Exposed, Lane, SlotId};
 use crate::tunnel::observed::{Machine, Ours, State};
 use edits::is_nothing;
 use wire::{
@@ -29,6 +30,8 @@ const SERVICES: &str = "fto_services";
 pub const GENERATION: &str = "fto_generation";
 pub const SLOT: &str = "fto_lane";
 pub const CONTROL_PORT: &str = "fto_control_port";
+const PROBE_PORT: &str = "fto_probe_port";
+const POOL: &str = "fto_pool";
 /// A hash of the files that it was made with.
 const FILES: &str = "fto_files";
 /// A hash of how Fly wrote it otherwise than as it was asked for.
@@ -57,7 +60,16 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
         key(CLIENT_CERTIFICATE),
         file(path(RECIPE_FILE), &recipe.to_text()),
     ];
-    let seal = seal(files.iter().map(|file| (&file.guest_path, &file.raw_value)));
+    let mut metadata = BTreeMap::from([
+        (OWNER, owner.to_owned()),
+        (SERVICES, services.to_owned()),
+        (GENERATION, lane.generation.clone()),
+        (SLOT, lane.slot.to_string()),
+        (CONTROL_PORT, lane.control_port.to_string()),
+        (FILES, seal(files.iter().map(|file| (&file.guest_path, &file.raw_value)))),
+    ]);
+    metadata.extend(lane.probe_port.map(|port| (PROBE_PORT, port.to_string())));
+    metadata.extend((lane.pool != lane::POOL).then(|| (POOL, lane.pool.to_string())));
     NewMachine {
         name: lane.name.clone(),
         region: recipe.lane.region.clone(),
@@ -69,14 +81,7 @@ pub fn request(lane: &Lane, keys: &TunnelKeys, owner: &str, services: &str) -> N
             files,
             services: services_of(lane),
             restart: RESTART,
-            metadata: BTreeMap::from([
-                (OWNER, owner.to_owned()),
-                (SERVICES, services.to_owned()),
-                (GENERATION, lane.generation.clone()),
-                (SLOT, lane.slot.to_string()),
-                (CONTROL_PORT, lane.control_port.to_string()),
-                (FILES, seal),
-            ]),
+            metadata,
         },
     }
 }
@@ -95,7 +100,8 @@ const RESTART: Restart = Restart { policy: "always" };
 /// The services of a lane's Machine. A Machine with others is replaced, so a change of what is rendered here moves every tunnel.
 fn services_of(lane: &Lane) -> Vec<Service> {
     let exposed = lane.recipe.exposed(lane.control_port);
-    exposed.iter().map(|exposed| service(exposed.port, exposed.checked)).collect()
+    let checks = |exposed: &Exposed| if exposed.checked { checks(exposed.port, lane.probe_port) } else { Vec::new() };
+    exposed.iter().map(|exposed| service(exposed.port, checks(exposed))).collect()
 }
 
 /// Tells these files, paths and contents, from any others. It says nothing of the keys among them.
@@ -103,13 +109,29 @@ fn seal<'a>(files: impl Iterator<Item = (&'a String, &'a String)>) -> String {
     hash(&files.flat_map(|(path, content)| [path.as_str(), content]).collect::<Vec<_>>(), 10)
 }
 
-fn service(port: Port, checked: bool) -> Service {
+/// The checks of a port of the Service. Each passes only while an frpc serves it, and gates routing to that port alone.
+///
+/// An frpc that hangs or lost its node is seen by the one through the tunnel: frps itself listens on for half a minute. The other tells
+/// whether frpc serves this very port. Each knock at it is a connection to the backend, so there is one a minute.
+fn checks(port: Port, probe_port: Option<u16>) -> Vec<ServiceCheck> {
+    let knock = ServiceCheck {
+        r#type: "tcp",
+        port: port.number,
+        path: None,
+        interval: if probe_port.is_some() { "1m0s" } else { "15s" },
+        timeout: "2s",
+        grace_period: "1s",
+    };
+    let ask =
+        |port| ServiceCheck { r#type: "http", port, path: Some(frpc::PROBE_PATH), interval: "4s", ..knock.clone() };
+    probe_port.map(ask).into_iter().chain([knock.clone()]).collect()
+}
+
+fn service(port: Port, checks: Vec<ServiceCheck>) -> Service {
     let Port { protocol, number } = port;
     let protocol = match protocol {
         Protocol::Tcp => "tcp",
     };
-    // The check passes only while an frpc serves the port, and gates routing to that port alone.
-    let check = ServiceCheck { r#type: "tcp", port: number, interval: "15s", timeout: "2s", grace_period: "1s" };
     Service {
         protocol,
         internal_port: number,
@@ -118,7 +140,7 @@ fn service(port: Port, checked: bool) -> Service {
         autostop: "off",
         autostart: false,
         min_machines_running: 0,
-        checks: if checked { vec![check] } else { Vec::new() },
+        checks,
     }
 }
 
@@ -126,6 +148,8 @@ fn service(port: Port, checked: bool) -> Service {
 pub fn observed(wire: Wire) -> Machine {
     let config = wire.config.or(wire.incomplete_config).unwrap_or_default();
     let ours = ours(&config);
+    let checks = config.services.iter().flat_map(|service| service["checks"].as_array().into_iter().flatten());
+    let is_probed = checks.into_iter().any(|check| check["type"] == "http");
     Machine {
         edits: ours.as_ref().map(|ours| edits::of(&config, ours.lane(&wire.name).as_ref())).unwrap_or_default(),
         state: state(&wire.state),
@@ -133,6 +157,7 @@ pub fn observed(wire: Wire) -> Machine {
         cordoned: wire.cordoned,
         created_at: wire.created_at,
         region: wire.region,
+        host: host(&wire.private_ip),
         ours,
         version: wire.version,
         image: program(config.image, &config.init.exec),
@@ -148,6 +173,10 @@ pub fn observed(wire: Wire) -> Machine {
             .filter(|check| check.status == "passing")
             .filter_map(|c| checked_port(&c.name))
             .collect(),
+        probe_passes: is_probed.then(|| {
+            let mut results = wire.checks.iter().filter(|check| check.name.contains("-http-")).peekable();
+            results.peek().is_some() && results.all(|check| check.status == "passing")
+        }),
         id: wire.id,
         name: wire.name,
     }
@@ -178,6 +207,8 @@ fn ours(config: &ReadConfig) -> Option<Ours> {
         generation: metadata.get(GENERATION)?.clone(),
         slot: SlotId::parse(metadata.get(SLOT)?)?,
         control_port: metadata.get(CONTROL_PORT)?.parse().ok()?,
+        probe_port: metadata.get(PROBE_PORT).and_then(|port| port.parse().ok()),
+        pool: metadata.get(POOL).and_then(|pool| pool.parse().ok()).unwrap_or(lane::POOL),
         retiring_since: metadata.get(RETIRING_SINCE).and_then(|time| humantime::parse_rfc3339(time).ok()),
         spelling: metadata.get(SPELLING).cloned(),
         recipe: config.files.iter().find_map(recipe),
@@ -200,6 +231,12 @@ fn checked_port(name: &str) -> Option<Port> {
     port.parse().ok().map(Port::tcp)
 }
 
+/// A private address is `fdaa`, 32 bits of the network, 32 bits of the host, and 32 bits of the Machine (Fly's docs, private-networking).
+fn host(private_ip: &str) -> Option<u32> {
+    let [_, _, _, high, low, ..] = private_ip.parse::<Ipv6Addr>().ok()?.segments();
+    Some(u32::from(high) << 16 | u32::from(low))
+}
+
 /// The state of that name.
 pub fn state(state: &str) -> State {
     match state {
@@ -219,6 +256,7 @@ mod tests {
     fn a_machine_is_read_as_fly_shows_it() {
         let wire = serde_json::from_str(
             r#"{"id":"m1","name":"frps-0a-0-1","state":"started","created_at":"2026-01-01T00:00:00Z","host_status":"ok",
+                "private_ip":"fdaa:0:1:a7b:1f0:2:3:2",
                 "config":{"metadata":{"fto_generation":"0a","fto_lane":"0","fto_control_port":"7000"},
                   "guest":{"cpu_kind":"shared","cpus":2,"memory_mb":512},
                   "files":[{"guest_path":"/etc/fly-tunnel-operator/frps.key","raw_value":"a2V5"},
@@ -230,6 +268,7 @@ mod tests {
         .expect("a Machine");
         let machine = observed(wire);
         assert_eq!((machine.state, machine.host_ok, machine.is_checked()), (State::Started, true, true));
+        assert_eq!(machine.host, Some(0x0A7B_01F0));
         assert_eq!(machine.guest.as_ref().map(Guest::to_string).as_deref(), Some("2 shared CPU with 512 MiB"));
         assert_eq!(machine.user_ports().collect::<Vec<_>>(), [Port::tcp(443)]);
         assert_eq!(machine.passing, [Port::tcp(443)]);

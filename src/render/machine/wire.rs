@@ -85,10 +85,13 @@ pub struct Concurrency {
     pub soft_limit: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ServiceCheck {
     pub r#type: &'static str,
     pub port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'static str>,
+    /// Durations as Go writes them, since Fly gives them back so.
     pub interval: &'static str,
     pub timeout: &'static str,
     pub grace_period: &'static str,
@@ -109,6 +112,8 @@ pub struct Machine {
     #[serde(deserialize_with = "null_is_default")]
     pub region: String,
     pub created_at: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub private_ip: String,
     /// A ULID that changes with the configuration.
     #[serde(deserialize_with = "null_is_default")]
     pub version: String,

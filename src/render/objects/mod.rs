@@ -24,6 +24,8 @@ const SERVICE_NAMESPACE_LABEL: &str = "fly-tunnel-operator.dev/service-namespace
 const SERVICE_NAME_LABEL: &str = "fly-tunnel-operator.dev/service-name";
 /// Label of a lane's objects: the Machine that they belong to.
 pub const MACHINE_LABEL: &str = "fly-tunnel-operator.dev/machine";
+/// Label of a lane's objects: the index of the lane among those of its tunnel.
+pub const LANE_LABEL: &str = "fly-tunnel-operator.dev/lane";
 
 /// The entry of a ConfigMap that holds what the lane was made from, without secrets. frpc does not read it.
 const RECIPE_FILE: &str = "recipe.json";
@@ -76,7 +78,7 @@ impl Home<'_> {
         json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": self.metadata(&names::keys(&self.tunnel.app, &keys.fingerprint()), None),
+            "metadata": self.metadata(&names::keys(&self.tunnel.app, &keys.fingerprint()), &[]),
             "type": "Opaque",
             "immutable": true,
             "data": data,
@@ -87,11 +89,12 @@ impl Home<'_> {
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": self.metadata(&self.name(frpc), Some(&frpc.machine)),
+            "metadata": self.metadata_of_lane(frpc),
             "immutable": true,
             "data": {
                 frpc::CONFIG_FILE: frpc::configuration(&frpc.lane),
                 RECIPE_FILE: frpc.lane.recipe.to_text(),
+                frpc::PROBE_FILE: "frpc is connected\n",
             },
         })
     }
@@ -100,7 +103,7 @@ impl Home<'_> {
     pub fn deployment(&self, frpc: &Frpc) -> Value {
         // Tools that keep off look at a pod, or at the Deployment. A label of the user's never replaces one of ours.
         let users = &frpc.lane.recipe.frpc_pod;
-        let mut metadata = self.metadata(&self.name(frpc), Some(&frpc.machine));
+        let mut metadata = self.metadata_of_lane(frpc);
         for (label, value) in &users.labels {
             metadata["labels"].as_object_mut().map(|labels| labels.entry(label).or_insert(json!(value)));
         }
@@ -140,6 +143,7 @@ impl Home<'_> {
         env.extend(frpc::environment(recipe).iter().map(|(name, value)| json!({ "name": name, "value": value })));
         // frps' key stays out of the cluster's pods.
         let items = [CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE].map(|key| json!({ "key": key, "path": key }));
+        let probe = json!({ "key": frpc::PROBE_FILE, "path": frpc::PROBE_FILE });
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -177,10 +181,12 @@ impl Home<'_> {
                 "volumeMounts": [
                     { "name": "config", "mountPath": frpc::CONFIG_FOLDER, "readOnly": true },
                     { "name": "keys", "mountPath": frpc::KEYS_FOLDER, "readOnly": true },
+                    { "name": "probe", "mountPath": frpc::PROBE_FOLDER, "readOnly": true },
                 ],
             }],
             "volumes": [
                 { "name": "config", "configMap": { "name": self.name(frpc) } },
+                { "name": "probe", "configMap": { "name": self.name(frpc), "items": [probe] } },
                 { "name": "keys", "secret": {
                     "secretName": frpc.secret,
                     "defaultMode": 0o440,
@@ -210,10 +216,15 @@ impl Home<'_> {
         pod
     }
 
-    fn metadata(&self, name: &str, machine: Option<&str>) -> Value {
+    fn metadata_of_lane(&self, frpc: &Frpc) -> Value {
+        let lane = frpc.lane.slot.to_string();
+        self.metadata(&self.name(frpc), &[(MACHINE_LABEL, &frpc.machine), (LANE_LABEL, &lane)])
+    }
+
+    fn metadata(&self, name: &str, more: &[(&'static str, &str)]) -> Value {
         let mut labels = BTreeMap::from(self.labels());
         labels.extend([("app.kubernetes.io/name", "frpc"), ("app.kubernetes.io/managed-by", "fly-tunnel-operator")]);
-        labels.extend(machine.map(|machine| (MACHINE_LABEL, machine)));
+        labels.extend(more.iter().copied());
         json!({ "name": name, "namespace": self.namespace, "labels": labels })
     }
 }

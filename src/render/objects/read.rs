@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Home, MACHINE_LABEL, WRITER, tunnel_of};
+use super::{Home, LANE_LABEL, MACHINE_LABEL, WRITER, tunnel_of};
 use crate::render::frp::frpc;
 use crate::render::null_is_default;
 use crate::service::{ObjectMeta, StatusCondition};
 use crate::tunnel::keys::TunnelKeys;
-use crate::tunnel::lane::Recipe;
+use crate::tunnel::lane::{Recipe, SlotId};
 use crate::tunnel::observed::{ConfigMap, Deployment, KeysSecret, LaneObject, Machine, Objects, OurApp};
 use crate::tunnel::summary::{self, Digest};
 use crate::tunnel::{TunnelId, names};
@@ -249,8 +249,9 @@ fn is_as_made(map: &WireConfigMap, machines: &[Machine]) -> bool {
 
 fn config_map(WireConfigMap { metadata, data }: WireConfigMap) -> ConfigMap {
     let created_at = metadata.creation_timestamp.clone().unwrap_or_default();
+    let slot = metadata.labels.get(LANE_LABEL).and_then(|lane| SlotId::parse(lane)).unwrap_or(SlotId::tcp(0));
     let uid = metadata.uid;
-    ConfigMap { object: lane_object(metadata.name, metadata.labels), recipe: data.recipe, created_at, uid }
+    ConfigMap { slot, object: lane_object(metadata.name, metadata.labels), recipe: data.recipe, created_at, uid }
 }
 
 fn lane_object(name: String, mut labels: BTreeMap<String, String>) -> LaneObject {

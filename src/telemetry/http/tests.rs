@@ -80,7 +80,7 @@ impl Server {
         for number in 0..number {
             let id = TunnelId { namespace: "default".into(), name: format!("a-service-with-a-name-{number}") };
             let holdings = Some(Holdings { cost: 402, ..Holdings::default() });
-            metrics.tunnel(&id, TunnelState { reason: Reason::Serving, holdings });
+            metrics.tunnel(&id, TunnelState { reason: Reason::Serving, wanted: 1, holdings });
         }
     }
 }

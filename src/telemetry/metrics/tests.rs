@@ -158,7 +158,7 @@ fn id(namespace: &str, name: &str) -> TunnelId {
 
 fn serving(cost: u32) -> TunnelState {
     let lanes = Lanes { serving: 1, ..Lanes::default() };
-    TunnelState { reason: Reason::Serving, holdings: Some(Holdings { lanes, cost }) }
+    TunnelState { reason: Reason::Serving, wanted: 2, holdings: Some(Holdings { lanes, cost }) }
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn everything_that_happened_is_told() {
     metrics.retry();
     metrics.address_shown(9 * SECOND);
     metrics.tunnel(&id("default", "web"), serving(402));
-    metrics.tunnel(&id("default", "shop"), TunnelState { reason: Reason::FlyCapacity, holdings: None });
+    metrics.tunnel(&id("default", "shop"), TunnelState { reason: Reason::FlyCapacity, wanted: 2, holdings: None });
     metrics.tunnel(&id("default", "old"), serving(402));
     metrics.tunnel_gone(&id("default", "old"));
 
@@ -211,6 +211,8 @@ fn everything_that_happened_is_told() {
         ("tunnels", &[("state", "FlyCapacity")], 1.0),
         ("tunnels", &[("state", "Deleting")], 0.0),
         ("lanes", &[("state", "serving")], 1.0),
+        ("lanes_wanted", &[], 4.0),
+        ("tunnel_lanes_missing", &[("namespace", "default"), ("name", "web"), ("reason", "Serving")], 1.0),
         ("tunnel_estimated_cost_dollars_per_month", &[("namespace", "default"), ("name", "web"), ("app", &app)], 4.02),
     ] {
         assert_eq!(value(&families, name, labels), Some(expected), "{name}{labels:?}");

@@ -18,6 +18,8 @@ use crate::tunnel::{Tunnel, TunnelId};
 pub struct TunnelState {
     /// The reason of the condition that its Service shows.
     pub reason: Reason,
+    /// How many lanes the Service asks for. A Service that is refused or goes asks for none.
+    pub wanted: u8,
     /// `None` means that Fly was not looked at: the tunnel then has what it had.
     pub holdings: Option<Holdings>,
 }
@@ -48,7 +50,7 @@ impl TunnelState {
         let going = tunnel.is_to_go() || seen.services.is_empty();
         let unshown = if going { Reason::Deleting } else { Reason::Provisioning };
         let reason = seen.service().and_then(Read::of).map_or(unshown, |read| read.reason);
-        TunnelState { reason, holdings: holdings(seen) }
+        TunnelState { reason, wanted: tunnel.lanes(), holdings: holdings(seen) }
     }
 }
 
@@ -86,6 +88,7 @@ pub(super) struct Tunnels {
 #[derive(Clone, Copy)]
 struct Known {
     reason: Reason,
+    wanted: u8,
     holdings: Holdings,
 }
 
@@ -93,6 +96,7 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Totals {
     pub(super) by_reason: [u32; Reason::COUNT],
+    pub(super) wanted: u32,
     pub(super) serving: u32,
     pub(super) cordoned: u32,
     pub(super) unready: u32,
@@ -117,7 +121,25 @@ impl Tunnels {
         text.sample(&[("state", "serving")], totals.serving)?;
         text.sample(&[("state", "cordoned")], totals.cordoned)?;
         text.sample(&[("state", "unready")], totals.unready)?;
+        let help = "Lanes that Services ask for. Those that are refused or deleted ask for none.";
+        text.single(Kind::Gauge, "fly_tunnel_operator_lanes_wanted", help, totals.wanted)?;
+        self.render_missing(text)?;
         self.render_costs(text, owner)
+    }
+
+    fn render_missing(&self, text: &mut Exposition) -> io::Result<()> {
+        let help = "Lanes of a Service that do not serve, of those that it asks for, and the reason that it shows. A Service \
+                    all of whose lanes serve is left out.";
+        text.family(Kind::Gauge, "fly_tunnel_operator_tunnel_lanes_missing", help)?;
+        for (id, known) in self.by_id() {
+            let missing = known.wanted.saturating_sub(known.holdings.lanes.serving);
+            let (reason, labels) = (known.reason.to_string(), [("namespace", &id.namespace), ("name", &id.name)]);
+            if missing > 0 {
+                let [namespace, name] = labels.map(|(label, value)| (label, value.as_str()));
+                text.sample(&[namespace, name, ("reason", &reason)], missing)?;
+            }
+        }
+        Ok(())
     }
 
     fn render_costs(&self, text: &mut Exposition, owner: Option<&Owner>) -> io::Result<()> {
@@ -149,10 +171,10 @@ impl Tunnels {
         if !self.leading {
             return; // a pass that began before has ended
         }
-        let TunnelState { reason, holdings } = state;
-        let known =
-            Arc::make_mut(&mut self.known).entry(key(id)).or_insert(Known { reason, holdings: Holdings::default() });
-        *known = Known { reason, holdings: holdings.unwrap_or(known.holdings) };
+        let TunnelState { reason, wanted, holdings } = state;
+        let unknown = Known { reason, wanted, holdings: Holdings::default() };
+        let known = Arc::make_mut(&mut self.known).entry(key(id)).or_insert(unknown);
+        *known = Known { reason, wanted, holdings: holdings.unwrap_or(known.holdings) };
     }
 
     pub(super) fn gone(&mut self, id: &TunnelId) {
@@ -161,8 +183,9 @@ impl Tunnels {
 
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for Known { reason, holdings } in self.known.values() {
+        for Known { reason, wanted, holdings } in self.known.values() {
             totals.by_reason[*reason as usize] += 1;
+            totals.wanted += u32::from(*wanted);
             totals.serving += u32::from(holdings.lanes.serving);
             totals.cordoned += u32::from(holdings.lanes.cordoned);
             totals.unready += u32::from(holdings.lanes.unready);
@@ -172,9 +195,13 @@ impl Tunnels {
 
     /// Each tunnel with the estimate of its bill.
     pub(super) fn costs(&self) -> impl Iterator<Item = (TunnelId, Cents)> {
+        self.by_id().map(|(id, known)| (id, known.holdings.cost))
+    }
+
+    fn by_id(&self) -> impl Iterator<Item = (TunnelId, &Known)> {
         self.known.iter().map(|(key, known)| {
             let (namespace, name) = key.split_once('/').unwrap_or_default();
-            (TunnelId { namespace: namespace.into(), name: name.into() }, known.holdings.cost)
+            (TunnelId { namespace: namespace.into(), name: name.into() }, known)
         })
     }
 }
@@ -218,7 +245,8 @@ mod tests {
         ] {
             let seen = Observed::members(service);
             let state = TunnelState::of(&tunnel, &seen);
-            assert_eq!(state, TunnelState { reason: expected, holdings: None }, "{seen:?}");
+            let wanted = u8::from(!tunnel.is_to_go());
+            assert_eq!(state, TunnelState { reason: expected, wanted, holdings: None }, "{seen:?}");
         }
     }
 
@@ -231,10 +259,13 @@ mod tests {
             cordoned: false,
             created_at: String::new(),
             region: String::new(),
+            host: None,
             ours: Some(Ours {
                 generation: "a".into(),
                 slot: SlotId::tcp(0),
                 control_port: 7000,
+                probe_port: None,
+                pool: 50,
                 retiring_since: None,
                 spelling: None,
                 recipe: None,
@@ -247,6 +278,7 @@ mod tests {
                 .map(|number| Exposed { port: Port::tcp(number), internal: number, checked: true })
                 .into(),
             passing: vec![Port::tcp(443)],
+            probe_passes: None,
         }
     }
 
@@ -277,15 +309,15 @@ mod tests {
     fn a_failed_look_takes_nothing_away_and_a_standby_knows_nothing() {
         let mut tunnels = Tunnels::default();
         let held = Holdings { lanes: Lanes { serving: 2, ..Lanes::default() }, cost: 604 };
-        let serving = TunnelState { reason: Reason::Serving, holdings: Some(held) };
+        let serving = TunnelState { reason: Reason::Serving, wanted: 2, holdings: Some(held) };
         tunnels.note(&id("web"), serving);
         assert_eq!(tunnels.costs().count(), 0, "it does not lead");
 
         tunnels.lead(true);
         tunnels.note(&id("web"), serving);
-        tunnels.note(&id("web"), TunnelState { reason: Reason::FlyUnavailable, holdings: None });
+        tunnels.note(&id("web"), TunnelState { reason: Reason::FlyUnavailable, wanted: 2, holdings: None });
         let totals = tunnels.totals();
-        assert_eq!((totals.serving, totals.by_reason[Reason::FlyUnavailable as usize]), (2, 1));
+        assert_eq!((totals.serving, totals.wanted, totals.by_reason[Reason::FlyUnavailable as usize]), (2, 2, 1));
         assert_eq!(totals.by_reason.iter().sum::<u32>(), 1);
 
         tunnels.lead(true);
@@ -298,7 +330,7 @@ mod tests {
     fn a_copy_stays_as_it_is_while_others_write() {
         let mut tunnels = Tunnels::default();
         tunnels.lead(true);
-        let state = TunnelState { reason: Reason::Serving, holdings: None };
+        let state = TunnelState { reason: Reason::Serving, wanted: 1, holdings: None };
         tunnels.note(&id("old"), state);
         tunnels.note(&id("web"), state);
         let copy = tunnels.clone();

@@ -1,16 +1,23 @@
 //! The lanes of a tunnel that serves: made, connected, waited for; then those they replace are cordoned, given time and
 //! destroyed. Make before break, with one exception: a port of the Service on which a live lane is controlled.
 
-use super::step::{GivenUp, Look, Step, Waiting};
+use std::time::SystemTime;
 
+use super::step::{GivenUp, Look, Step, Waiting};
+use super::waits::Waits;
 use super::{BELIEVED, Context, Go, Halt, Next, Why, act, all, settled, wait, wait_for};
 use crate::service::port::Port;
+use crate::tunnel::Wanted;
 use crate::tunnel::deviations::spelling;
-use crate::tunnel::lane::{Frpc, Lane, control_port};
+use crate::tunnel::lane::{Frpc, Lane, Recipe, free_port, pool};
 use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::names;
-use crate::tunnel::observed::{LaneObject, Machine, Objects, OurApp, State};
+use crate::tunnel::observed::{ConfigMap, LaneObject, Machine, Objects, OurApp, Ours, State};
+use crate::tunnel::settings::ServiceChecks;
 use crate::tunnel::situation::{Leaving, Situation, Slot, SlotState};
+
+/// So many lanes of a tunnel keep their established connections at once. Where more are replaced, the first ends first.
+const MOST_RETIRING: usize = 3;
 
 pub(super) struct Lanes<'a> {
     context: &'a Context<'a>,
@@ -42,7 +49,7 @@ impl<'a> Lanes<'a> {
     /// The port on which a live lane is controlled is wanted by the Service itself: Fly would send users to that lane's
     /// frps. This lane is cordoned first, and no other made before the edges have heard of it.
     pub(super) fn free_control_ports(&self) -> Go<()> {
-        if self.situation.slots.iter().all(|slot| slot.machine.is_some()) {
+        if self.waits_its_turn() || self.situation.slots.iter().all(|slot| slot.machine.is_some()) {
             return Ok(());
         }
         let clashes = |lane: &LaneMachine| self.is_wished_for(lane.ours.control_port);
@@ -73,20 +80,24 @@ impl<'a> Lanes<'a> {
     /// The frpc of a Machine that this process destroyed goes at once, even if no other lane comes to serve for long.
     pub(super) fn clear_destroyed(&self) -> Go<()> {
         let deployments = self.objects.deployments.iter().filter(|d| self.saw_destroyed(&d.object.machine));
-        let config_maps = self.objects.config_maps.iter().filter(|map| self.saw_destroyed(&map.object.machine));
+        let config_maps = self.useless_config_maps().filter(|map| self.saw_destroyed(&map.object.machine));
         let deployments = deployments.map(|d| Step::DeleteDeployment(d.object.name.clone()));
         all(deployments.chain(config_maps.map(|map| Step::DeleteConfigMap(map.object.name.clone()))))
     }
 
     /// A lane that serves is replaced when it is the tunnel's turn. One that does not serve is replaced at once.
-    pub(super) fn wait_for_a_turn(&self) -> Go<()> {
-        let waits = self.context.memory.waits_its_turn && self.situation.is_to_replace();
-        if waits { Err(wait(Waiting::Turn, Look::Everything)) } else { Ok(()) }
+    fn waits_its_turn(&self) -> bool {
+        self.context.memory.waits_its_turn && self.situation.is_to_replace()
     }
 
-    /// Each wanted lane has a Machine that runs and is not cordoned.
-    pub(super) fn make_machines(&self) -> Go<()> {
-        self.situation.slots.iter().try_for_each(|slot| self.make_machine(slot))
+    /// Each of these lanes is brought up as far as it comes now: its Machine runs and is not cordoned, its frpc is there, and traffic
+    /// passes.
+    pub(super) fn bring_up(&self, slots: &[&Slot], waits: &mut Waits) -> Go<()> {
+        slots.iter().try_for_each(|slot| {
+            let up =
+                self.make_machine(slot).and_then(|()| self.connect_frpc(slot)).and_then(|()| wait_for_traffic(slot));
+            waits.gather(up)
+        })
     }
 
     fn make_machine(&self, slot: &Slot) -> Go<()> {
@@ -104,6 +115,10 @@ impl<'a> Lanes<'a> {
         if self.shares_its_control_port(machine, ours.control_port) && !serves {
             return Err(act(Step::DestroyMachine(machine.id.clone())));
         }
+        if let Some(other) = self.shares_its_host(slot, machine).filter(|_| !serves) {
+            let why = Why::SharesHost { machine: machine.id.clone(), other: other.id.clone() };
+            return Err(Halt(Next::Act(vec![Step::DestroyMachine(machine.id.clone())]), Some(why)));
+        }
         match slot.state {
             SlotState::Stopped => {
                 let pause = self.context.memory.deeds.pause(slot.id, &slot.generation, self.context.now);
@@ -119,6 +134,9 @@ impl<'a> Lanes<'a> {
         let Some(lane) = self.lane_to_make(slot) else {
             return settled(); // every port is taken: the Service would need all 64,512 of them
         };
+        if self.waits_its_turn() {
+            return wait(Waiting::Turn, Look::Everything);
+        }
         if !self.machines_are_known() {
             return wait_for(Waiting::SecondLook, Look::Everything, BELIEVED);
         }
@@ -145,25 +163,30 @@ impl<'a> Lanes<'a> {
             });
         }
         // A Machine that Fly does not list any more leaves its frpc behind.
-        let lost = self.objects.deployments.first()?;
-        Some(Why::MachineLost { machine: lost.object.machine.clone() })
+        let is_there = |id: &str| self.situation.machines().any(|machine| machine.id == id);
+        let mut of_machines = self.objects.deployments.iter().map(|deployment| &deployment.object.machine);
+        Some(Why::MachineLost { machine: of_machines.find(|machine| !is_there(machine))?.clone() })
     }
 
-    /// Each wanted lane's frpc is there, as it should be.
-    pub(super) fn connect_frpc(&self) -> Go<()> {
-        for slot in &self.situation.slots {
-            let Some(frpc) = self.frpc(slot) else { continue };
-            let deployed = self.context.seen.deployment(&frpc.machine);
-            let applied = |name| self.context.memory.deeds.applied.get(name);
-            let as_applied = deployed.is_some_and(|d| applied(&d.object.name) == Some(&d.version));
-            let edited = deployed.filter(|d| applied(&d.object.name).is_some_and(|version| *version != d.version));
-            let why = edited.map(|d| Why::DeploymentEdited { deployment: d.object.name.clone() });
-            let configured = self.objects.config_maps.iter().any(|map| map.object.machine == frpc.machine);
-            let create = (!configured).then(|| Step::CreateConfigMap(Box::new(frpc.clone())));
-            let apply = (!as_applied).then(|| Step::ApplyDeployment(Box::new(frpc)));
-            all(create.into_iter().chain(apply)).map_err(|Halt(next, _)| Halt(next, why))?;
-        }
-        Ok(())
+    /// The lane's frpc is there, as it should be.
+    fn connect_frpc(&self, slot: &Slot) -> Go<()> {
+        let Some(frpc) = self.frpc(slot) else { return Ok(()) };
+        let deployed = self.context.seen.deployment(&frpc.machine);
+        let applied = |name| self.context.memory.deeds.applied.get(name);
+        let as_applied = deployed.is_some_and(|d| applied(&d.object.name) == Some(&d.version));
+        let edited = deployed.filter(|d| applied(&d.object.name).is_some_and(|version| *version != d.version));
+        let why = edited.map(|d| Why::DeploymentEdited { deployment: d.object.name.clone() });
+        let configured = self.objects.config_maps.iter().any(|map| map.object.machine == frpc.machine);
+        let create = (!configured).then(|| Step::CreateConfigMap(Box::new(frpc.clone())));
+        let apply = (!as_applied).then(|| Step::ApplyDeployment(Box::new(frpc)));
+        all(create.into_iter().chain(apply)).map_err(|Halt(next, _)| Halt(next, why))
+    }
+
+    /// All ConfigMaps, but where the Service is refused by now those of slots without a Machine: nothing else tells how such a lane was made.
+    fn useless_config_maps(&self) -> impl Iterator<Item = &'a ConfigMap> {
+        let is_refused = matches!(self.context.tunnel.wanted(), Wanted::Refused { .. });
+        let missing = |id| self.situation.slots.iter().any(|slot| slot.id == id && slot.machine.is_none());
+        self.objects.config_maps.iter().filter(move |map| !is_refused || !missing(map.slot))
     }
 
     /// Somebody's copies of frpc's objects go. A copy's pods have the labels of ours, so that nobody could tell whether frpc runs.
@@ -173,31 +196,26 @@ impl<'a> Lanes<'a> {
         all(deployments.chain(copies.config_maps.iter().map(|name| Step::DeleteConfigMap(name.clone()))))
     }
 
-    /// Traffic passes through each wanted lane.
-    pub(super) fn wait_for_traffic(&self) -> Go<()> {
-        let silent = self.situation.slots.iter().filter_map(|slot| slot.machine).find(|lane| !lane.serves);
-        match silent.map(|lane| lane.machine) {
-            Some(machine) if machine.is_checked() => {
-                Err(wait(Waiting::Traffic, Look::Machines(vec![machine.id.clone()])))
-            }
-            Some(_) => Err(wait(Waiting::Traffic, Look::Objects)),
-            None => Ok(()),
+    /// Lanes that are not wanted any more are cordoned once the edges know those that serve, given time and destroyed. They stay until all
+    /// lanes have come that can.
+    pub(super) fn retire_replaced(&self, waits: &mut Waits) -> Go<()> {
+        let slots = &self.situation.slots;
+        let is_stuck = |slot: &Slot| self.context.memory.deeds.is_stuck(slot.id, &slot.generation);
+        if !slots.iter().all(|slot| slot.state == SlotState::Serving || is_stuck(slot)) {
+            return Ok(());
         }
+        let leaving = self.situation.leaving.iter().map(|leaving| leaving.lane);
+        leaving.filter(|lane| !self.is_needed(lane)).try_for_each(|lane| waits.gather(self.retire(lane)))
     }
 
-    /// Lanes that are not wanted any more are cordoned once the edges know those that serve, given time and destroyed.
-    pub(super) fn retire_replaced(&self) -> Go<()> {
-        let mut waits = Vec::new();
-        for leaving in &self.situation.leaving {
-            match self.retire(leaving.lane) {
-                Err(Halt(Next::Wait(wait), _)) => waits.push(wait),
-                other => other?,
-            }
-        }
-        match waits.into_iter().min_by_key(|wait| wait.after) {
-            Some(wait) => Err(Halt(Next::Wait(wait), None)),
-            None => Ok(()),
-        }
+    /// Whether a lane that is to be replaced serves, leads where the new one will, and the new one does not come.
+    fn is_needed(&self, lane: &LaneMachine) -> bool {
+        let leads_alike = |slot: &Slot| {
+            let recipe = lane.ours.recipe.as_deref().and_then(Recipe::read);
+            recipe.is_some_and(|recipe| recipe.forwards == slot.recipe.forwards)
+        };
+        let mut missing = self.situation.slots.iter().filter(|slot| slot.state != SlotState::Serving);
+        lane.takes_users() && missing.any(|slot| slot.id == lane.ours.slot && leads_alike(slot))
     }
 
     /// One step on the way out for a lane that is replaced by lanes that serve.
@@ -217,10 +235,16 @@ impl<'a> Lanes<'a> {
         };
         self.wait_until_cordon_is_known(machine)?;
         let retiring = now.wall.duration_since(since).unwrap_or_default();
-        if retiring >= settings.drain_timeout {
+        if retiring >= settings.drain_timeout || self.later_retiring(since) >= MOST_RETIRING {
             return destroy();
         }
         Err(wait_for(Waiting::Retiring, Look::Everything, settings.drain_timeout - retiring))
+    }
+
+    /// The number of lanes that began to retire after that time.
+    fn later_retiring(&self, since: SystemTime) -> usize {
+        let retiring = self.situation.leaving.iter().filter_map(|leaving| leaving.lane.ours.retiring_since);
+        retiring.filter(|other| *other > since).count()
     }
 
     /// frpc objects whose Machine is gone are deleted: at once if this process destroyed it, else when it was missing
@@ -242,7 +266,7 @@ impl<'a> Lanes<'a> {
             }
         };
         self.objects.deployments.iter().for_each(|d| orphan(&d.object, Step::DeleteDeployment));
-        self.objects.config_maps.iter().for_each(|map| orphan(&map.object, Step::DeleteConfigMap));
+        self.useless_config_maps().for_each(|map| orphan(&map.object, Step::DeleteConfigMap));
         all(steps.into_iter())?;
         if unsure { Err(wait_for(Waiting::SecondLook, Look::Everything, BELIEVED)) } else { Ok(()) }
     }
@@ -263,7 +287,8 @@ impl<'a> Lanes<'a> {
     /// Fly's edges had the time to learn that the wanted lanes are there.
     fn wait_until_successors_are_known(&self) -> Go<()> {
         let Context { settings, memory, now, .. } = *self.context;
-        for lane in self.situation.slots.iter().filter_map(|slot| slot.machine) {
+        let serving = self.situation.slots.iter().filter(|slot| slot.state == SlotState::Serving);
+        for lane in serving.filter_map(|slot| slot.machine) {
             let id = &lane.machine.id;
             let healthy = memory.sightings.in_service.elapsed(id, now).unwrap_or_default();
             if healthy < settings.settle_time {
@@ -295,10 +320,21 @@ impl<'a> Lanes<'a> {
             .any(|other| other.machine.id != machine.id && !other.machine.cordoned && other.ours.control_port == port)
     }
 
+    /// The Machine of an earlier lane on the same host, with which this one would be lost. One more attempt is made for it.
+    fn shares_its_host(&self, slot: &Slot, machine: &Machine) -> Option<&'a Machine> {
+        if !self.context.memory.deeds.is_first_try(slot.id, &slot.generation) {
+            return None;
+        }
+        let mut earlier =
+            self.situation.slots.iter().filter(|other| other.id < slot.id).filter_map(|other| other.machine);
+        earlier.find(|other| machine.host.is_some() && other.machine.host == machine.host).map(|other| other.machine)
+    }
+
     fn lane_to_make(&self, slot: &Slot) -> Option<Lane> {
         let exposed = |port| self.situation.machines().any(|machine| machine.exposes(Port::tcp(port)));
         // Somebody may have taken the control port out of a Machine by hand.
-        let controls = |port| self.situation.lanes().any(|lane| lane.ours.control_port == port);
+        let uses = |lane: LaneMachine, port| lane.ours.control_port == port || lane.ours.probe_port == Some(port);
+        let controls = |port| self.situation.lanes().any(|lane| uses(lane, port));
         let taken = |port| self.is_wished_for(port) || exposed(port) || controls(port);
         // A Machine that is being destroyed holds its name for a while, and so does one whose metadata somebody took off.
         let names = self.app.machines.iter().map(|machine| &machine.name);
@@ -307,18 +343,32 @@ impl<'a> Lanes<'a> {
         let unlisted = self.context.memory.sightings.last_attempt(&slot.generation, slot.id);
         let unlisted = unlisted.filter(|attempt| !listed.contains(attempt));
         let attempt = unlisted.unwrap_or_else(|| listed.iter().max().unwrap_or(&0) + 1);
-        let control_port = control_port(self.context.settings.control_port_base, taken)?;
-        Some(lane(slot, names::machine(&slot.generation, slot.id, attempt), control_port))
+        let base = self.context.settings.control_port_base;
+        let control_port = free_port(base, taken)?;
+        let probe_port = match slot.recipe.service_checks {
+            ServiceChecks::Tunnel => Some(free_port(base, |port| port == control_port || taken(port))?),
+            ServiceChecks::Tcp | ServiceChecks::Off => None,
+        };
+        let pool = pool(u8::try_from(self.situation.slots.len()).unwrap_or(u8::MAX));
+        let (recipe, generation) = (slot.recipe.clone(), slot.generation.clone());
+        let name = names::machine(&slot.generation, slot.id, attempt);
+        Some(Lane { slot: slot.id, recipe, generation, name, control_port, probe_port, pool })
     }
 
     fn frpc(&self, slot: &Slot) -> Option<Frpc> {
         let LaneMachine { machine, ours, .. } = slot.machine?;
-        let lane = lane(slot, machine.name.clone(), ours.control_port);
+        let Ours { control_port, probe_port, pool, .. } = *ours;
+        let (recipe, generation, name) = (slot.recipe.clone(), slot.generation.clone(), machine.name.clone());
+        let lane = Lane { slot: slot.id, recipe, generation, name, control_port, probe_port, pool };
         Some(Frpc { lane, machine: machine.id.clone(), secret: self.secret.to_owned() })
     }
 }
 
-/// The lane of this slot, with a Machine of this name.
-fn lane(slot: &Slot, name: String, control_port: u16) -> Lane {
-    Lane { slot: slot.id, recipe: slot.recipe.clone(), generation: slot.generation.clone(), name, control_port }
+/// Traffic passes through the lane.
+fn wait_for_traffic(slot: &Slot) -> Go<()> {
+    match slot.machine.filter(|lane| !lane.serves).map(|lane| lane.machine) {
+        Some(machine) if machine.is_checked() => Err(wait(Waiting::Traffic, Look::Machines(vec![machine.id.clone()]))),
+        Some(_) => Err(wait(Waiting::Traffic, Look::Objects)),
+        None => Ok(()),
+    }
 }

@@ -15,6 +15,7 @@ mod show;
 pub mod step;
 #[cfg(test)]
 pub(crate) mod tests;
+mod waits;
 mod why;
 
 use std::time::Duration;

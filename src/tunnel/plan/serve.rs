@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::lanes::Lanes;
 use super::step::{Look, ServiceStep, Step, Waiting};
+use super::waits::Waits;
 use super::{BELIEVED, Context, Draft, Go, Halt, Next, READS_LAG, act, all, for_service, look, settled, wait_for};
 use crate::service::request::Wish;
 use crate::tunnel::condition::{Condition, Shown};
 use crate::tunnel::failure::{Cause, Trouble};
 use crate::tunnel::memory::Sightings;
 use crate::tunnel::observed::{App, Family, KeysSecret, Objects, OurApp};
+use crate::tunnel::situation::{Slot, SlotState};
 
 /// The way to a tunnel that serves.
 pub(super) fn plan(context: &Context, wish: &Wish) -> Draft {
@@ -38,16 +40,36 @@ impl Context<'_> {
         lanes.discard_useless()?;
         lanes.give_up_unreached()?;
         lanes.clear_destroyed()?;
-        lanes.wait_for_a_turn()?;
         lanes.free_control_ports()?;
-        lanes.make_machines()?;
-        lanes.connect_frpc()?;
+        let (failed, others): (Vec<_>, Vec<_>) = self.situation.slots.iter().partition(|slot| self.has_failed(slot));
+        let mut waits = Waits::default();
+        lanes.bring_up(&others, &mut waits)?;
         lanes.clear_copies()?;
-        lanes.wait_for_traffic()?;
-        lanes.retire_replaced()?;
-        lanes.clear_orphans()?;
-        self.release_surplus()?;
-        self.delete_old_keys(objects, keys)
+        if self.situation.slots.iter().any(|slot| slot.state == SlotState::Serving) {
+            lanes.retire_replaced(&mut waits)?;
+            waits.gather(lanes.clear_orphans())?;
+            if self.situation.leaving.is_empty() {
+                self.release_surplus()?;
+                self.delete_old_keys(objects, keys)?;
+            }
+        }
+        // They come last: what fails each time would hold up everything behind it.
+        lanes.bring_up(&self.least_refused_first(failed), &mut waits)?;
+        waits.end()
+    }
+
+    /// Whether a lane of this slot could not be made, or did not come to serve, and none has served since.
+    fn has_failed(&self, slot: &Slot) -> bool {
+        self.memory.deeds.fails(slot.id, &slot.generation)
+    }
+
+    /// The one that was refused least comes first: the first that is refused ends the pass.
+    fn least_refused_first<'s>(&self, mut slots: Vec<&'s Slot<'s>>) -> Vec<&'s Slot<'s>> {
+        let refusals = |slot: &Slot| self.memory.deeds.refusals(slot.id, &slot.generation);
+        if let Some((least, _)) = slots.iter().enumerate().min_by_key(|(_, slot)| refusals(slot)) {
+            slots.swap(0, least);
+        }
+        slots
     }
 
     pub(super) fn add_finalizer(&self) -> Go<()> {

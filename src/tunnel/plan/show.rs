@@ -7,10 +7,12 @@ use crate::service::Service;
 use crate::service::port::Port;
 use crate::service::request::Warning;
 use crate::tunnel::Wanted;
-use crate::tunnel::condition::{Condition, Note, Read, Ready, Reason, Shown};
+use crate::tunnel::condition::{Condition, Note, Read, Ready, Reason, Shown, fails_to_start};
 use crate::tunnel::failure::{Attempt, Cause, Failure, Trouble};
+use crate::tunnel::lane::SlotId;
+use crate::tunnel::machines::LaneMachine;
 use crate::tunnel::observed::Machine;
-use crate::tunnel::situation::SlotState;
+use crate::tunnel::situation::{Slot, SlotState};
 
 /// Fly and clusters have a bad moment now and then. The Service shows it from this many failures in a row on.
 const WORTH_A_WORD: u32 = 3;
@@ -76,6 +78,9 @@ impl Context<'_> {
         if condition.is_some() && nobody_looked {
             return Draft::new(Next::Look(Look::Frpc), None);
         }
+        // How many lanes serve is not known any more. The next look tells, and then it is shown with the failure.
+        let others_serve = self.memory.sightings.users_served == Some(true) && self.tunnel.lanes() > 1;
+        let condition = condition.filter(|_| trouble.attempt != Attempt::CreateMachine || !others_serve);
         let connected = (self.seen.frpc_connected == Some(true)).then_some(Note::FrpcConnected);
         let shown = condition.map(|condition| {
             let shown = Shown::new(self.seen.shown_addresses(), condition);
@@ -132,7 +137,8 @@ impl Context<'_> {
         let app = &self.tunnel.app;
         let serving = situation.is_serving();
         let was_shown = self.seen.shown_addresses();
-        let address = situation.addresses.kept.filter(|ip| serving || was_shown.contains(&(*ip).into()));
+        let begins = situation.begins_to_serve();
+        let address = situation.addresses.kept.filter(|ip| begins || was_shown.contains(&(*ip).into()));
         let taking_over = situation.lanes().any(|lane| lane.machine.cordoned || lane.serves);
         let on_a_port_of_the_service = |port| situation.slots.iter().any(|slot| slot.recipe.serves(Port::tcp(port)));
         let breaks_first = situation.lanes().any(|lane| on_a_port_of_the_service(lane.ours.control_port));
@@ -140,10 +146,14 @@ impl Context<'_> {
             situation.slots.iter().any(|slot| self.memory.deeds.fails_to_start(slot.id, &slot.generation));
         let waits = self.memory.waits_its_turn && situation.is_to_replace();
         let frpc = self.frpc_trouble();
+        let partly = self.partly_served();
+        let refused = situation.slots.iter().find_map(|slot| self.refusal_of(slot));
         let unreached = situation.slots.iter().find_map(|slot| self.long_unreached(slot));
         let unreached = unreached.map(|machine| Condition::unreached(app, &machine.id));
         let condition = match (address, frpc) {
-            (Some(address), _) if serving => Condition::serving(address),
+            (Some(address), _) if serving => Condition::serving(address, situation.slots.len()),
+            (Some(_), _) if partly.is_some() => partly.unwrap_or_else(Condition::no_lane_serves),
+            _ if refused.is_some() => refused.unwrap_or_else(Condition::no_lane_serves),
             (_, Some(why)) if situation.lanes().any(|lane| lane.takes_users()) => Condition::new_frpc_unavailable(&why),
             (_, Some(why)) => Condition::frpc_unavailable(&why),
             (None, _) if fails_to_start => Condition::fails_to_start(app),
@@ -151,6 +161,7 @@ impl Context<'_> {
             (Some(_), _) if taking_over && breaks_first => Condition::breaking_first(),
             (Some(_), _) if taking_over && fails_to_start => Condition::new_lane_fails_to_start(app),
             (Some(_), _) if taking_over && waits => Condition::waiting_its_turn(),
+            (Some(_), _) if situation.has_surplus_lanes() => Condition::lanes_leave(),
             (Some(_), _) if taking_over => Condition::taking_over(),
             (Some(_), _) if fails_to_start => Condition::fails_to_start(app),
             (Some(_), _) => unreached.unwrap_or_else(Condition::no_lane_serves),
@@ -158,20 +169,75 @@ impl Context<'_> {
         let warnings = warnings.iter().copied().map(Note::Warning);
         let stranger = |machine: &&Machine| Note::Stranger { app: app.clone(), machine: machine.id.clone() };
         let strangers = situation.strangers.iter().map(stranger);
-        let notes = warnings.chain(self.other_owner().map(Note::OtherOwner)).chain(strangers).collect();
+        let hosts = situation.shared_host().map(|(one, other)| Note::SharedHost(one, other));
+        let notes = warnings.chain(self.other_owner().map(Note::OtherOwner)).chain(hosts).chain(strangers).collect();
         Some(Shown { notes, ..Shown::new(address.into_iter().map(Into::into).collect(), condition) })
     }
 }
 
 impl Context<'_> {
+    /// Some lanes serve, and fewer than are wanted: they are made for the first time, or some are lost.
+    fn partly_served(&self) -> Option<Condition> {
+        let slots = &self.situation.slots;
+        let (serving, wanted) = (self.situation.lanes().filter(LaneMachine::takes_users).count(), slots.len());
+        if serving == 0 || serving >= wanted {
+            return None;
+        }
+        let was = self.service().and_then(Read::of);
+        let missing = slots.iter().filter(|slot| slot.state != SlotState::Serving);
+        let missing: Vec<_> = missing.map(|slot| (slot.id, self.why_missing(slot))).collect();
+        let are_new = match &was {
+            Some(was) if was.reason == Reason::Serving => was.lanes() < wanted,
+            Some(was) => matches!(was.reason, Reason::Provisioning | Reason::Updating),
+            None => true,
+        };
+        if are_new && missing.iter().all(|(_, why)| why.is_none()) {
+            return Some(Condition::lanes_join(serving, wanted));
+        }
+        let told = |(slot, why): &(SlotId, Option<String>)| match why {
+            Some(why) => format!("lane {slot}: {why}"),
+            None => format!("lane {slot} is being repaired"),
+        };
+        let missing: Vec<String> = missing.iter().map(told).collect();
+        let since = was.and_then(|was| was.degraded_since()).unwrap_or(self.now.wall);
+        Some(Condition::serving_degraded(serving, wanted, since, &missing.join(", ")))
+    }
+
+    /// Why a lane that is wanted does not serve, where it is more than on its way.
+    fn why_missing(&self, slot: &Slot) -> Option<String> {
+        if let Some(why) = self.frpc_trouble_of(slot) {
+            return Some(format!("the cluster does not run its frpc: {why}"));
+        }
+        if let Some(condition) = self.refusal_of(slot) {
+            return Some(condition.message().to_owned());
+        }
+        if self.memory.deeds.fails_to_start(slot.id, &slot.generation) {
+            return Some(fails_to_start(&self.tunnel.app));
+        }
+        let machine = &self.long_unreached(slot)?.id;
+        Some(format!("Machine {machine} runs, and nobody is reached through it"))
+    }
+
+    /// Why Fly does not make the Machine of this slot.
+    fn refusal_of(&self, slot: &Slot) -> Option<Condition> {
+        let refused = slot.machine.is_none() && self.memory.deeds.refusals(slot.id, &slot.generation) > 0;
+        let trouble = self.memory.trouble.as_ref().filter(|_| refused)?;
+        let of_a_machine = trouble.attempt == Attempt::CreateMachine && trouble.is_unsolved();
+        if of_a_machine { self.trouble_shown(trouble) } else { None }
+    }
+
     /// Why the cluster does not run the frpc of a lane that is wanted, in its own words; or why it did not before that lane was
     /// given up.
     fn frpc_trouble(&self) -> Option<String> {
-        self.situation.slots.iter().find_map(|slot| match (slot.machine, slot.state) {
+        self.situation.slots.iter().find_map(|slot| self.frpc_trouble_of(slot))
+    }
+
+    fn frpc_trouble_of(&self, slot: &Slot) -> Option<String> {
+        match (slot.machine, slot.state) {
             (Some(lane), SlotState::Unreached) => self.seen.deployment(&lane.machine.id)?.trouble.clone(),
             (None, _) => self.memory.deeds.why_given_up(slot.id, &slot.generation).map(str::to_owned),
             (Some(_), _) => None,
-        })
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Why {
     SpelledByFly { machine: String, deviations: Vec<String> },
     /// The lane's Machine failed, was lost with its host, or is gone.
     MachineLost { machine: String },
+    /// Both Machines of a tunnel are on one host, and would be lost together.
+    SharesHost { machine: String, other: String },
     /// Somebody changed frpc's Deployment, or nobody knows whether it is as it should be.
     DeploymentEdited { deployment: String },
 }
@@ -51,6 +53,9 @@ impl fmt::Display for Why {
                 )
             }
             Why::MachineLost { machine } => write!(f, "Machine {machine} is lost, and another takes its place"),
+            Why::SharesHost { machine, other } => {
+                write!(f, "Machine {machine} got the host that Machine {other} has, so another is tried once")
+            }
             Why::DeploymentEdited { deployment } => write!(f, "Deployment {deployment} is not as this process left it"),
         }
     }
@@ -125,6 +130,7 @@ mod tests {
     use crate::service::machine_size::MachineSize;
     use crate::service::port::Port;
     use crate::tunnel::lane::Forward;
+    use crate::tunnel::settings::ServiceChecks;
 
     #[test]
     fn a_difference_is_told_by_field_and_value() {
@@ -141,7 +147,7 @@ mod tests {
             ),
             (|r| r.lane.resources.cpu_limit = Some("1".into()), &["cpu_limit none → 1"]),
             (|r| r.forwards[1].settings.bandwidth_limit = Some("2MB".into()), &["bandwidth_limit none → 2MB"]),
-            (|r| r.service_checks = false, &["--fly-service-checks none → false"]),
+            (|r| r.service_checks = ServiceChecks::Tcp, &["--fly-service-checks none → tcp"]),
             (
                 |r| r.forwards.iter_mut().for_each(|f| f.to = [10, 96, 0, 8].into()),
                 &["ClusterIP 10.96.0.7 → 10.96.0.8"],

@@ -77,8 +77,15 @@ impl Process {
 
     /// Sends a signal, such as `libc::SIGTERM`. Nothing happens if the process has ended.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: a plain system call on a file descriptor that we own. It fails only if the process is gone already.
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, 0, 0) };
+        send(&self.pidfd, signal);
+    }
+
+    /// Another way to it, for whoever does not own it.
+    ///
+    /// # Errors
+    /// The system is out of file descriptors.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(Handle { pidfd: self.pidfd.try_clone()? })
     }
 
     /// Kills it with SIGKILL and waits until it is gone.
@@ -98,6 +105,23 @@ impl Process {
             ended.readable().await.expect("a process file descriptor can be polled").clear_ready();
         }
     }
+}
+
+/// A way to signal a process. It never means another one, whatever becomes of that.
+pub struct Handle {
+    pidfd: OwnedFd,
+}
+
+impl Handle {
+    /// Sends a signal, such as `libc::SIGSTOP`. Nothing happens if the process has ended.
+    pub fn signal(&self, signal: i32) {
+        send(&self.pidfd, signal);
+    }
+}
+
+fn send(pidfd: &OwnedFd, signal: i32) {
+    // SAFETY: a plain system call on a file descriptor that is open. It fails only if the process is gone already.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) };
 }
 
 impl Drop for Process {

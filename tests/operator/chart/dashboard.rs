@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::file;
 
 use crate::support::http::metrics;
-use crate::support::{DEADLINE, binary, serving, wait_until};
+use crate::support::{DEADLINE, binary, wait_until};
 
 fn panels() -> Vec<Value> {
     let board: Value = serde_json::from_str(&file("dashboards/fly-tunnel-operator.json")).expect("JSON");
@@ -40,14 +40,20 @@ fn every_query_finds_what_an_operator_tells() {
     let operator = lab.operator(binary()).env("RESYNC_INTERVAL", "1s").start();
     wait_until("it leads", DEADLINE, || metrics(&operator).contains("fly_tunnel_operator_leader 1\n"));
     let before = metrics(&operator);
-    // One request fails, so that the panels of errors have something to show.
-    lab.faults([Rule::new(Fault::Answer(answer)).to(Target::Fly).method("POST").path("/machines$")]);
-    let _web = serving(&lab);
+    // Requests fail, so that the panels of errors and of missing lanes have something to show.
+    lab.faults([Rule::new(Fault::Answer(answer)).to(Target::Fly).method("POST").path("/machines$").times(2)]);
+    let web = lab.service("web").port(8080).create();
+    let mut lacking = String::new();
+    wait_until("a lane is missing", DEADLINE, || {
+        lacking = metrics(&operator);
+        lacking.contains("tunnel_lanes_missing{")
+    });
+    web.address(DEADLINE);
     wait_until("the tunnel is told of", DEADLINE, || {
         metrics(&operator).contains("fly_tunnel_operator_tunnels{state=\"Serving\"} 1\n")
     });
     // A rate needs two samples, also of the series that came with the tunnel, so there are two scrapes after it.
-    let scrapes = [before, metrics(&operator), metrics(&operator)];
+    let scrapes = [before, lacking, metrics(&operator), metrics(&operator)];
 
     let queries: Vec<String> = panels().iter().flat_map(queries).map(|(query, _)| filled_in(&query)).collect();
     assert!(queries.len() > 20);

@@ -77,5 +77,18 @@ pub fn commands(name: &str) -> &'static str {
 pub const PUBLISHED_CHART: &str = "oci://ghcr.io/zhming0/charts/fly-tunnel-operator";
 
 /// The blocks of commands that `release::reader` runs, in the order in which a reader comes to them.
-pub const STORY: [&str; 11] =
-    ["install", "try", "look", "frpc", "secret", "upgrade", "annotate", "backend", "dry-run", "uninstall", "drain"];
+pub const STORY: [&str; 13] = [
+    "install",
+    "try",
+    "look",
+    "frpc",
+    "secret",
+    "upgrade",
+    "annotate",
+    "lanes",
+    "lanes-look",
+    "backend",
+    "dry-run",
+    "uninstall",
+    "drain",
+];

@@ -2,5 +2,6 @@
 
 mod chaos;
 mod drift;
+mod lanes;
 mod reality;
 mod stories;

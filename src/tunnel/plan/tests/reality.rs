@@ -106,6 +106,14 @@ impl Reality {
         }
     }
 
+    /// Those of our App, if it is there.
+    pub fn our_machines(&mut self) -> &mut [Machine] {
+        match &mut self.app {
+            App::Ours(app) => &mut app.machines,
+            _ => &mut [],
+        }
+    }
+
     pub fn machines(&self) -> Vec<&Machine> {
         match &self.app {
             App::Ours(app) => app.machines.iter().filter(|machine| machine.exists()).collect(),
@@ -196,6 +204,7 @@ impl Reality {
                 let served = deployments.iter().find(of_this).is_some_and(|deployment| deployment.available);
                 let runs = machine.state == State::Started && machine.host_ok;
                 machine.passing = if served && runs { machine.user_ports().collect() } else { Vec::new() };
+                machine.probe_passes = machine.probe_passes.map(|_| served && runs);
             }
         }
         if self.app_going {

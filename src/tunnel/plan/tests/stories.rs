@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_secs(10);
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Compares with `snapshots/<name>.txt`; with `UPDATE=1` in the environment writes it.
-fn assert_story(reality: &Reality, name: &str) {
+pub fn assert_story(reality: &Reality, name: &str) {
     let path = format!("{}/src/tunnel/plan/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &reality.story).expect("the snapshot can be written");

@@ -136,6 +136,9 @@ impl Life<'_> {
             }
             Image::Program(program) => {
                 let process = Process::spawn(self.command(program, root)?).map_err(failed)?;
+                let handle = process.handle().map_err(failed)?;
+                let mut processes = self.context.lab.processes.lock().expect("no one panics while holding it");
+                processes.insert(self.log_name(), handle);
                 Ok(Running::Process(process))
             }
         }
@@ -191,8 +194,12 @@ impl Life<'_> {
     }
 
     fn log(&self) -> PathBuf {
+        self.context.lab.logs.join(self.log_name())
+    }
+
+    fn log_name(&self) -> String {
         let metadata = &self.context.pod.metadata;
-        self.context.lab.logs.join(log_name(&metadata.namespace, &metadata.name, &self.container.name))
+        log_name(&metadata.namespace, &metadata.name, &self.container.name)
     }
 
     fn update(&self, change: impl FnOnce(&mut ContainerState)) {

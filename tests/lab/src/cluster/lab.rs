@@ -9,6 +9,7 @@ use super::client::Client;
 use super::images::Image;
 use super::objects::Objects;
 use crate::parts::Parts;
+use crate::process::Handle;
 use crate::slot::Slot;
 
 pub(crate) struct Lab {
@@ -25,6 +26,8 @@ pub(crate) struct Lab {
     /// Whether pods run processes. Without it, they are states only.
     pub(crate) traffic: bool,
     pub(crate) endpoints: Endpoints,
+    /// The last process of each container, by the name of its log.
+    pub(crate) processes: Mutex<HashMap<String, Handle>>,
 }
 
 impl Lab {

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -124,6 +124,7 @@ impl Cluster {
             logs,
             traffic: options.traffic,
             endpoints: Endpoints::new(control_plane.address),
+            processes: Mutex::default(),
         });
         let mut services = JoinSet::new();
         services.spawn_on(kubelet.serve(lab.logs.clone()), runtime().handle());
@@ -228,6 +229,28 @@ impl Cluster {
     /// From now on images ending in `fly-tunnel-operator` run this binary, unless the cluster was started with another.
     pub fn operator_image(&self, binary: &Path) {
         self.lab.operator.get_or_init(|| binary.to_owned());
+    }
+
+    /// Freezes the processes of all pods whose names begin with `beginning`: they neither do anything nor end.
+    pub fn freeze_pods(&self, namespace: &str, beginning: &str) {
+        self.signal_pods(namespace, beginning, libc::SIGSTOP);
+    }
+
+    /// Lets frozen processes go on.
+    pub fn thaw_pods(&self, namespace: &str, beginning: &str) {
+        self.signal_pods(namespace, beginning, libc::SIGCONT);
+    }
+
+    /// Kills the processes of all pods whose names begin with `beginning`. Their containers are restarted.
+    pub fn kill_pods(&self, namespace: &str, beginning: &str) {
+        self.signal_pods(namespace, beginning, libc::SIGKILL);
+    }
+
+    fn signal_pods(&self, namespace: &str, beginning: &str, signal: i32) {
+        let prefix = container::log_name(namespace, beginning, "");
+        let processes = self.lab.processes.lock().expect("no one panics while holding it");
+        let of_these = processes.iter().filter(|(name, _)| name.starts_with(prefix.trim_end_matches("_.log")));
+        of_these.for_each(|(_, process)| process.signal(signal));
     }
 
     /// The output so far of the containers of a pod, one after the other. The pod may be gone already.

@@ -24,6 +24,12 @@ const CONNECTIONS: usize = 1_000;
 const EXCHANGES: usize = 10_000;
 const MEGABYTES: usize = 500;
 
+/// A minute has one check of each kind, at the least.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// Seconds.
+const MONTH: f64 = 30.0 * 86_400.0;
+
 /// The message of each exchange, which comes back.
 const MESSAGE: [u8; 512] = [b'.'; 512];
 
@@ -33,6 +39,7 @@ pub fn run(operator: &Path) {
     let web = lab.service("web").port(PORT).create();
     let tunnel = web.address(DEADLINE);
     let direct = web.object()["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse().ok());
+    idle();
     let ends = Ends { tunnel, direct: direct.expect("it has a ClusterIP") };
     ends.compare("CPU of frp for a short connection", CONNECTIONS, |ip| {
         for _ in 0..CONNECTIONS {
@@ -49,6 +56,17 @@ pub fn run(operator: &Path) {
         let note = format!("at most {:.1} MiB so far", memory.peak);
         Row::new(format!("resident memory of {program} after all that"), memory.resident, "MiB").note(note).print();
     }
+}
+
+/// The traffic of a tunnel that nobody uses: Fly's checks and frp's heartbeats.
+fn idle() {
+    progress(format_args!("nobody uses the tunnel for {} s", IDLE.as_secs()));
+    let frpc = process::child("frpc");
+    let before = process::bytes(frpc);
+    thread::sleep(IDLE);
+    let per_second = (process::bytes(frpc) - before) as f64 / IDLE.as_secs_f64();
+    let note = "up and down together, read and written by frpc".to_owned();
+    Row::new("traffic of a tunnel that nobody uses, a month", per_second * MONTH / 1e9, "GB").note(note).print();
 }
 
 /// Both ways to the backend.

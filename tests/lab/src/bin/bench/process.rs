@@ -58,6 +58,13 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
+/// The bytes that a process read and wrote so far, by files and connections alike.
+pub fn bytes(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process runs");
+    let field = |name: &str| number(&io, name).expect("Linux says so of every process") as u64;
+    field("rchar:") + field("wchar:")
+}
+
 /// The PID of the one child of this process that runs this program.
 ///
 /// # Panics

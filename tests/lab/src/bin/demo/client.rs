@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use lab::fly::Fly;
+
 /// No answer takes this long; if one does, its connection counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between an answer and the next connection. It makes some hundred connections a second.
@@ -16,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub struct Tally {
     pub answered: u32,
+    /// How many connections ended in the midst, and were opened once more, as browsers do.
+    pub again: u32,
     /// The errors of the connections that failed, one entry each.
     pub lost: Vec<String>,
 }
@@ -34,7 +38,10 @@ impl Client {
         let thread = thread::spawn(move || {
             let mut tally = Tally::default();
             while !stopped.load(Ordering::Relaxed) {
-                match get(address) {
+                let first = get(address);
+                let cut = first.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut);
+                tally.again += u32::from(cut);
+                match if cut { get(address) } else { first } {
                     Ok(body) if body.trim() == expected => tally.answered += 1,
                     Ok(body) => tally.lost.push(format!("another answer: {body:?}")),
                     Err(error) => tally.lost.push(error.to_string()),
@@ -57,9 +64,22 @@ impl Client {
 /// # Errors
 /// It fails without a connection, or without a whole answer that says success.
 pub fn get(address: SocketAddr) -> io::Result<String> {
+    ask(address, "GET / HTTP/1.1", "")
+}
+
+/// Destroys a Machine, as `fly machine destroy --force` does.
+///
+/// # Errors
+/// Those of [`get`].
+pub fn destroy(fly: &Fly, app: &str, machine: &str) -> io::Result<String> {
+    let authorization = format!("Authorization: Bearer {}\r\n", fly.token());
+    ask(fly.address(), &format!("DELETE /v1/apps/{app}/machines/{machine}?force=true HTTP/1.1"), &authorization)
+}
+
+fn ask(address: SocketAddr, line: &str, header: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "{line}\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {

@@ -20,8 +20,8 @@ const PORT: u16 = 8080;
 const SECOND_PORT: u16 = 8443;
 /// Times that are shorter than the defaults, to keep the story short. They may be: the lab's edges learn of changes
 /// within one second.
-const SHORT_TIMES: [(&str, &str); 3] =
-    [("--poll-interval", "500ms"), ("--fly-settle-time", "2s"), ("--drain-timeout", "3s")];
+const SHORT_TIMES: [(&str, &str); 4] =
+    [("--poll-interval", "500ms"), ("--resync-interval", "6s"), ("--fly-settle-time", "2s"), ("--drain-timeout", "3s")];
 /// How many connections must succeed. A homelab has as many in a busy minute.
 const ENOUGH: u32 = 100;
 
@@ -43,6 +43,7 @@ pub fn tell(stage: &mut Stage) -> Outcome {
     let address = the_address(stage)?;
     let backend = the_answer(stage, address)?;
     a_change(stage, address, &backend)?;
+    a_loss(stage, address, &backend)?;
     the_end(stage)?;
     let requests = stage.lab.requests();
     let count = |to, changing| requests.iter().filter(|r| r.to == to && calls::changes(r) == changing).count();
@@ -76,7 +77,7 @@ fn the_operator(stage: &mut Stage) -> Outcome {
     let lab = stage.lab;
     let mut arguments = vec!["--fly-org", lab.fly().organisation(), "--fly-region", "ord"];
     arguments.extend(SHORT_TIMES.iter().flat_map(|(flag, value)| [flag, value]));
-    stage.screen.say("Its times are shorter than by default (5s, 10s, 60s), so that this story is, too:");
+    stage.screen.say("Its times are shorter than by default (5s, 60s, 10s, 5m), so that this story is, too:");
     stage.screen.command(&format!("fly-tunnel-operator {}", arguments.join(" ")));
     let mut operator = lab.operator(&lab.cluster().bin().join("fly-tunnel-operator")).as_admin();
     // These variables are removed, so that settings not named above have their defaults, as for users.
@@ -143,12 +144,9 @@ fn a_change(stage: &mut Stage, address: SocketAddr, backend: &str) -> Outcome {
     let changed = change(stage, &old);
     let tally = client.stop();
     changed?;
-    let Tally { answered, lost } = tally;
-    if let Some(why) = lost.first() {
-        return Err(format!("the client lost {} of {} connections: {why}", lost.len(), answered as usize + lost.len()));
-    }
-    let none_lost = format!("the client opened {answered} connections meanwhile, and none was lost");
-    stage.check(&none_lost, answered >= ENOUGH)?;
+    let again = tally.again;
+    none_lost(stage, tally)?;
+    stage.check("no connection ended in the midst", again == 0)?;
     stage.check("the address is the same", shown_address(stage.lab) == Some(address.ip()))?;
     let answer = request(stage, SocketAddr::new(address.ip(), SECOND_PORT))?;
     stage.check("the new port leads to the backend", answer.trim() == backend)
@@ -162,11 +160,7 @@ fn change(stage: &mut Stage, old: &str) -> Outcome {
     let mut both_served = false;
     stage.wait("the old Machine is destroyed", |lab| {
         let machines = machines(&only_app(lab).ok()?);
-        let serves = |machine: &&Value| {
-            let checks = machine["checks"].as_array();
-            machine["cordoned"] == false && checks.is_some_and(|checks| checks.iter().all(|c| c["status"] == "passing"))
-        };
-        both_served |= machines.iter().filter(serves).count() == 2;
+        both_served |= machines.iter().filter(|machine| passes(machine)).count() == 2;
         machines.iter().all(|machine| machine["id"] != old).then_some(())
     })?;
     stage.wait("the Service says that it serves", |lab| reason(lab).filter(|reason| reason == "Serving"))?;
@@ -183,6 +177,55 @@ fn change(stage: &mut Stage, old: &str) -> Outcome {
     ];
     let in_order = order.iter().all(Option::is_some) && order.is_sorted();
     stage.check("make before break: the new one made, the old one cordoned, left to drain, destroyed", in_order)
+}
+
+/// One of two Machines dies.
+fn a_loss(stage: &mut Stage, address: SocketAddr, backend: &str) -> Outcome {
+    stage.chapter("A second lane, and a Machine that dies while a client keeps connecting");
+    stage.run("kubectl annotate service web fly-tunnel-operator.dev/replicas=2")?;
+    let both_serve = |lab: &Homelab| {
+        let serving =
+            reason(lab)? == "Serving" && machines(&only_app(lab).ok()?).iter().filter(|m| passes(m)).count() == 2;
+        serving.then_some(())
+    };
+    stage.wait("two lanes serve", both_serve)?;
+    let app = only_app(stage.lab)?;
+    let dies = app["machines"][0]["id"].as_str().unwrap_or_default().to_owned();
+    let client = Client::start(address, backend.to_owned());
+    stage.screen.command(&format!("fly machine destroy --force {dies}"));
+    let destroyed = client::destroy(stage.lab.fly(), app["name"].as_str().unwrap_or_default(), &dies);
+    let mut degraded = false;
+    let again = stage.wait("two lanes serve again", |lab| {
+        degraded |= reason(lab).as_deref() == Some("ServingDegraded");
+        both_serve(lab).filter(|()| degraded)
+    });
+    let tally = client.stop();
+    destroyed.map_err(|error| format!("Fly does not destroy it: {error}"))?;
+    again?;
+    none_lost(stage, tally)?;
+    stage.check("meanwhile the Service said that one of two lanes serves", degraded)?;
+    stage.check("the address is the same", shown_address(stage.lab) == Some(address.ip()))
+}
+
+/// Each connection of the client was answered, or was answered when it was opened once more.
+fn none_lost(stage: &Stage, Tally { answered, again, lost }: Tally) -> Outcome {
+    if let Some(why) = lost.first() {
+        return Err(format!("the client lost {} of {} connections: {why}", lost.len(), answered as usize + lost.len()));
+    }
+    let told = format!("the client opened {answered} connections meanwhile, and none was lost");
+    let told = if again == 0 {
+        told
+    } else {
+        format!("{told} ({again} ended in the midst, and was answered when opened again)")
+    };
+    stage.check(&told, answered >= ENOUGH)
+}
+
+/// The Machine takes users, and passes all its checks.
+fn passes(machine: &Value) -> bool {
+    let checks = machine["checks"].as_array();
+    machine["cordoned"] == false
+        && checks.is_some_and(|checks| !checks.is_empty() && checks.iter().all(|check| check["status"] == "passing"))
 }
 
 fn the_end(stage: &mut Stage) -> Outcome {
