@@ -27,6 +27,7 @@ mod logs;
 mod manners;
 mod metrics;
 mod neighbours;
+mod node_drain;
 mod policies;
 mod refusal;
 mod release;

@@ -163,6 +163,22 @@ pub fn probe(lane: &Lane) -> [String; 3] {
     ["sh".into(), "-c".into(), format!("[ \"$({count})\" = {proxies} ]")]
 }
 
+/// The command that a pod runs before it ends: it serves on for a minute, in which its replacement starts and joins it, and then takes
+/// its proxies back and stops. So new connections find somebody, and established ones have that minute. Where three looks in a row show nothing
+/// that is registered with frps, as the Machine is gone, it ends at once.
+pub fn leave() -> [String; 3] {
+    let ask = |what| format!("frpc {what} -c {CONFIG_FOLDER}/{CONFIG_FILE}");
+    let (status, stop) = (ask("status"), ask("stop"));
+    let script = format!(
+        "end=$(($(date +%s) + 60)) gone=0; while [ $gone -lt 3 ] && [ $(date +%s) -lt $end ]; do \
+         {status} | grep -q ' running ' && gone=0 || gone=$((gone + 1)); sleep 2; done; {stop}"
+    );
+    ["sh".into(), "-c".into(), script]
+}
+
+/// Seconds. [`leave`] takes up to a minute and a look.
+pub const GRACE_PERIOD: u32 = 75;
+
 fn proxy(forward: &Forward, token: &str) -> Proxy {
     let Port { protocol, number } = forward.port;
     let name = format!("{protocol}-{number}");

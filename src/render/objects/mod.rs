@@ -147,8 +147,7 @@ impl Home<'_> {
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            // frpc has nothing to say goodbye with: it ends at once.
-            "terminationGracePeriodSeconds": 5,
+            "terminationGracePeriodSeconds": frpc::GRACE_PERIOD,
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": 65532,
@@ -161,6 +160,7 @@ impl Home<'_> {
                 "image": recipe.frpc_image,
                 "command": ["/usr/bin/frpc", "-c", format!("{}/{}", frpc::CONFIG_FOLDER, frpc::CONFIG_FILE)],
                 "env": env,
+                "lifecycle": { "preStop": { "exec": { "command": frpc::leave() } } },
                 // A lane that lost its host shows here 40 s later at most: frpc misses its heartbeats for 30 s, and the next probe tells.
                 "readinessProbe": {
                     "exec": { "command": frpc::probe(&frpc.lane) },

@@ -13,7 +13,7 @@ use super::environment::{Environment, environment, expand};
 use super::images::{Image, Program};
 use super::mounts::Mounts;
 use super::pod::PodContext;
-use super::probes;
+use super::probes::{self, Probed};
 use super::spec::{Container, RestartPolicy};
 use super::status::{ContainerState, Waiting};
 use crate::process::{Process, Spawn};
@@ -24,6 +24,8 @@ use crate::root_fs::RootFs;
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 const FORGET_BACKOFF: Duration = Duration::from_secs(30);
+/// The time that a container has to end in, however long its `preStop` hook took.
+const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// The pause before a failed start is tried again, in case no watch tells that the missing thing has come.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,7 @@ pub(crate) async fn run(context: &PodContext, index: usize, mut stop: watch::Rec
         stop = stop.wait_for(Option::is_some) => stop.ok().and_then(|grace| *grace).unwrap_or_default(),
     };
     if let Some(running) = running {
-        let exit_code = running.end(grace).await;
+        let exit_code = life.end(running, grace).await;
         life.update(|state| state.terminate(exit_code, ""));
     }
 }
@@ -60,6 +62,7 @@ impl Life<'_> {
             self.update(|state| state.wait(&Waiting::no_image(&self.container.image)));
             return std::future::pending().await;
         };
+        tokio::time::sleep(self.pull_time()).await;
         let mut backoff = Duration::ZERO;
         loop {
             let root = self.root();
@@ -77,7 +80,7 @@ impl Life<'_> {
             let exit_code = match (exit_code, ended) {
                 (None, Some(unhealthy)) => {
                     let grace = self.context.pod.spec.termination_grace_period_seconds;
-                    unhealthy.end(Duration::from_secs(grace)).await
+                    self.end(unhealthy, Duration::from_secs(grace)).await
                 }
                 (exit_code, _) => exit_code.unwrap_or_default(),
             };
@@ -98,6 +101,24 @@ impl Life<'_> {
             }
             backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
         }
+    }
+
+    fn pull_time(&self) -> Duration {
+        let times = self.context.lab.pull_times.lock().expect("no one panics while holding it");
+        times.get(&self.context.pod.metadata.namespace).copied().unwrap_or_default()
+    }
+
+    /// Runs the `preStop` hook, and then has the container end. Both share the grace period; as with the kubelet, two seconds of it are left
+    /// for the container at the least.
+    async fn end(&self, running: Running, grace: Duration) -> i32 {
+        let end = Instant::now() + grace;
+        let hook = self.container.lifecycle.pre_stop.as_ref().and_then(|hook| hook.exec.as_ref());
+        if let Some(hook) = hook
+            && let Ok(Err(why)) = tokio::time::timeout(grace, self.exec(&hook.command)).await
+        {
+            eprintln!("lab: the preStop hook of pod {} failed: {why}", self.context.pod.metadata.name);
+        }
+        running.end(end.saturating_duration_since(Instant::now()).max(LEAST_GRACE)).await
     }
 
     fn root(&self) -> RootFs {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::client::Client;
 use super::images::Image;
@@ -26,6 +27,8 @@ pub(crate) struct Lab {
     /// Whether pods run processes. Without it, they are states only.
     pub(crate) traffic: bool,
     pub(crate) endpoints: Endpoints,
+    /// How long a node takes to pull the image of a container, by the namespace of its pod.
+    pub(crate) pull_times: Mutex<HashMap<String, Duration>>,
     /// The last process of each container, by the name of its log.
     pub(crate) processes: Mutex<HashMap<String, Handle>>,
 }

@@ -125,6 +125,7 @@ impl Cluster {
             traffic: options.traffic,
             endpoints: Endpoints::new(control_plane.address),
             processes: Mutex::default(),
+            pull_times: Mutex::default(),
         });
         let mut services = JoinSet::new();
         services.spawn_on(kubelet.serve(lab.logs.clone()), runtime().handle());
@@ -229,6 +230,11 @@ impl Cluster {
     /// From now on images ending in `fly-tunnel-operator` run this binary, unless the cluster was started with another.
     pub fn operator_image(&self, binary: &Path) {
         self.lab.operator.get_or_init(|| binary.to_owned());
+    }
+
+    /// From now on each container of this namespace starts only after this time, in which its node pulls the image.
+    pub fn pull_images_in(&self, namespace: &str, time: Duration) {
+        self.lab.pull_times.lock().expect("no one panics while holding it").insert(namespace.to_owned(), time);
     }
 
     /// Freezes the processes of all pods whose names begin with `beginning`: they neither do anything nor end.

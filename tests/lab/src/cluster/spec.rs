@@ -1,4 +1,4 @@
-//! The parts of a Pod on which the nodes act. Everything else (security contexts, resources, lifecycle hooks, ...) is
+//! The parts of a Pod on which the nodes act. Everything else (security contexts, resources, `postStart` hooks, ...) is
 //! accepted and not enforced: processes run as the user who started the lab.
 
 use std::collections::BTreeMap;
@@ -72,6 +72,20 @@ pub(crate) struct Container {
     pub(crate) startup_probe: Option<Probe>,
     pub(crate) readiness_probe: Option<Probe>,
     pub(crate) liveness_probe: Option<Probe>,
+    #[serde(default)]
+    pub(crate) lifecycle: Lifecycle,
+}
+
+#[derive(Deserialize, Clone, Default)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lifecycle {
+    pub(crate) pre_stop: Option<Hook>,
+}
+
+/// A hook. The lab runs commands alone.
+#[derive(Deserialize, Clone)]
+pub(crate) struct Hook {
+    pub(crate) exec: Option<Exec>,
 }
 
 #[derive(Deserialize, Clone)]

@@ -32,7 +32,8 @@ impl Stage<'_> {
                 self.ports().iter().find_map(|port| answers_not(ip, *port))
             })
         };
-        let wanted = if self.story.plot.ends_with_nothing() { 0 } else { 3 };
+        // The keys are all lanes', and each has a ConfigMap and a Deployment.
+        let wanted = if self.story.plot.ends_with_nothing() { 0 } else { 1 + 2 * self.story.lanes };
         lacks.or_else(|| {
             let objects = objects(lab);
             (objects.len() != wanted).then(|| format!("objects in the cluster: {objects:?}"))
@@ -64,21 +65,21 @@ impl Stage<'_> {
         let (ips, machines) = (whole("ips"), whole("machines"));
         let ip = shown.first().map(IpAddr::to_string);
         let addressed = ips.len() == 1 && shown.len() == 1 && ips[0]["ip"].as_str() == ip.as_deref();
-        let well = reason == "Serving" && addressed && machines.len() == 1 && self.is_wanted(&machines[0]);
+        let stays = machines.iter().any(|machine| machine["id"].as_str() == self.machine.as_deref());
+        let moved = self.machine.is_none() || stays != self.story.plot.moves();
+        let all = machines.len() == self.story.lanes && machines.iter().all(|machine| self.is_wanted(machine));
+        let well = reason == "Serving" && addressed && moved && all;
         (!well).then(|| format!("{reason} {message}: the Service shows {shown:?}; at Fly is {app}"))
     }
 
     fn is_wanted(&self, machine: &Value) -> bool {
-        let id = machine["id"].as_str();
-        let is_new = id != self.machine.as_deref();
         let exposes = |port: &u16| machine["ports"].as_array().is_some_and(|ports| ports.contains(&(*port).into()));
         let region = if self.story.plot == Plot::Annotation("fly-region", "iad") { "iad" } else { "ord" };
         let passes = machine["checks"]
             .as_array()
             .is_some_and(|checks| !checks.is_empty() && checks.iter().all(|check| check["status"] == "passing"));
         let as_wanted = machine["state"] == "started" && machine["cordoned"] == false && machine["region"] == region;
-        let moved = self.machine.is_none() || is_new == self.story.plot.moves();
-        as_wanted && passes && moved && self.ports().iter().all(exposes)
+        as_wanted && passes && self.ports().iter().all(exposes)
     }
 
     /// An operator at rest goes on to sweep after a strike.

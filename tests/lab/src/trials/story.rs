@@ -11,6 +11,9 @@ use crate::homelab::Homelab;
 use crate::operator::{Operator, RunningOperator};
 use crate::service::ServiceHandle;
 
+/// The annotation that asks for so many lanes.
+const REPLICAS: &str = "replicas";
+
 /// The deadline for what comes before a story.
 const BEFORE: Duration = Duration::from_secs(240);
 
@@ -20,6 +23,8 @@ pub struct Story {
     pub name: &'static str,
     pub about: &'static str,
     pub(super) plot: Plot,
+    /// How many lanes there are at its end. They are there from the beginning, but in the story in which one comes.
+    pub(super) lanes: usize,
     /// It has come to its end by then, whatever strikes. A request may hang for 30 s; Fly's "not found" is believed after a minute.
     pub bound: Duration,
 }
@@ -50,11 +55,15 @@ const GONE_WITHIN: Duration = Duration::from_secs(200);
 
 const fn story(name: &'static str, about: &'static str, plot: Plot) -> Story {
     let bound = if plot.ends_with_nothing() { GONE_WITHIN } else { SERVES_WITHIN };
-    Story { name, about, plot, bound }
+    Story { name, about, plot, lanes: 1, bound }
+}
+
+const fn with_two_lanes(name: &'static str, about: &'static str, plot: Plot) -> Story {
+    Story { lanes: 2, ..story(name, about, plot) }
 }
 
 /// All stories.
-pub static STORIES: [Story; 12] = [
+pub static STORIES: [Story; 15] = [
     story("creation", "the operator starts, is elected, and finds a new Service", Plot::Creation),
     story("ports", "a second port", Plot::Ports(&[8080, 9090])),
     story("control-port", "the very port on which the lane is controlled", Plot::Ports(&[8080, 7000])),
@@ -67,6 +76,9 @@ pub static STORIES: [Story; 12] = [
     story("rest", "nothing happens but sweeps", Plot::Rest),
     story("type", "the Service becomes one of type ClusterIP", Plot::Type),
     story("deletion", "the Service is deleted", Plot::Deletion),
+    with_two_lanes("two-lanes", "as creation, with two lanes", Plot::Creation),
+    with_two_lanes("two-ports", "a second port, with two lanes", Plot::Ports(&[8080, 9090])),
+    with_two_lanes("second-lane", "a second lane", Plot::Annotation(REPLICAS, "2")),
 ];
 
 impl Plot {
@@ -75,12 +87,21 @@ impl Plot {
     }
 
     /// Whether another Machine takes over.
-    pub(super) const fn moves(self) -> bool {
-        matches!(self, Plot::Ports(_) | Plot::Annotation(..) | Plot::Image | Plot::ClusterIp)
+    pub(super) fn moves(self) -> bool {
+        match self {
+            Plot::Annotation(name, _) => name != REPLICAS,
+            Plot::Ports(_) | Plot::Image | Plot::ClusterIp => true,
+            Plot::Creation | Plot::Rest | Plot::Type | Plot::Deletion => false,
+        }
     }
 }
 
 impl Story {
+    /// The number of lanes that the Service asks for when the story begins.
+    fn lanes_before(&self) -> usize {
+        if matches!(self.plot, Plot::Annotation(REPLICAS, _)) { 1 } else { self.lanes }
+    }
+
     /// A lab whose Fly takes a moment to delete an App, so that a finalizer that goes too early is seen; and some to show what is new,
     /// so that it is seen where something is made again after a fault. The operator tries again after a second.
     pub(super) fn lab(&self) -> Homelab {
@@ -128,7 +149,8 @@ impl<'a> Stage<'a> {
     pub(super) fn set(story: &'a Story, lab: &'a Homelab, binary: &Path) -> Stage<'a> {
         lab.operator_account(); // the first look at it makes a namespace, and that is no part of the story
         let before = (story.plot != Plot::Creation).then(|| story.operator(lab, binary).start());
-        let web = lab.service("web").port(8080).create();
+        let replicas = format!("fly-tunnel-operator.dev/{REPLICAS}");
+        let web = lab.service("web").port(8080).annotation(&replicas, &story.lanes_before().to_string()).create();
         let mut stage =
             Stage { story, lab, binary: binary.to_owned(), operator: before, web, address: None, machine: None };
         if stage.operator.is_some() {

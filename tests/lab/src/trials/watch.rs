@@ -14,6 +14,7 @@ const FINALIZER: &str = "fly-tunnel-operator.dev/finalizer";
 /// A witness of one story.
 pub(super) struct Watch {
     plot: Plot,
+    lanes: usize,
     /// The one address that the Service may show, once it is known.
     address: Option<IpAddr>,
     /// The Service has shown it in this story, and goes on to.
@@ -26,7 +27,7 @@ impl Watch {
     pub(super) fn new(story: &Story, stage: &Stage) -> Watch {
         // A Service that was made again shows nothing yet.
         let is_shown = stage.address.is_some() && story.plot != Plot::ClusterIp;
-        Watch { plot: story.plot, address: stage.address, is_shown, guarded: is_shown }
+        Watch { plot: story.plot, lanes: story.lanes, address: stage.address, is_shown, guarded: is_shown }
     }
 
     /// The Service is to show its address in this story.
@@ -49,7 +50,7 @@ impl Watch {
         if self.guarded && unguarded && !self.plot.ends_with_nothing() {
             return Err("the finalizer was taken away".to_owned());
         }
-        let machines = if self.plot.moves() { 2 } else { 1 };
+        let machines = if self.plot.moves() { 2 * self.lanes } else { self.lanes };
         let count = |app: &Value, what: &str| app[what].as_array().map_or(0, Vec::len);
         match &apps[..] {
             [] => Ok(()),
@@ -114,7 +115,7 @@ mod tests {
     const ADDRESS: &str = "192.0.2.1";
 
     fn watch(plot: Plot) -> Watch {
-        Watch { plot, address: ADDRESS.parse().ok(), is_shown: true, guarded: true }
+        Watch { plot, lanes: 1, address: ADDRESS.parse().ok(), is_shown: true, guarded: true }
     }
 
     /// A write of a status that shows these addresses.

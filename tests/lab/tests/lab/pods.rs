@@ -1,6 +1,8 @@
 //! The lab's nodes, and their work with pods.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -90,6 +92,52 @@ fn a_probe_may_be_a_command_where_the_image_has_a_shell() {
         let message = ended(&pod)["message"].as_str().unwrap_or_default().to_owned();
         assert!(message.starts_with("Liveness probe failed") && message.contains(why), "{name}: {message}");
     }
+}
+
+/// It serves on while the hook runs, which is cut short at the end of the grace period.
+#[test]
+fn a_pod_ends_after_its_pre_stop_hook() {
+    let namespace = Namespace::shared();
+    namespace.create("configmaps", json!({"metadata": {"name": "frpc"}, "data": {"frpc.toml": frpc_toml(7404)}}));
+    namespace.create("configmaps", json!({"metadata": {"name": "hold"}, "data": {"until": "later"}}));
+    let volumes =
+        json!([{"name": "config", "configMap": {"name": "frpc"}}, {"name": "hold", "configMap": {"name": "hold"}}]);
+    let container = |hook: &str| {
+        json!({
+            "image": "frpc",
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/frp"}],
+            "readinessProbe": {"httpGet": {"path": "/healthz", "port": 7404}, "periodSeconds": 1},
+            "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", hook]}}},
+        })
+    };
+    let delete = |name: &str| namespace.kube().delete(&namespace.path(&format!("pods/{name}"))).expect("deleted");
+    let hook = "while frpc status -c /etc/frp/frpc.toml; do sleep 0.1; done";
+    namespace.pod("web", container(hook), json!({"volumes": volumes, "terminationGracePeriodSeconds": 300}));
+    let pod = namespace.wait_pod("web", is_ready);
+    let address = address_inside(pod["status"]["podIP"].as_str().expect("an address"), 7404);
+    delete("web");
+    let pod = namespace.wait_pod("web", |pod| !pod["metadata"]["deletionTimestamp"].is_null());
+    assert!(!state(&pod)["running"].is_null() && http_get(address).is_some(), "{pod:#}");
+    let mut frpc = TcpStream::connect(address).expect("it listens");
+    write!(frpc, "POST /api/stop HTTP/1.1\r\nHost: frpc\r\nContent-Length: 0\r\n\r\n").expect("it is asked to stop");
+    namespace.wait_gone("pods/web");
+    assert!(http_get(address).is_none());
+
+    namespace.pod("hangs", container("sleep 600"), json!({"volumes": volumes, "terminationGracePeriodSeconds": 1}));
+    namespace.wait_pod("hangs", is_ready);
+    delete("hangs");
+    namespace.wait_gone("pods/hangs");
+}
+
+#[test]
+fn an_image_takes_its_time() {
+    let namespace = Namespace::shared();
+    let pull = Duration::from_secs(2);
+    namespace.cluster.pull_images_in(&namespace.name, pull);
+    let asked = Instant::now();
+    namespace.pod("web", json!({"image": "echo", "ports": [{"containerPort": 8080}]}), json!({}));
+    namespace.wait_pod("web", is_ready);
+    assert!(asked.elapsed() >= pull, "{:?}", asked.elapsed());
 }
 
 #[test]
