@@ -23,6 +23,7 @@ mod health;
 mod imports;
 mod in_cluster;
 mod kubeconfig;
+mod lanes;
 mod logs;
 mod manners;
 mod metrics;

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DEADLINE;
 
@@ -39,6 +39,8 @@ pub struct Stream {
     stop: AtomicBool,
     pub answered: AtomicUsize,
     pub lost: std::sync::Mutex<Vec<String>>,
+    /// When each began that was lost or took longer than three seconds.
+    bad: std::sync::Mutex<Vec<Instant>>,
 }
 
 impl Stream {
@@ -55,11 +57,20 @@ impl Stream {
         stream
     }
 
+    /// The number of connections that began after `strike`, and were lost or took longer than three seconds.
+    pub fn bad_after(&self, strike: Instant) -> usize {
+        self.bad.lock().expect("no one panics while holding it").iter().filter(|began| **began > strike).count()
+    }
+
     fn client(&self, ip: IpAddr, port: u16, backend: &str) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            let asked = std::time::Instant::now();
+            let asked = Instant::now();
             let answer = get(ip, port, "/");
+            let is_answer = answer.as_ref().is_ok_and(|answer| answer.contains(&format!("{backend}-")));
+            if !is_answer || asked.elapsed() > Duration::from_secs(3) {
+                self.bad.lock().expect("no one panics while holding it").push(asked);
+            }
             let what = match answer {
                 Ok(answer) if answer.contains(&format!("{backend}-")) => {
                     self.answered.fetch_add(1, Ordering::Relaxed);

@@ -153,7 +153,10 @@ impl Life<'_> {
         match image {
             Image::Echo => {
                 let (name, address) = (&self.context.pod.metadata.name, self.context.address);
-                Echo::start(name, address, &self.container.ports).await.map(Running::Echo).map_err(failed)
+                Echo::start(name, address, &self.container.ports, &self.context.lab.frozen)
+                    .await
+                    .map(Running::Echo)
+                    .map_err(failed)
             }
             Image::Program(program) => {
                 let process = Process::spawn(self.command(program, root)?).map_err(failed)?;

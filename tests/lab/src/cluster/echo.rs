@@ -2,6 +2,7 @@
 //! the pod's name (one for `/endless` with a body that never ends), and echoes everything else. Over UDP it echoes
 //! everything.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,8 +17,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::freeze::unless;
 use super::spec::ContainerPort;
 
 /// A running backend. All its connections end when it is dropped.
@@ -30,29 +33,45 @@ impl Echo {
     ///
     /// # Errors
     /// A port cannot be bound.
-    pub(crate) async fn start(pod_name: &str, address: Ipv4Addr, ports: &[ContainerPort]) -> io::Result<Echo> {
+    pub(crate) async fn start(
+        pod_name: &str,
+        address: Ipv4Addr,
+        ports: &[ContainerPort],
+        frozen: &Frozen,
+    ) -> io::Result<Echo> {
         let mut tasks = JoinSet::new();
         let name: Arc<str> = pod_name.into();
         for port in ports {
             let at = (address, port.container_port);
             match port.protocol.as_str() {
-                "UDP" => tasks.spawn(echo_datagrams(UdpSocket::bind(at).await?)),
-                _ => tasks.spawn(serve(TcpListener::bind(at).await?, name.clone())),
+                "UDP" => tasks.spawn(unless_frozen(frozen, address, echo_datagrams(UdpSocket::bind(at).await?))),
+                _ => tasks.spawn(serve(TcpListener::bind(at).await?, name.clone(), address, frozen.clone())),
             };
         }
         Ok(Echo { _tasks: tasks })
     }
 }
 
-async fn serve(listener: TcpListener, name: Arc<str>) {
+/// The addresses of all pods that stand still.
+type Frozen = watch::Sender<HashSet<Ipv4Addr>>;
+
+fn unless_frozen<O, T: Future<Output = O>>(
+    frozen: &Frozen,
+    address: Ipv4Addr,
+    task: T,
+) -> impl Future<Output = O> + use<O, T> {
+    unless(move |frozen: &HashSet<Ipv4Addr>| frozen.contains(&address), frozen.subscribe(), task)
+}
+
+async fn serve(listener: TcpListener, name: Arc<str>, address: Ipv4Addr, frozen: Frozen) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let name = name.clone();
         // Errors of a connection may be ignored: they concern its client only.
-        connections.spawn(async move {
+        connections.spawn(unless_frozen(&frozen, address, async move {
             let _ = serve_connection(stream, &name).await;
-        });
+        }));
         while connections.try_join_next().is_some() {}
     }
 }

@@ -1,10 +1,12 @@
 //! The state that all nodes and pods of one lab share.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::client::Client;
 use super::images::Image;
@@ -31,6 +33,8 @@ pub(crate) struct Lab {
     pub(crate) pull_times: Mutex<HashMap<String, Duration>>,
     /// The last process of each container, by the name of its log.
     pub(crate) processes: Mutex<HashMap<String, Handle>>,
+    /// The pods of frozen and lost nodes, by their loopback addresses: what runs in this process itself stands still for them.
+    pub(crate) frozen: watch::Sender<HashSet<Ipv4Addr>>,
 }
 
 impl Lab {

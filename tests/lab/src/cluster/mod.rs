@@ -41,6 +41,7 @@ mod container;
 mod control_plane;
 mod echo;
 mod environment;
+mod freeze;
 mod images;
 mod kube;
 mod kubelet;
@@ -126,6 +127,7 @@ impl Cluster {
             endpoints: Endpoints::new(control_plane.address),
             processes: Mutex::default(),
             pull_times: Mutex::default(),
+            frozen: Default::default(),
         });
         let mut services = JoinSet::new();
         services.spawn_on(kubelet.serve(lab.logs.clone()), runtime().handle());
@@ -207,18 +209,29 @@ impl Cluster {
         self.nodes.names().into_iter().collect()
     }
 
-    /// Loses a node: everything that runs on it is killed at once, and nothing is heard of it from now on. The
-    /// controller manager notices after 8 s.
+    /// Loses a node: nothing is heard of it from now on. On loopback packets cannot vanish, so its processes stand still:
+    /// the kernel takes what comes for them, nobody answers, and nobody is told of an end. The controller manager notices
+    /// after 24 s.
     ///
     /// # Panics
-    /// It panics if there is no such node. So does [`Self::node_up`].
+    /// It panics if there is no such node. So do the others that are about a node.
     pub fn node_down(&self, name: &str) {
         self.nodes.down(name);
     }
 
-    /// Brings a lost node back.
+    /// Boots a lost node. Its connections are reset, as by a kernel that knows nothing of them, and its pods start anew.
     pub fn node_up(&self, name: &str) {
         self.nodes.up(name);
+    }
+
+    /// Freezes a node. Nobody can tell it from a lost one until [`Self::node_thaw`] lets everything on it go on.
+    pub fn node_freeze(&self, name: &str) {
+        self.nodes.freeze(name);
+    }
+
+    /// Lets everything on a frozen node go on where it stood.
+    pub fn node_thaw(&self, name: &str) {
+        self.nodes.thaw(name);
     }
 
     /// Sets the address of the API server for pods that start from now on (`KUBERNETES_SERVICE_HOST` and `_PORT`), in

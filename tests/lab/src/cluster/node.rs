@@ -2,6 +2,7 @@
 //! of one process and share one watch of all pods.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::client::{ApiError, MERGE_PATCH, STRATEGIC_MERGE_PATCH};
+use super::freeze::unless;
 use super::lab::Lab;
-use super::pod;
 use super::status::{PAPER_NODE_IP, now};
 use super::watch::{Change, follow};
+use super::{container, pod};
 use crate::runtime;
 
 /// The pause between renewals of a node's Lease. The lab's controller manager calls a node lost after 24 s without one.
@@ -29,9 +31,19 @@ pub(crate) struct Nodes {
     tasks: JoinSet<()>,
 }
 
+/// How a node is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Up,
+    /// Everything on it stands still, and may go on one day.
+    Frozen,
+    /// Everything on it stands still, and is ended when it comes back. Somebody far away cannot tell it from a frozen one.
+    Lost,
+}
+
 struct State {
-    /// Whether a node is up, by its name.
-    up: HashMap<String, watch::Sender<bool>>,
+    /// How the nodes are, by their names.
+    health: HashMap<String, watch::Sender<Health>>,
     /// All pods bound to a node of ours, by uid.
     pods: HashMap<String, Pod>,
     workers: JoinSet<()>,
@@ -40,21 +52,23 @@ struct State {
 struct Pod {
     object: watch::Sender<Arc<Value>>,
     node: String,
-    /// The task that runs the pod; `None` while the node is down.
+    /// The task that runs the pod; `None` if the pod was bound to a node that is not up.
     worker: Option<AbortHandle>,
+    /// Whether its object is gone. A node that is not up has not heard of that.
+    gone: bool,
 }
 
 impl Nodes {
     pub(crate) fn start(lab: Arc<Lab>, names: impl Iterator<Item = String>) -> Nodes {
         let _runtime = runtime().enter();
         let mut tasks = JoinSet::new();
-        let mut up = HashMap::new();
+        let mut health = HashMap::new();
         for name in names {
-            let (sender, receiver) = watch::channel(true);
+            let (sender, receiver) = watch::channel(Health::Up);
             tasks.spawn(heartbeat(lab.clone(), name.clone(), receiver));
-            up.insert(name, sender);
+            health.insert(name, sender);
         }
-        let state = Arc::new(Mutex::new(State { up, pods: HashMap::new(), workers: JoinSet::new() }));
+        let state = Arc::new(Mutex::new(State { health, pods: HashMap::new(), workers: JoinSet::new() }));
         let (watched, client) = ((lab.clone(), state.clone()), lab.client.clone());
         tasks.spawn(async move {
             let (lab, state) = watched;
@@ -66,29 +80,48 @@ impl Nodes {
         Nodes { lab, state, tasks }
     }
 
-    /// Kills everything that runs on a node. Nothing is heard of the node from now on.
+    /// Loses a node: everything on it stands still, and nothing is heard of it from now on.
     pub(crate) fn down(&self, name: &str) {
-        let mut state = self.lock();
-        state.up.get(name).expect("the node exists").send_replace(false);
-        for pod in state.pods.values_mut().filter(|pod| pod.node == name) {
-            if let Some(worker) = pod.worker.take() {
-                worker.abort();
-            }
-        }
+        self.lock().stop(&self.lab, name, Health::Lost);
     }
 
-    /// Brings a node back. Its pods are started anew, or terminated if they were deleted meanwhile.
+    /// The same, but [`Self::thaw`] lets everything on it go on.
+    pub(crate) fn freeze(&self, name: &str) {
+        self.lock().stop(&self.lab, name, Health::Frozen);
+    }
+
+    /// Lets everything on a frozen node go on where it stood.
+    pub(crate) fn thaw(&self, name: &str) {
+        let mut state = self.lock();
+        state.signal(&self.lab, name, libc::SIGCONT);
+        state.set(&self.lab, name, Health::Up);
+        state.start_pods(&self.lab, name);
+    }
+
+    /// Boots a node. What ran on it is ended, its pods are started anew, or terminated if they were deleted meanwhile.
     pub(crate) fn up(&self, name: &str) {
-        let state = &mut *self.lock();
-        state.up.get(name).expect("the node exists").send_replace(true);
+        let mut state = self.lock();
         let _runtime = runtime().enter();
-        for pod in state.pods.values_mut().filter(|pod| pod.node == name && pod.worker.is_none()) {
-            pod.worker = Some(state.workers.spawn(pod::run(self.lab.clone(), pod.object.subscribe())));
+        let State { pods, workers, health } = &mut *state;
+        for pod in pods.values_mut().filter(|pod| pod.node == name) {
+            let Some(old) = pod.worker.take() else { continue };
+            old.abort();
+            let (lab, object) = (self.lab.clone(), pod.object.subscribe());
+            let run = async move {
+                // The pod's folder is the old one's until that has ended.
+                while !old.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                pod::run(lab, object).await;
+            };
+            pod.worker = Some(workers.spawn(unless(|health| *health != Health::Up, health[name].subscribe(), run)));
         }
+        state.set(&self.lab, name, Health::Up);
+        state.start_pods(&self.lab, name);
     }
 
     pub(crate) fn names(&self) -> BTreeSet<String> {
-        self.lock().up.keys().cloned().collect()
+        self.lock().health.keys().cloned().collect()
     }
 
     /// Ends all nodes and everything that they run. Returns when all of it is gone.
@@ -109,33 +142,94 @@ impl State {
         match change {
             Change::Set(object) => {
                 let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
-                let Some(up) = self.up.get(node) else { return };
+                let Some(health) = self.health.get(node) else { return };
                 let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
                 if let Some(pod) = self.pods.get(uid) {
                     pod.object.send_replace(object);
                     return;
                 }
-                let (sender, receiver) = watch::channel(object.clone());
-                let worker = up.borrow().then(|| self.workers.spawn(pod::run(lab.clone(), receiver)));
-                self.pods.insert(uid.to_owned(), Pod { object: sender, node: node.to_owned(), worker });
-            }
-            Change::Gone(object) => {
-                let gone = self.pods.remove(object["metadata"]["uid"].as_str().unwrap_or_default());
-                if let Some(worker) = gone.and_then(|pod| pod.worker) {
-                    worker.abort();
+                let (uid, node, is_up) = (uid.to_owned(), node.to_owned(), *health.borrow() == Health::Up);
+                let object = watch::Sender::new(object);
+                self.pods.insert(uid, Pod { object, node: node.clone(), worker: None, gone: false });
+                if is_up {
+                    self.start_pods(lab, &node);
                 }
             }
+            Change::Gone(object) => {
+                let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+                let Some(pod) = self.pods.get_mut(uid) else { return };
+                pod.gone = true;
+                let node = pod.node.clone();
+                self.end_gone_pods(&node);
+            }
         }
+    }
+
+    /// Starts the pods of a node that do not run yet.
+    fn start_pods(&mut self, lab: &Arc<Lab>, node: &str) {
+        self.end_gone_pods(node);
+        let _runtime = runtime().enter();
+        let health = &self.health[node];
+        for pod in self.pods.values_mut().filter(|pod| pod.node == node && pod.worker.is_none()) {
+            let run = pod::run(lab.clone(), pod.object.subscribe());
+            pod.worker = Some(self.workers.spawn(unless(|health| *health != Health::Up, health.subscribe(), run)));
+        }
+    }
+
+    /// Ends the pods of a node whose objects are gone, if it is up to hear of it.
+    fn end_gone_pods(&mut self, node: &str) {
+        if *self.health[node].borrow() != Health::Up {
+            return;
+        }
+        self.pods.retain(|_, pod| {
+            let ends = pod.gone && pod.node == node;
+            if let Some(worker) = pod.worker.as_ref().filter(|_| ends) {
+                worker.abort();
+            }
+            !ends
+        });
+    }
+
+    /// Lets everything on a node stand still. The kernel goes on to take what comes for its processes, and nobody answers.
+    fn stop(&mut self, lab: &Lab, node: &str, health: Health) {
+        self.set(lab, node, health);
+        self.signal(lab, node, libc::SIGSTOP);
+    }
+
+    /// Sets how a node is, and tells those who run in this process itself.
+    fn set(&mut self, lab: &Lab, node: &str, health: Health) {
+        self.health.get(node).expect("the node exists").send_replace(health);
+        let addresses: Vec<Ipv4Addr> =
+            self.pods_on(node).filter_map(|pod| pod::address_of(&pod.object.borrow())).collect();
+        lab.frozen.send_modify(|frozen| match health {
+            Health::Up => frozen.retain(|address| !addresses.contains(address)),
+            Health::Frozen | Health::Lost => frozen.extend(addresses),
+        });
+    }
+
+    fn signal(&self, lab: &Lab, node: &str, signal: i32) {
+        let processes = lab.processes.lock().expect("no one panics while holding it");
+        for pod in self.pods_on(node) {
+            let object = pod.object.borrow();
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let log = container::log_name(&text("namespace"), &text("name"), "");
+            let of_it = processes.iter().filter(|(name, _)| name.starts_with(log.trim_end_matches(".log")));
+            of_it.for_each(|(_, process)| process.signal(signal));
+        }
+    }
+
+    fn pods_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Pod> {
+        self.pods.values().filter(move |pod| pod.node == node)
     }
 }
 
 /// Keeps a node alive while it is up.
-async fn heartbeat(lab: Arc<Lab>, name: String, mut up: watch::Receiver<bool>) {
+async fn heartbeat(lab: Arc<Lab>, name: String, mut health: watch::Receiver<Health>) {
     let mut renewals = 0;
     loop {
-        if !*up.borrow_and_update() {
+        if *health.borrow_and_update() != Health::Up {
             renewals = 0;
-            if up.changed().await.is_err() {
+            if health.changed().await.is_err() {
                 return;
             }
             continue;
@@ -148,8 +242,8 @@ async fn heartbeat(lab: Arc<Lab>, name: String, mut up: watch::Receiver<bool>) {
         };
         let pause = if written.await.is_ok() { RENEW } else { RENEW / 10 };
         renewals += 1;
-        // A change of `up` ends the pause.
-        let _ = tokio::time::timeout(pause, up.changed()).await;
+        // A change of its health ends the pause.
+        let _ = tokio::time::timeout(pause, health.changed()).await;
     }
 }
 

@@ -216,6 +216,12 @@ pub(crate) fn loopback_address(paper: Ipv4Addr, port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 100, high, low), port))
 }
 
+/// The loopback address of a pod whose status shows one.
+pub(crate) fn address_of(object: &Value) -> Option<Ipv4Addr> {
+    let [_, _, high, low] = object["status"]["podIP"].as_str()?.parse::<Ipv4Addr>().ok()?.octets();
+    Some(Ipv4Addr::new(127, 100, high, low))
+}
+
 /// Fails a pod that the lab does not run, with a message that says why.
 async fn refuse(lab: &Lab, object: &Value, message: &str) {
     let metadata = &object["metadata"];

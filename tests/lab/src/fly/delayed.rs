@@ -11,7 +11,7 @@ pub(crate) struct Delayed {
 }
 
 /// How long the past is remembered. It is longer than any delay that an edge is given.
-const MEMORY: Duration = Duration::from_secs(120);
+const MEMORY: Duration = Duration::from_secs(300);
 
 impl Delayed {
     /// Sets the value from `now` on.

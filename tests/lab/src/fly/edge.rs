@@ -156,7 +156,13 @@ async fn serve(client: TcpStream, app: String, shared: Weak<Shared>) {
             continue;
         };
         drop(shared);
-        match timeout(DIAL_TIMEOUT, TcpStream::connect(candidate.target)).await {
+        let dial = async {
+            match candidate.host_up {
+                true => TcpStream::connect(candidate.target).await,
+                false => std::future::pending().await,
+            }
+        };
+        match timeout(DIAL_TIMEOUT, dial).await {
             Ok(Ok(machine)) => return pass_on(client, machine, candidate).await,
             _ => refused.insert(candidate.machine),
         };
@@ -168,7 +174,10 @@ struct Candidate {
     machine: String,
     target: SocketAddr,
     proxy_protocol: Option<ProxyProtoVersion>,
-    load: Arc<Load>,
+    /// Whether anything comes back from its host. Packets to a lost one vanish.
+    host_up: bool,
+    /// Counts the connection among the Machine's, from now until it ends.
+    _open: Open,
 }
 
 /// A count of how busy a service of a Machine is.
@@ -203,7 +212,8 @@ fn pick(shared: &Shared, app: &str, port: u16, tried: &HashSet<String>) -> Optio
         machine: machine.id.clone(),
         target: SocketAddr::from((address, service.definition.internal_port.unwrap_or_default())),
         proxy_protocol: service.port(Protocol::Tcp, port).and_then(|port| port.proxy_protocol()),
-        load: service.load.clone(),
+        host_up: machine.host_up,
+        _open: Open::new(service.load.clone()),
     })
 }
 
@@ -216,8 +226,7 @@ fn believed_well(
     let now = Instant::now();
     services(app, Protocol::Tcp, port).filter_map(move |(machine, service)| {
         let delay = if service.is_control { settings.control_edge_delay } else { settings.edge_delay };
-        // A host that is lost does not answer, whether the edge has heard of it or not.
-        let (address, _) = machine.addresses.filter(|_| machine.host_up)?;
+        let (address, _) = machine.addresses.filter(|_| !machine.host_lost.as_of(now, settings.edge_host_delay))?;
         let open = service.open.as_of(now, delay);
         let healthy = service.healthy.as_of(now, delay + settings.edge_check_delay);
         (open && healthy).then_some((machine, service, address))
@@ -244,7 +253,6 @@ pub(super) fn services(app: &App, protocol: Protocol, port: u16) -> impl Iterato
 
 /// Copies bytes both ways until both ends are done, or one breaks.
 async fn pass_on(mut client: TcpStream, mut machine: TcpStream, candidate: Candidate) {
-    let _open = Open::new(candidate.load);
     // Waiting to fill a packet would only add latency. An error may be ignored: the connection works without this
     // option.
     let _ = (client.set_nodelay(true), machine.set_nodelay(true));

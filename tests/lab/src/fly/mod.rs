@@ -66,6 +66,10 @@ pub struct Settings {
     /// read that its proxy was accepted, and until then frpc closes the connections that reach it (0.61.1; up to 90 ms
     /// on a busy machine).
     pub edge_check_delay: Duration,
+    /// How late edges learn that a host is lost or back. Until then they pass connections on to it, which vanish.
+    pub edge_host_delay: Duration,
+    /// How long the API goes on to call a lost host well. Its Machines' states and checks stay as they were in any case.
+    pub host_loss_shown_after: Duration,
     /// How long a new App answers 404.
     pub app_appears_after: Duration,
     /// How long a new Machine answers 404 and is missing in lists.
@@ -89,6 +93,8 @@ impl Default for Settings {
             edge_delay: Duration::ZERO,
             control_edge_delay: Duration::ZERO,
             edge_check_delay: Duration::from_millis(250),
+            edge_host_delay: Duration::ZERO,
+            host_loss_shown_after: Duration::ZERO,
             app_appears_after: Duration::ZERO,
             machine_appears_after: Duration::ZERO,
             address_appears_after: Duration::ZERO,
@@ -211,8 +217,9 @@ impl Fly {
         self.shared.order(machine, Order::Crash)
     }
 
-    /// Loses the host of a Machine (each has one of its own). When it returns, nothing new is passed on to that Machine.
-    /// Returns `false` if there is no such Machine.
+    /// Loses the host of a Machine (each has one of its own) without a word: what is sent to it vanishes, and its checks
+    /// tell nothing new. Edges and the API learn of it as late as the settings say. Returns `false` if there is no such
+    /// Machine.
     pub fn host_down(&self, machine: &str) -> bool {
         self.shared.host(machine, false, Order::HostDown)
     }
@@ -220,6 +227,22 @@ impl Fly {
     /// Brings the host back, with everything that ran on it.
     pub fn host_up(&self, machine: &str) -> bool {
         self.shared.host(machine, true, Order::HostUp)
+    }
+
+    /// Loses all hosts of a region. It takes no Machines until it is back.
+    pub fn region_down(&self, region: &str) {
+        self.shared.world().lost_regions.insert(region.to_owned());
+        self.machines_in(region).iter().for_each(|machine| assert!(self.host_down(machine), "{machine} is there"));
+    }
+
+    /// Brings a region back, with everything that ran there.
+    pub fn region_up(&self, region: &str) {
+        self.shared.world().lost_regions.remove(region);
+        self.machines_in(region).iter().for_each(|machine| assert!(self.host_up(machine), "{machine} is there"));
+    }
+
+    fn machines_in(&self, region: &str) -> Vec<String> {
+        self.shared.world().machines_in(region).map(|(_, machine)| machine.id.clone()).collect()
     }
 
     /// The output of the Machine's processes so far.
@@ -291,13 +314,32 @@ impl Shared {
         machine.is_some_and(|machine| machine.orders.send(order).is_ok())
     }
 
-    /// Loses a Machine's host or brings it back. The edge and the API know at once; the order does the rest.
+    /// Loses a Machine's host or brings it back. The order does to its processes what that means.
     fn host(&self, id: &str, up: bool, order: Order) -> bool {
-        for machine in self.world().apps.values_mut().filter_map(|app| app.machines.get_mut(id)) {
+        self.with_machine_of_id(id, |machine| {
             machine.host_up = up;
             machine.touch();
+        });
+        let delay = if up { Duration::ZERO } else { self.settings().host_loss_shown_after };
+        let show = |shared: &Shared, id: &str| {
+            shared.with_machine_of_id(id, |machine| machine.host_shown_up = machine.host_up)
+        };
+        if delay.is_zero() {
+            show(self, id);
+        } else {
+            let (shared, id) = (self.this.clone(), id.to_owned());
+            crate::runtime().spawn(async move {
+                tokio::time::sleep(delay).await;
+                if let Some(shared) = shared.upgrade() {
+                    show(&shared, &id);
+                }
+            });
         }
         self.order(id, order)
+    }
+
+    fn with_machine_of_id(&self, id: &str, act: impl FnMut(&mut Machine)) {
+        self.world().apps.values_mut().filter_map(|app| app.machines.get_mut(id)).for_each(act);
     }
 
     /// Must be called when Machines, their ports or addresses have changed.

@@ -1,7 +1,7 @@
 //! The state of Fly: organisations, Apps, Machines, addresses. Everything here is plain data under one lock
 //! ([`super::Shared::world`]). [`super::machine`], [`super::checks`] and [`super::edge`] change it over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) apps: BTreeMap<String, App>,
     /// How many Machines a region takes. Regions not named take any number.
     pub(crate) capacity: BTreeMap<String, usize>,
+    /// The regions of which all hosts are lost. They take no Machines.
+    pub(crate) lost_regions: BTreeSet<String>,
     /// How many numbers [`World::next_number`] has given out.
     numbers: u32,
 }
@@ -132,6 +134,10 @@ pub(crate) struct Machine {
     pub(crate) cordoned: bool,
     /// Whether its host answers.
     pub(crate) host_up: bool,
+    /// Whether the API says that its host answers. It learns late that one is lost.
+    pub(crate) host_shown_up: bool,
+    /// Whether its host is lost. Edges learn of it late.
+    pub(crate) host_lost: Delayed,
     pub(crate) services: Vec<ServiceState>,
     pub(crate) top_level_checks: Vec<CheckState>,
     /// The events, newest first.
@@ -268,10 +274,11 @@ impl Machine {
 
     /// Must be called after every change: updates everything that depends on it and wakes the requests that wait.
     pub(crate) fn touch(&mut self) {
-        let up = self.state == State::Started && !self.cordoned && self.host_up;
+        let up = self.state == State::Started && !self.cordoned;
         let ready = |check: &CheckState| check.definition.kind != Some(CheckKind::Readiness) || check.passes();
         let ready = self.top_level_checks.iter().all(ready);
         let now = Instant::now();
+        self.host_lost.set(now, !self.host_up);
         for service in &mut self.services {
             service.open.set(now, up);
             service.healthy.set(now, ready && service.checks.iter().all(CheckState::passes));

@@ -74,10 +74,10 @@ impl Machine {
             "image_ref": image_ref(self.config.image.as_deref().unwrap_or_default()),
             "events": &self.events[..self.events.len().min(20)],
             "checks": self.checks_json(),
-            "host_status": if self.host_up { "ok" } else { "unreachable" },
+            "host_status": if self.host_shown_up { "ok" } else { "unreachable" },
             "cordoned": self.cordoned,
         });
-        let config = if self.host_up { "config" } else { "incomplete_config" };
+        let config = if self.host_shown_up { "config" } else { "incomplete_config" };
         value[config] = json!(self.config);
         value
     }

@@ -1,7 +1,8 @@
 //! Clusters as a whole: two side by side, lost nodes, a cluster without traffic.
 
+use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lab::cluster::{Cluster, ClusterOptions};
 use serde_json::{Value, json};
@@ -71,16 +72,47 @@ fn pods_of_a_lost_node_end_and_come_back_with_it() {
     wait_for(|| http_get(lost).is_none().then_some(()), || "end of the lost pod".into());
     assert!(http_get(stays).is_some());
     // The controller manager notices that the node is lost, and marks its pods as not ready.
-    namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, |node| {
-        let taints = node.and_then(|node| node["spec"]["taints"].as_array());
-        taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/unreachable"))
-    });
+    namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, is_tainted);
     namespace.wait_pod("lost", |pod| !is_ready(pod));
 
     cluster.node_up("node-2");
     assert!(http_get(address("lost")).is_some());
     let pod = namespace.wait_pod("lost", is_ready);
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
+}
+
+/// Nobody can tell it from a lost one while it lasts: connections are taken, and nobody answers.
+#[test]
+fn a_frozen_node_is_silent_and_goes_on_where_it_stood() {
+    let cluster = Cluster::start(ClusterOptions { nodes: 2, ..ClusterOptions::default() });
+    let namespace = Namespace::of(&cluster);
+    let container = json!({"image": "echo", "ports": [{"containerPort": 8080}]});
+    namespace.pod("web", container, json!({"nodeName": "node-2"}));
+    let pod = namespace.wait_pod("web", is_ready);
+    let paper: std::net::Ipv4Addr = pod["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok()).expect("an address");
+    let [_, _, high, low] = paper.octets();
+    let mut stream =
+        std::net::TcpStream::connect(std::net::SocketAddr::from(([127, 100, high, low], 8080))).expect("connected");
+    let mut writer = stream.try_clone().expect("cloned");
+    let mut echoed = |limit: Duration| {
+        stream.set_read_timeout(Some(limit)).expect("a timeout");
+        stream.read_exact(&mut [0]).map_err(|error| error.kind())
+    };
+    cluster.node_freeze("node-2");
+    writer.write_all(b"a").expect("the kernel takes it");
+    assert_eq!(echoed(Duration::from_secs(1)), Err(ErrorKind::WouldBlock), "nobody answers and nobody closes");
+    namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, is_tainted);
+    cluster.node_thaw("node-2");
+    namespace.kube().wait_until("/api/v1/nodes/node-2", DEADLINE, |node| !is_tainted(node));
+    assert_eq!(echoed(DEADLINE), Ok(()), "the same connection goes on");
+    let pod = namespace.wait_pod("web", is_ready);
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+}
+
+/// Whether the controller manager has found the node lost.
+fn is_tainted(node: Option<&Value>) -> bool {
+    let taints = node.and_then(|node| node["spec"]["taints"].as_array());
+    taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/unreachable"))
 }
 
 #[test]

@@ -191,6 +191,43 @@ fn a_lost_host_is_passed_over() {
     wait_for(|| (answers(public, WEB, 10) == ["one", "two"]).then_some(()), || "both".to_owned());
 }
 
+/// Before the edges and the API know, a connection to the lost host takes as long as the edge's patience with it.
+#[test]
+fn a_host_is_lost_without_a_word() {
+    let late = Duration::from_secs(8);
+    let lab = FlyLab::new(Settings { edge_host_delay: late, host_loss_shown_after: late, ..quick() });
+    let public = lab.app("a");
+    let (a, _a) = lane(&lab, public, A, &[WEB], "one");
+    let (b, _b) = lane(&lab, public, B, &[WEB], "two");
+    lab.wait_edge("a", WEB, &[&a, &b]);
+    assert!(lab.fly.host_down(&a));
+    let machine = || lab.get(&format!("/apps/a/machines/{a}")).good();
+    assert_eq!((&machine()["state"], &machine()["host_status"]), (&json!("started"), &json!("ok")));
+    assert_eq!(lab.checks("a", &a), ["passing"], "the checks say nothing");
+    let start = Instant::now();
+    assert_eq!(answers(public, WEB, 2), ["two"], "the edge turns to the other");
+    assert!(start.elapsed() >= Duration::from_secs(5), "one of the two hung first: {:?}", start.elapsed());
+    lab.wait_edge("a", WEB, &[&b]);
+    wait_for(|| (machine()["host_status"] == "unreachable").then_some(()), || "lost host".to_owned());
+}
+
+#[test]
+fn a_lost_region_takes_its_machines_and_no_new_ones() {
+    let lab = FlyLab::new(quick());
+    let public = lab.app("a");
+    let (a, _a) = lane(&lab, public, A, &[WEB], "one");
+    let region = lab.get(&format!("/apps/a/machines/{a}")).good()["region"].as_str().expect("a region").to_owned();
+    lab.wait_edge("a", WEB, &[&a]);
+    lab.fly.region_down(&region);
+    assert!(lab.fly.machines_at_edge("a", WEB).is_empty());
+    let other = json!({"name": "other", "region": region, "config": frps(B, &[WEB])});
+    assert_eq!(lab.api("POST", "/apps/a/machines", other.clone()).status, 422);
+    lab.fly.region_up(&region);
+    lab.wait_edge("a", WEB, &[&a]);
+    assert_eq!(answers(public, WEB, 2), ["one"]);
+    lab.api("POST", "/apps/a/machines", other).good();
+}
+
 #[test]
 fn the_backend_learns_the_clients_address_by_the_proxy_protocol() {
     let lab = FlyLab::new(quick());

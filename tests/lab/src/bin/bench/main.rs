@@ -9,6 +9,7 @@
 mod burst;
 mod creation;
 mod faults;
+mod lanes;
 mod log;
 mod path;
 mod process;
@@ -30,11 +31,12 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// A part that can be asked for by name: its name, a description for `--help`, and the function that measures.
 type Part = (&'static str, &'static str, fn(&Path));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("size", "the binary and what it weighs in the image", size::run),
     ("creation", "requests and time from a Service to its address, with real traffic", creation::run),
     ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
     ("path", "the CPU of frps and frpc for what passes through a tunnel, against a direct connection", path::run),
+    ("lanes", "what clients lose when something dies, with one lane and with two (20 minutes)", lanes::run),
     ("restart", "the operator as the chart's pod, killed during a creation and a deletion (2 minutes)", restart::run),
     ("trouble", "a tunnel that keeps failing, and one that somebody keeps breaking (9 minutes)", trouble::run),
     ("settled", "memory, CPU and requests with 0, 100 and 1,000 Services and nothing to do (35 minutes)", settled::run),

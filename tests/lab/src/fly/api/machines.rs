@@ -81,6 +81,8 @@ fn build(shared: &Arc<Shared>, app: &str, identity: Identity, config: MachineCon
         config: MachineConfig::default(),
         cordoned: false,
         host_up: true,
+        host_shown_up: true,
+        host_lost: Default::default(),
         services: Vec::new(),
         top_level_checks: Vec::new(),
         events: Vec::new(),
@@ -118,7 +120,8 @@ fn place(world: &World, caller: &str, request: &str, config: &MachineConfig) -> 
         return Err(FlyError::new(StatusCode::PAYMENT_REQUIRED, text));
     }
     let has_room = |region: &&&str| {
-        world.capacity.get(**region).is_none_or(|capacity| world.machines_in(region).count() < *capacity)
+        !world.lost_regions.contains(**region)
+            && world.capacity.get(**region).is_none_or(|capacity| world.machines_in(region).count() < *capacity)
     };
     let region = candidates.iter().find(has_room).ok_or_else(FlyError::insufficient_capacity)?;
     if let Some(quota) = account.memory_quota {
