@@ -295,7 +295,8 @@ impl Shown {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.notes.iter().filter_map(|note| match note {
             Note::Warning(warning) => Some(*warning),
-            _ => None,
+            Note::FrpcConnected | Note::Failure(_) | Note::SharedHost(..) => None,
+            Note::OtherOwner(_) | Note::Stranger { .. } => None,
         })
     }
 }

@@ -10,11 +10,11 @@ use lab::service::ServiceHandle;
 use serde_json::{Value, json};
 
 use crate::support::client::{Stream, assert_none_lost};
-use crate::support::conditions::{condition, wait_for_reason};
-use crate::support::inventory::{apps, delete_at_fly, ready};
+use crate::support::conditions::{condition, status, wait_for_reason};
+use crate::support::inventory::{apps, delete_at_fly, frpc_pods, ready};
 use crate::support::{DEADLINE, LONG_DEADLINE, binary, start, wait_until};
 
-/// What began sooner after a strike was under way: the strike takes a moment to arrive.
+/// A connection that began sooner after a strike was under way: the strike takes a moment to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// The IDs of the Machines to which users are sent.
@@ -38,16 +38,6 @@ fn wait_for_lanes(lab: &Homelab, web: &ServiceHandle, number: usize) {
     });
 }
 
-/// The status and the reason of our condition.
-fn ready_condition(web: &ServiceHandle) -> (String, String) {
-    let object = web.object();
-    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let ours =
-        all.into_iter().find(|condition| condition["type"] == "fly-tunnel-operator.dev/Ready").unwrap_or_default();
-    let text = |field: &str| ours[field].as_str().unwrap_or_default().to_owned();
-    (text("status"), text("reason"))
-}
-
 /// Strikes one of two lanes under traffic, waits until it was missed and made again, and asserts that no connection that began
 /// afterwards was lost or late.
 #[track_caller]
@@ -62,7 +52,8 @@ fn costs_nothing(strike: impl FnOnce(&Homelab, &str)) {
         strike(&lab, &first);
         struck = Instant::now() + UNDER_WAY;
         wait_until("one lane is missed", LONG_DEADLINE, || {
-            ready_condition(&web) == ("True".to_owned(), "ServingDegraded".to_owned())
+            let object = web.object();
+            (status(&object).as_str(), condition(&object).0.as_str()) == ("True", "ServingDegraded")
         });
         wait_for_lanes(&lab, &web, 2);
     });
@@ -109,13 +100,6 @@ fn a_killed_frpc_costs_nothing() {
         wait_for_lanes(&lab, &web, 2);
     });
     assert_eq!(stream.bad_after(struck), 0, "{:#?}", stream.lost.lock().expect("nobody panicked"));
-}
-
-fn frpc_pods(lab: &Homelab) -> Vec<Value> {
-    let pods = format!("/api/v1/namespaces/{}/pods", lab.operator_namespace());
-    let mut pods = lab.cluster().kube().list(&pods).expect("a list");
-    pods.retain(|pod| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("lb-")));
-    pods
 }
 
 #[test]

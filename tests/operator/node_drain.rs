@@ -10,7 +10,7 @@ use lab::homelab::Homelab;
 use serde_json::{Value, json};
 
 use crate::support::client::{Stream, connect};
-use crate::support::inventory::{deployments, ready};
+use crate::support::inventory::{deployments, frpc_pods, ready};
 use crate::support::{DEADLINE, LONG_DEADLINE, serving, start, wait_until};
 
 /// The time that a new pod takes to start.
@@ -28,12 +28,6 @@ const CONNECTIONS: usize = 10_000;
 /// for a port that it gave back. That is a moment of some milliseconds, longer on a busy machine. Without the pod's `preStop` hook all are lost
 /// until its replacement serves.
 const MOST_LOST: usize = CONNECTIONS / 1000;
-
-/// The pods of frpc that the API server has, those that end among them.
-fn pods(lab: &Homelab) -> Vec<Value> {
-    let pods = format!("/api/v1/namespaces/{}/pods", lab.operator_namespace());
-    lab.cluster().kube().list(&pods).expect("a list")
-}
 
 fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().expect("a name")
@@ -62,7 +56,7 @@ impl Established {
 /// One pod serves. While clients connect as fast as they can, `end` has it ended; then it is gone, and another serves.
 fn none_is_lost(lab: &Homelab, ip: IpAddr, end: impl FnOnce(&Value) + Send) {
     wait_until("frpc's pod is ready", DEADLINE, || ready(lab) == 1);
-    let old = pods(lab)[0].clone();
+    let old = frpc_pods(lab)[0].clone();
     lab.cluster().pull_images_in(lab.operator_namespace(), PULL);
     let mut established = Established::open(ip);
     let stream = Stream::during(8, ip, 8080, "web", |stream| {
@@ -74,14 +68,14 @@ fn none_is_lost(lab: &Homelab, ip: IpAddr, end: impl FnOnce(&Value) + Send) {
                 began.elapsed() > DOWNLOAD
             });
             ending.join().expect("it is asked for");
-            wait_until("the pod is gone", GRACE, || pods(lab).iter().all(|pod| name(pod) != name(&old)));
+            wait_until("the pod is gone", GRACE, || frpc_pods(lab).iter().all(|pod| name(pod) != name(&old)));
         });
         wait_until("many connected", LONG_DEADLINE, || stream.answered.load(Ordering::Relaxed) > CONNECTIONS);
     });
     let lost = stream.lost.lock().expect("nobody panicked");
     println!("{} connections, lost: {lost:?}", stream.answered.load(Ordering::Relaxed));
     assert!(lost.len() <= MOST_LOST, "{lost:#?}");
-    assert_eq!(pods(lab).len(), 1);
+    assert_eq!(frpc_pods(lab).len(), 1);
 }
 
 /// Whoever drains evicts the pods of frpc alone here, since the backend has no second pod.
@@ -105,9 +99,9 @@ fn a_node_is_drained_without_loss_and_a_drain_ends_without_a_replacement() {
     let _operator = start(&lab);
     let (_, ip) = serving(&lab);
     none_is_lost(&lab, ip, |old| assert!(drain(&lab, &node(old)), "it is not drained"));
-    let left = pods(&lab)[0].clone();
+    let left = frpc_pods(&lab)[0].clone();
     assert!(drain(&lab, &node(&left)), "it is not drained");
-    assert!(pods(&lab).iter().all(|pod| pod["spec"]["nodeName"].is_null()), "{:#?}", pods(&lab));
+    assert!(frpc_pods(&lab).iter().all(|pod| pod["spec"]["nodeName"].is_null()), "{:#?}", frpc_pods(&lab));
 }
 
 /// An operator would undo it at once.
@@ -160,6 +154,6 @@ fn the_pod_of_a_lane_that_goes_ends_at_once() {
     web.delete();
     web.wait_gone(DEADLINE);
     let gone = Instant::now();
-    wait_until("its pod is gone", DEADLINE, || pods(&lab).is_empty());
+    wait_until("its pod is gone", DEADLINE, || frpc_pods(&lab).is_empty());
     assert!(gone.elapsed() < GRACE / 5, "{:?}", gone.elapsed());
 }

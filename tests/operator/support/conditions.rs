@@ -7,10 +7,18 @@ use super::{LONG_DEADLINE, wait_until};
 
 /// The reason and the message of our condition on the Service. Both are empty if there is none.
 pub fn condition(service: &Value) -> (String, String) {
-    let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let ours = conditions.into_iter().find(|condition| condition["type"] == "fly-tunnel-operator.dev/Ready");
-    let text = |field: &str| ours.as_ref().and_then(|c| c[field].as_str()).unwrap_or_default().to_owned();
-    (text("reason"), text("message"))
+    (text(service, "reason"), text(service, "message"))
+}
+
+/// The status of our condition on the Service.
+pub fn status(service: &Value) -> String {
+    text(service, "status")
+}
+
+fn text(service: &Value, field: &str) -> String {
+    let mut conditions = service["status"]["conditions"].as_array().into_iter().flatten();
+    let ours = conditions.find(|condition| condition["type"] == "fly-tunnel-operator.dev/Ready");
+    ours.and_then(|condition| condition[field].as_str()).unwrap_or_default().to_owned()
 }
 
 /// Waits until our condition has this reason. Gives its message.

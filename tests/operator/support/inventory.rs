@@ -37,6 +37,14 @@ pub fn ready(lab: &Homelab) -> usize {
     listed.iter().filter(|deployment| deployment["status"]["availableReplicas"] == 1).count()
 }
 
+/// The pods of frpc that the API server has, those that end among them.
+pub fn frpc_pods(lab: &Homelab) -> Vec<Value> {
+    let pods = format!("/api/v1/namespaces/{}/pods", lab.operator_namespace());
+    let mut pods = lab.cluster().kube().list(&pods).expect("a list");
+    pods.retain(|pod| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("lb-")));
+    pods
+}
+
 /// Asserts that there is one App with one address and one Machine, once all has settled.
 #[track_caller]
 pub fn assert_one_of_everything(lab: &Homelab) {

@@ -1,4 +1,4 @@
-//! What runs in this process itself stands still as a frozen process does: nothing of it is polled.
+//! Tasks of this process stand still as a frozen process does: nothing of them is polled.
 
 use tokio::sync::watch;
 

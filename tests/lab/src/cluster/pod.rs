@@ -218,8 +218,11 @@ pub(crate) fn loopback_address(paper: Ipv4Addr, port: u16) -> SocketAddr {
 
 /// The loopback address of a pod whose status shows one.
 pub(crate) fn address_of(object: &Value) -> Option<Ipv4Addr> {
-    let [_, _, high, low] = object["status"]["podIP"].as_str()?.parse::<Ipv4Addr>().ok()?.octets();
-    Some(Ipv4Addr::new(127, 100, high, low))
+    let paper = object["status"]["podIP"].as_str()?.parse().ok()?;
+    match loopback_address(paper, 0) {
+        SocketAddr::V4(at) => Some(*at.ip()),
+        SocketAddr::V6(_) => None,
+    }
 }
 
 /// Fails a pod that the lab does not run, with a message that says why.

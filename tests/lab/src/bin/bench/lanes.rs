@@ -1,4 +1,4 @@
-//! What clients lose when something dies, with one lane and with two: 8 clients connect as fast as they can while each failure happens.
+//! Clients lose something when something dies: 8 of them connect as fast as they can while each failure happens, with one lane and with two.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -244,7 +244,7 @@ fn answer(address: SocketAddr) -> std::io::Result<()> {
     if answer.contains("web-") { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// What came of the connections.
+/// The outcome of the connections.
 struct Tally {
     all: usize,
     /// Those that were begun after the strike was over, and failed or took too long.
