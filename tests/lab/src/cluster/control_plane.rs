@@ -2,9 +2,10 @@
 //!
 //! The certificates are from the lab's own authority, so that pods and people trust both the API server and the recorders.
 
+use std::fmt::Debug;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,10 +126,10 @@ impl Starter<'_> {
     /// Starts etcd and the API server, and waits until they are ready. The error is `AddrInUse` if a port was taken
     /// meanwhile.
     fn api_server(&self, slot: &Slot) -> io::Result<(SocketAddr, Vec<Process>)> {
-        let [clients, peers, secure] = free_ports()?;
-        let data = self.files.dir.join(format!("etcd-{clients}"));
-        let peers = format!("http://127.0.0.1:{peers}");
-        let clients = format!("http://127.0.0.1:{clients}");
+        let [clients_port, peers_port, secure] = free_ports()?;
+        let data = self.files.dir.join(format!("etcd-{clients_port}"));
+        let peers = format!("http://127.0.0.1:{peers_port}");
+        let clients = format!("http://127.0.0.1:{clients_port}");
         let etcd = self.start(
             "etcd",
             &[
@@ -143,6 +144,10 @@ impl Starter<'_> {
                 ("log-level", "error"),
             ],
         )?;
+        let mut processes = vec![("etcd", etcd)];
+        // The API server gives up on an etcd that does not answer for 20 s, as one on a busy machine may.
+        let etcd_address = SocketAddr::from((Ipv4Addr::LOCALHOST, clients_port));
+        self.wait_until(&mut processes, || TcpStream::connect(etcd_address))?;
         let files = self.files;
         let api_server = self.start(
             "kube-apiserver",
@@ -166,8 +171,10 @@ impl Starter<'_> {
             ],
         )?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, secure));
-        let mut processes = vec![("kube-apiserver", api_server), ("etcd", etcd)];
-        self.wait_ready(address, &mut processes)?;
+        processes.insert(0, ("kube-apiserver", api_server));
+        let client = Client::new(address, &files.ca_pem, &files.admin_token);
+        self.wait_until(&mut processes, || runtime().block_on(client.text("/readyz")))?;
+        // They are dropped in this order: the API server ends before its etcd.
         Ok((address, processes.into_iter().map(|(_, process)| process).collect()))
     }
 
@@ -220,14 +227,16 @@ impl Starter<'_> {
         self.logs.join(format!("{name}.log"))
     }
 
-    fn wait_ready(&self, address: SocketAddr, processes: &mut [(&str, Process)]) -> io::Result<()> {
-        let client = Client::new(address, &self.files.ca_pem, &self.files.admin_token);
+    /// Waits until `look` succeeds. The error tells which of the processes ended, or what `look` failed with last, and
+    /// the last lines of the logs.
+    fn wait_until<T, E: Debug>(
+        &self,
+        processes: &mut [(&str, Process)],
+        look: impl Fn() -> Result<T, E>,
+    ) -> io::Result<()> {
         let start = Instant::now();
         loop {
-            let answer = runtime().block_on(client.text("/readyz"));
-            if answer.is_ok() {
-                return Ok(());
-            }
+            let Err(error) = look() else { return Ok(()) };
             for (name, process) in processes.iter_mut() {
                 if let Some(status) = process.exit_status() {
                     let log = tail(&self.log(name), 20);
@@ -239,7 +248,7 @@ impl Starter<'_> {
             if start.elapsed() > READY_DEADLINE {
                 let logs = processes.iter().map(|(name, _)| format!("{name}:\n{}\n", tail(&self.log(name), 20)));
                 let logs: String = logs.collect();
-                return Err(io::Error::other(format!("no API server after {READY_DEADLINE:?}: {answer:?}\n{logs}")));
+                return Err(io::Error::other(format!("not ready after {READY_DEADLINE:?}: {error:?}\n{logs}")));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

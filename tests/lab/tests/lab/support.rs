@@ -9,7 +9,7 @@ use lab::cluster::{Cluster, Kube};
 use serde_json::{Value, json};
 
 /// A generous deadline, because other tests and other builds may keep the machine busy.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A namespace that one test has for itself in a cluster. It is deleted when dropped.
 pub struct Namespace<'a> {
