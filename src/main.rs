@@ -62,3 +62,8 @@ fn tell(text: &str) -> Result<(), Exit> {
         _ => Ok(()),
     }
 }
+
+/// For the simulator, which allocates all the time.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

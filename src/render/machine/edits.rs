@@ -49,6 +49,7 @@ pub fn of(config: &ReadConfig, lane: Option<&Lane>) -> Vec<String> {
 /// Compares what is wanted, field by field. Whether a field is left out or empty makes no difference.
 fn compare(at: &str, shown: &Value, wanted: &Value, all: &mut Vec<String>) {
     match (shown, wanted) {
+        _ if shown == wanted || is_nothing(shown) && is_nothing(wanted) => {}
         (Value::Object(_), Value::Object(wanted)) => {
             wanted.iter().for_each(|(name, wanted)| compare(&format!("{at}.{name}"), &shown[name], wanted, all));
         }
@@ -56,7 +57,6 @@ fn compare(at: &str, shown: &Value, wanted: &Value, all: &mut Vec<String>) {
             let pairs = shown.iter().zip(wanted).enumerate();
             pairs.for_each(|(number, (shown, wanted))| compare(&format!("{at}.{number}"), shown, wanted, all));
         }
-        _ if shown == wanted || is_nothing(shown) && is_nothing(wanted) => {}
         _ => all.push(format!("{at} is {shown} and not {wanted}")),
     }
 }
