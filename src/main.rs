@@ -25,6 +25,8 @@ mod service;
 mod telemetry;
 mod text;
 mod tunnel;
+#[cfg(all(target_env = "musl", panic = "abort"))]
+mod unwinder;
 mod world;
 
 use std::io::{self, Write};

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,11 +18,11 @@ use crate::{DEADLINE, progress, services};
 
 const CLIENTS: usize = 8;
 
-/// A connection that takes longer counts as failed, whatever comes of it.
-const TOO_LONG: Duration = Duration::from_secs(3);
+/// A client gives up then, and the connection counts as failed.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// When a client gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time for which clients connect after each strike.
+const WATCHED: Duration = Duration::from_secs(60);
 
 /// A strike takes no longer. What began before its end was under way.
 const IN_FLIGHT: Duration = Duration::from_millis(100);
@@ -39,52 +39,68 @@ const FRPC: &str = "lb-";
 /// The node that has the backends, and on which no lane is lost.
 const BACKENDS: &str = "node-1";
 
-/// A failure: its name, for how long it is watched, and how it is brought about.
-type Failure = (&'static str, u64, fn(&mut Stage));
+/// A short failure lasts as long as it takes to start again: a node, or the operator's container.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// What two lanes promise of new connections.
+#[derive(Clone, Copy)]
+enum Promise {
+    /// None fails.
+    None,
+    /// Fewer than half fail, for 15 s at most.
+    Half,
+    /// Nothing is promised.
+    Nothing,
+}
+
+/// A failure: its name, what is promised with two lanes, and how it is brought about.
+type Failure = (&'static str, Promise, fn(&mut Stage));
 
 const FAILURES: &[Failure] = &[
-    ("nothing", 5, |_| ()),
-    ("Machine stopped", 10, |stage| stage.stop_machine()),
-    ("Machine crashed", 10, |stage| stage.crash_machine()),
-    ("Machine destroyed", 10, |stage| stage.destroy_machine()),
-    ("Machine destroyed, operator killed", 10, |stage| {
+    ("nothing", Promise::None, |_| ()),
+    ("Machine stopped", Promise::None, |stage| stage.stop_machine()),
+    ("Machine crashed", Promise::None, |stage| stage.crash_machine()),
+    ("Machine destroyed", Promise::None, |stage| stage.destroy_machine()),
+    ("Machine destroyed, operator down for 10 s", Promise::None, |stage| {
         stage.operator = None;
         stage.destroy_machine();
+        thread::sleep(SHORT);
+        stage.start_operator();
     }),
-    ("frpc killed", 10, |stage| stage.signal_frpc(Cluster::kill_pods)),
-    ("frpc frozen", 20, |stage| stage.signal_frpc(Cluster::freeze_pods)),
-    ("node dead", 40, |stage| stage.lose_node()),
-    ("node frozen for 20 s", 40, |stage| {
-        let node = stage.node.clone();
-        stage.lab.cluster().node_freeze(&node);
-        thread::sleep(Duration::from_secs(20));
-        stage.lab.cluster().node_thaw(&node);
+    ("frpc killed", Promise::None, |stage| stage.signal_frpc(Cluster::kill_pods)),
+    ("frpc frozen", Promise::Half, |stage| stage.signal_frpc(Cluster::freeze_pods)),
+    ("node drained", Promise::None, |stage| stage.drain_node()),
+    ("node dead", Promise::Half, |stage| stage.lab.cluster().node_down(&stage.node)),
+    ("node frozen for 20 s", Promise::Half, |stage| {
+        stage.lab.cluster().node_freeze(&stage.node);
+        thread::sleep(2 * SHORT);
+        stage.lab.cluster().node_thaw(&stage.node);
     }),
-    ("node rebooted in 10 s", 40, |stage| {
-        stage.lose_node();
-        thread::sleep(Duration::from_secs(10));
+    ("node rebooted in 10 s", Promise::Half, |stage| {
+        stage.lab.cluster().node_down(&stage.node);
+        thread::sleep(SHORT);
         stage.lab.cluster().node_up(&stage.node);
     }),
-    ("host lost without a word", 40, |stage| stage.lose_host()),
-    ("region lost without a word", 40, |stage| stage.lab.fly().region_down("ord")),
-    ("Machine destroyed and node dead", 40, |stage| {
+    ("host lost without a word", Promise::Half, |stage| stage.lose_host()),
+    ("region lost without a word", Promise::Half, |stage| stage.lab.fly().region_down("ord")),
+    ("Machine destroyed, the last lane's node dead", Promise::Nothing, |stage| {
         stage.destroy_machine();
-        stage.lose_node();
+        stage.lab.cluster().node_down(&stage.last_node);
     }),
 ];
 
 pub fn run(operator: &Path) {
     let only = std::env::var("BENCH_LANES").unwrap_or_default();
     println!(
-        "{:<36} {:>5}  {:>17} {:>4} {:>9} {:>12} {:>13}",
-        "what", "lanes", "failed or > 3 s", "cut", "for", "no success", "longest wait"
+        "{:<46} {:>5}  {:>16} {:>4} {:>8} {:>11} {:>13}  {:<14} ",
+        "what", "lanes", "failed", "cut", "for", "no success", "longest wait", "bound"
     );
     for lanes in [2, 1] {
-        for (name, seconds, strike) in FAILURES.iter().filter(|(name, ..)| name.contains(&only)) {
+        for (name, promise, strike) in FAILURES.iter().filter(|(name, ..)| name.contains(&only)) {
             progress(format_args!("{name}, with {lanes}"));
-            let mut stage = Stage::new(operator, lanes);
-            let tally = stage.watch(Duration::from_secs(*seconds), *strike);
-            println!("{name:<36} {lanes:>5}  {tally}");
+            let tally = Stage::new(operator, lanes).watch(*strike);
+            let (bound, verdict) = if lanes == 1 { ("-", "-") } else { tally.judge(*promise) };
+            println!("{name:<46} {lanes:>5}  {tally}  {bound:<14} {verdict}");
         }
     }
 }
@@ -92,11 +108,14 @@ pub fn run(operator: &Path) {
 /// A tunnel of so many lanes that serve, on a lab of its own.
 struct Stage {
     operator: Option<RunningOperator>,
+    binary: PathBuf,
     address: SocketAddr,
-    /// The Machine that is struck, and the node with its frpc.
+    /// The Machine that is struck, its frpc's pod, and the node of that.
     machine: String,
-    node: String,
     pod: String,
+    node: String,
+    /// The node with the frpc of the last lane, which with one lane is the same.
+    last_node: String,
     lab: Homelab,
 }
 
@@ -137,16 +156,19 @@ impl Stage {
         }
         let machine = serving().into_iter().find(|id| region(&lab, id) == "ord").expect("the first lane is in ord");
         let pods = frpc_pods(&lab);
-        let of_it = pods.iter().find(|pod| pod.to_string().contains(&machine)).unwrap_or(&pods[0]);
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (node, pod) = (text(&of_it["spec"]["nodeName"]), text(&of_it["metadata"]["name"]));
-        let nodes: std::collections::BTreeSet<_> = pods.iter().map(|pod| text(&pod["spec"]["nodeName"])).collect();
-        assert_eq!(nodes.len(), lanes, "each lane has its node");
-        Stage { operator: Some(running), address, machine, node, pod, lab }
+        let is_of_it = |pod: &&Value| pod.to_string().contains(&machine);
+        let of_it = pods.iter().find(is_of_it).expect("frpc names its Machine");
+        let last = pods.iter().find(|pod| !is_of_it(pod)).unwrap_or(of_it);
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let (pod, node) = (text(&of_it["metadata"]["name"]), text(&of_it["spec"]["nodeName"]));
+        let last_node = text(&last["spec"]["nodeName"]);
+        assert!(lanes == 1 || node != last_node, "each lane has its node");
+        let binary = operator.to_owned();
+        Stage { operator: Some(running), binary, address, machine, pod, node, last_node, lab }
     }
 
     /// Lets it happen a moment after the clients began, and watches.
-    fn watch(&mut self, how_long: Duration, strike: fn(&mut Stage)) -> Tally {
+    fn watch(&mut self, strike: fn(&mut Stage)) -> Tally {
         let (stop, asked) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         let (address, mut struck) = (self.address, Instant::now());
         thread::scope(|scope| {
@@ -165,10 +187,14 @@ impl Stage {
             thread::sleep(Duration::from_secs(2));
             struck = Instant::now();
             strike(self);
-            thread::sleep(how_long.saturating_sub(struck.elapsed()));
+            thread::sleep(WATCHED.saturating_sub(struck.elapsed()).max(SHORT));
             stop.store(true, Ordering::Relaxed);
         });
         Tally::new(struck, &asked.into_inner().expect("no one panicked"))
+    }
+
+    fn start_operator(&mut self) {
+        self.operator = Some(services::operator(&self.lab, &self.binary).start());
     }
 
     fn stop_machine(&self) {
@@ -187,8 +213,10 @@ impl Stage {
         assert!(self.lab.fly().host_down(&self.machine));
     }
 
-    fn lose_node(&self) {
-        self.lab.cluster().node_down(&self.node);
+    fn drain_node(&self) {
+        let frpc = "--pod-selector=app.kubernetes.io/name=frpc";
+        let output = self.lab.cluster().kubectl(&["drain", &self.node, "--delete-emptydir-data", frpc]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn signal_frpc(&self, signal: fn(&Cluster, &str, &str)) {
@@ -216,7 +244,9 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.operator = None;
         // A node that stands still would not end its pods.
-        self.lab.cluster().node_up(&self.node);
+        for node in [&self.node, &self.last_node] {
+            self.lab.cluster().node_up(node);
+        }
     }
 }
 
@@ -247,7 +277,9 @@ fn answer(address: SocketAddr) -> std::io::Result<()> {
 /// The outcome of the connections.
 struct Tally {
     all: usize,
-    /// Those that were begun after the strike was over, and failed or took too long.
+    /// Those that were begun from the strike to the last that failed.
+    meanwhile: usize,
+    /// Those that were begun after the strike was over, and failed.
     failed: usize,
     /// Those that were under way when it struck, and failed.
     cut: usize,
@@ -260,9 +292,10 @@ struct Tally {
 
 impl Tally {
     fn new(struck: Instant, asked: &[(Instant, Duration, bool)]) -> Tally {
-        let failed = |(_, took, good): &&(Instant, Duration, bool)| !good || *took > TOO_LONG;
+        let failed = |(_, took, good): &&(Instant, Duration, bool)| !good || *took > PATIENCE;
         let is_after = |began: Instant| began >= struck + IN_FLIGHT;
         let after: Vec<_> = asked.iter().filter(|(began, ..)| is_after(*began)).filter(failed).collect();
+        let last_failed = after.iter().map(|(began, ..)| *began).max().unwrap_or(struck);
         let before = asked.iter().filter(|(began, ..)| !is_after(*began)).filter(failed).count();
         let end = asked.iter().map(|(began, took, _)| *began + *took).max().unwrap_or(struck);
         let mut successes: Vec<Instant> =
@@ -271,12 +304,27 @@ impl Tally {
         successes.sort();
         Tally {
             all: asked.len(),
+            meanwhile: asked.iter().filter(|(began, ..)| (struck..=last_failed).contains(began)).count(),
             failed: after.len(),
             cut: before,
-            lasted: after.iter().map(|(began, ..)| *began - struck).max().unwrap_or_default(),
+            lasted: last_failed - struck,
             gap: successes.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default(),
             longest: asked.iter().map(|(_, took, _)| *took).max().unwrap_or_default(),
         }
+    }
+}
+
+impl Tally {
+    /// The bound, and whether it is kept.
+    fn judge(&self, promise: Promise) -> (&'static str, &'static str) {
+        let (bound, kept) = match promise {
+            Promise::None => ("none", self.failed == 0),
+            Promise::Half => {
+                ("half, for 15 s", 2 * self.failed <= self.meanwhile && self.lasted <= Duration::from_secs(15))
+            }
+            Promise::Nothing => ("-", true),
+        };
+        (bound, if kept { "ok" } else { "over" })
     }
 }
 
@@ -285,6 +333,6 @@ impl std::fmt::Display for Tally {
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         let part = format!("{} of {}", self.failed, self.all);
         let [lasted, gap, longest] = [self.lasted, self.gap, self.longest].map(seconds);
-        write!(out, "{part:>17} {:>4} {lasted:>9} {gap:>12} {longest:>13}", self.cut)
+        write!(out, "{part:>16} {:>4} {lasted:>8} {gap:>11} {longest:>13}", self.cut)
     }
 }

@@ -36,7 +36,7 @@ const PARTS: [Part; 9] = [
     ("creation", "requests and time from a Service to its address, with real traffic", creation::run),
     ("stalled", "frps and frpc with 200 clients that stopped reading", stalled::run),
     ("path", "the CPU of frps and frpc for what passes through a tunnel, against a direct connection", path::run),
-    ("lanes", "what clients lose when something dies, with one lane and with two (20 minutes)", lanes::run),
+    ("lanes", "what clients lose when something dies, with one lane and with two (45 minutes)", lanes::run),
     ("restart", "the operator as the chart's pod, killed during a creation and a deletion (2 minutes)", restart::run),
     ("trouble", "a tunnel that keeps failing, and one that somebody keeps breaking (9 minutes)", trouble::run),
     ("settled", "memory, CPU and requests with 0, 100 and 1,000 Services and nothing to do (35 minutes)", settled::run),
