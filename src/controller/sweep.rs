@@ -22,7 +22,7 @@ use crate::tunnel::observed::State;
 use crate::tunnel::summary::Digest;
 use crate::world::World;
 
-/// A lost host takes up to 40 s to show: frpc misses heartbeats for 30 s, and its pod is probed every 10. With two sweeps in the 60 s of
+/// A lost host takes up to 25 s to show: frpc misses heartbeats for 15 s, and its pod is probed every 10. With two sweeps in the 60 s of
 /// an interval it is found within an interval and 15 s.
 const PER_INTERVAL: u32 = 2;
 

@@ -111,7 +111,7 @@ fn seal<'a>(files: impl Iterator<Item = (&'a String, &'a String)>) -> String {
 
 /// The checks of a port of the Service. Each passes only while an frpc serves it, and gates routing to that port alone.
 ///
-/// An frpc that hangs or lost its node is seen by the one through the tunnel: frps itself listens on for half a minute. The other tells
+/// An frpc that hangs or lost its node is seen by the one through the tunnel: frps itself listens on for 15 s. The other tells
 /// whether frpc serves this very port. Each knock at it is a connection to the backend, so there is one a minute.
 fn checks(port: Port, probe_port: Option<u16>) -> Vec<ServiceCheck> {
     let knock = ServiceCheck {

@@ -161,7 +161,7 @@ impl Home<'_> {
                 "command": ["/usr/bin/frpc", "-c", format!("{}/{}", frpc::CONFIG_FOLDER, frpc::CONFIG_FILE)],
                 "env": env,
                 "lifecycle": { "preStop": { "exec": { "command": frpc::leave() } } },
-                // A lane that lost its host shows here 40 s later at most: frpc misses its heartbeats for 30 s, and the next probe tells.
+                // A lane that lost its host shows here 25 s later at most: frpc misses its heartbeats for 15 s, and the next probe tells.
                 "readinessProbe": {
                     "exec": { "command": frpc::probe(&frpc.lane) },
                     "initialDelaySeconds": 2,
