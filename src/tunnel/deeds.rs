@@ -47,6 +47,8 @@ pub struct Deeds {
     pub applied: Few<i64>,
     /// How the last Machine that it made differed from what was asked for at once. Fly writes it so, and nobody edited it.
     pub spelling: Vec<String>,
+    /// How often in a row Fly did not start a Machine, by its ID.
+    starts_refused: Few<u32>,
     /// It had the Service show this, and the cluster's own admission made something else of it.
     rewritten: Option<Box<(Shown, Status)>>,
     /// The Machines that it made for each slot since one of that slot and generation served.
@@ -97,6 +99,22 @@ impl Deeds {
     /// Takes note that Fly did not make a Machine.
     pub fn refused(&mut self, slot: SlotId, generation: &str) {
         self.entry(slot, generation).refused += 1;
+    }
+
+    /// Takes note that Fly did not start a Machine that is stopped.
+    pub fn start_refused(&mut self, machine: &str) {
+        let times = self.starts_refused.get(machine).unwrap_or(&0) + 1;
+        self.starts_refused.set(machine, times);
+    }
+
+    /// Takes note that a Machine was started, or is gone.
+    pub fn start_settled(&mut self, machine: &str) {
+        self.starts_refused.remove(machine);
+    }
+
+    /// Whether Fly does not start this Machine: its host has no room for it any more, say.
+    pub fn cannot_be_started(&self, machine: &str) -> bool {
+        self.starts_refused.get(machine).is_some_and(|times| *times >= A_FEW)
     }
 
     /// Takes note that a Machine was given up through which nobody was reached.

@@ -60,10 +60,14 @@ impl Observed {
                 self.replace_machine(machine);
             }
             (Step::StartMachine(id), _) => {
+                deeds.start_settled(id);
                 self.change_ours(id, |ours| deeds.tried(ours.slot, &ours.generation, now));
                 self.change_machine(id, |machine| machine.state = State::Pending);
             }
-            (Step::DestroyMachine(id), _) => self.change_machine(id, |machine| machine.state = State::Gone),
+            (Step::DestroyMachine(id), _) => {
+                deeds.start_settled(id);
+                self.change_machine(id, |machine| machine.state = State::Gone);
+            }
             (Step::GiveUpMachine(given_up), _) => {
                 let GivenUp { slot, generation, machine, why } = &**given_up;
                 deeds.gave_up(*slot, generation, why.as_deref(), now);

@@ -190,6 +190,12 @@ impl Memory {
         {
             self.deeds.refused(lane.slot, &lane.generation);
         }
+        // Whatever else fails would fail with another Machine, too.
+        if let Step::StartMachine(id) = step
+            && matches!(failure.cause, Cause::Capacity | Cause::Refused)
+        {
+            self.deeds.start_refused(id);
+        }
     }
 
     /// Takes note of a failure. Returns whether it is another one than the last.

@@ -193,6 +193,7 @@ impl<'a> Slot<'a> {
         };
         let can_serve = |lane: &&LaneMachine| {
             !has_failed(lane.machine, memory, now)
+                && !(lane.machine.state == State::Stopped && memory.deeds.cannot_be_started(&lane.machine.id))
                 && !is_given_up(lane.machine, memory, now)
                 && is_as_made(lane.machine)
         };

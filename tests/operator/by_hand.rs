@@ -2,7 +2,7 @@
 //! It is mended, or said.
 
 use lab::homelab::Homelab;
-use lab::recorder::{Request, Target};
+use lab::recorder::{Answer, Fault, Request, Rule, Target};
 use serde_json::{Value, json};
 
 use crate::support::client::{assert_answers, get};
@@ -354,5 +354,26 @@ fn the_operators_namespace_is_made_again_with_all_that_was_in_it() {
     wait_until("all is there again", LONG_DEADLINE, || objects(&lab).len() == 3 && get(ip, 8080, "/").is_ok());
     wait_for_reason(&web, "Serving");
     assert_eq!(web.address(DEADLINE), ip, "the address stays");
+    assert_one_of_everything(&lab);
+}
+
+/// Somebody stops the only Machine, and its host has no room for it any more.
+#[test]
+fn a_stopped_machine_that_fly_does_not_start_is_replaced() {
+    let lab = Homelab::new();
+    let _operator = start(&lab);
+    let (web, ip) = serving(&lab);
+    let full = json!({ "error": "could not start machine: insufficient resources on the host" }).to_string();
+    let full = Answer { status: 412, headers: Default::default(), body: full };
+    let starts = Rule::new(Fault::Answer(full)).to(Target::Fly).method("POST").path("/start$").times(u32::MAX);
+    lab.faults([starts]);
+    let (app, old) = (app_of(&lab, "web"), text(&machines(&lab)[0]["id"]));
+    post_to_fly(&lab, &format!("/apps/{app}/machines/{old}/stop"), &json!({}));
+    wait_until("another takes its place", LONG_DEADLINE, || {
+        let machines = machines(&lab);
+        machines.len() == 1 && machines[0]["id"] != *old && condition(&web.object()).0 == "Serving"
+    });
+    assert_answers(ip, 8080, "web");
+    assert_eq!(web.address(DEADLINE), ip);
     assert_one_of_everything(&lab);
 }

@@ -7,6 +7,7 @@ use crate::service::Ingress;
 use crate::service::port::Port;
 use crate::tunnel::condition::Reason;
 use crate::tunnel::desired;
+use crate::tunnel::failure::{Attempt, Cause, Failure};
 use crate::tunnel::observed::{App, State};
 use crate::tunnel::plan::Next;
 use crate::tunnel::plan::step::{Look, Step, Waiting};
@@ -639,6 +640,35 @@ fn a_stopped_machine_is_started_and_a_failed_one_replaced() {
     reality.change("m1", |machine| machine.state = State::Failed);
     reality.forget_view();
     assert_eq!(reality.run(LONG), Next::Settled);
+    assert_whole(&reality);
+    assert_eq!(reality.machines()[0].id, "m2");
+}
+
+/// Fly starts a stopped Machine on its own host alone, and that may have no room any more.
+#[test]
+fn a_stopped_machine_that_fly_does_not_start_is_replaced() {
+    let mut reality = serving();
+    reality.change("m1", |machine| machine.state = State::Stopped);
+    reality.forget_view();
+    let mut tries = 0;
+    for _ in 0..200 {
+        if let Next::Act(steps) = reality.plan().next
+            && let [Step::StartMachine(_)] = &steps[..]
+        {
+            tries += 1;
+            let failure = Failure::new(Cause::Capacity, "insufficient resources on the host");
+            reality.memory.step_failed(&steps[0], &failure);
+            reality.memory.failed(Attempt::OtherStep, failure);
+            reality.memory.begin_pass();
+            continue;
+        }
+        match reality.turn() {
+            Next::Wait(wait) => reality.pass(&wait),
+            Next::Settled => break,
+            _ => {}
+        }
+    }
+    assert_eq!(tries, 3, "{}", reality.story);
     assert_whole(&reality);
     assert_eq!(reality.machines()[0].id, "m2");
 }
