@@ -193,7 +193,7 @@ impl<'a> Slot<'a> {
         };
         let can_serve = |lane: &&LaneMachine| {
             !has_failed(lane.machine, memory, now)
-                && !(lane.machine.state == State::Stopped && memory.deeds.cannot_be_started(&lane.machine.id))
+                && !cannot_be_started(lane.machine, memory)
                 && !is_given_up(lane.machine, memory, now)
                 && is_as_made(lane.machine)
         };
@@ -221,6 +221,11 @@ fn state(lane: LaneMachine) -> SlotState {
 fn has_failed(machine: &Machine, memory: &Memory, now: Now) -> bool {
     let stuck = memory.sightings.pending.elapsed(&machine.id, now).is_some_and(|long| long >= START_PATIENCE);
     machine.state == State::Failed || stuck && machine.host_ok
+}
+
+/// Whether the Machine is stopped, and Fly does not start it.
+fn cannot_be_started(machine: &Machine, memory: &Memory) -> bool {
+    machine.state == State::Stopped && memory.deeds.cannot_be_started(&machine.id)
 }
 
 /// Whether Fly has not reached the Machine's host for so long that another Machine takes its place.

@@ -203,9 +203,12 @@ fn a_service_of_a_namespace_that_was_finalized_by_force_goes_once_the_namespace_
     kube.wait_until(&web.path(), DEADLINE, |service| {
         service.is_some_and(|s| !s["metadata"]["deletionTimestamp"].is_null())
     });
-    let mut object = kube.get(&path).expect("it is going");
-    object["spec"]["finalizers"] = json!([]);
-    kube.replace(&format!("{path}/finalize"), &object).expect("it is finalized by force");
+    // The namespace's controller writes its status meanwhile.
+    wait_until("it is finalized by force", DEADLINE, || {
+        let mut object = kube.get(&path).expect("it is going");
+        object["spec"]["finalizers"] = json!([]);
+        kube.replace(&format!("{path}/finalize"), &object).is_ok()
+    });
     kube.wait_until(&path, DEADLINE, |namespace| namespace.is_none());
 
     let operator = start(&lab);
