@@ -24,7 +24,7 @@ fn checks(lab: &Homelab, kind: &str) -> Vec<String> {
     of_kind.filter_map(|check| check["status"].as_str().map(str::to_owned)).collect()
 }
 
-/// The kernel goes on to accept for a frozen frpc, so a knock at the port finds somebody for half a minute.
+/// The kernel goes on to accept for a frozen frpc, so a knock at the port finds somebody for 15 s.
 #[test]
 fn a_frozen_frpc_is_seen_within_twelve_seconds() {
     let lab = Homelab::new();

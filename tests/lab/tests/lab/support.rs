@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use lab::cluster::{Cluster, Kube};
 use serde_json::{Value, json};
 
-/// A generous deadline, because other tests and other builds may keep the machine busy.
+/// A generous deadline, because other tests and other builds may keep the machine busy. It is longer than the 90 s that a control plane may
+/// take to start.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A namespace that one test has for itself in a cluster. It is deleted when dropped.

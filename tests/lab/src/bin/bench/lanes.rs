@@ -42,7 +42,7 @@ const BACKENDS: &str = "node-1";
 /// A short failure lasts as long as it takes to start again: a node, or the operator's container.
 const SHORT: Duration = Duration::from_secs(10);
 
-/// What two lanes promise of new connections.
+/// Two lanes promise this of new connections.
 #[derive(Clone, Copy)]
 enum Promise {
     /// None fails.
